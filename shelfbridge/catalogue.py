@@ -84,7 +84,13 @@ class Product(BaseModel):
     def short_text(self) -> str:
         """What the encoder reads: title, then brand and colour where the title does not name them."""
         title = self.title.casefold()
-        return " ".join([self.title, *(more for more in (self.brand, self.color) if more.casefold() not in title)])
+        more = (self.brand, self.color)
+        return " ".join([self.title, *(name for name in more if name.casefold() not in title)])
+
+    @property
+    def pair_text(self) -> str:
+        """What the cross-encoder reads: as `short_text`, then the bullet points."""
+        return f"{self.short_text} {self.bullet_points}".strip()
 
     @property
     def full_text(self) -> str:

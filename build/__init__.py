@@ -1,0 +1,1 @@
+"""Offline programs: data in, a new release of the model repository out."""

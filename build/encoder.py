@@ -1,0 +1,123 @@
+"""Fine-tune the encoder: one network for queries and products, one pass for both retrieval and ranking.
+
+Cosine of the embeddings and MaxSim of the token vectors are trained together, each as a choice of the right product
+among all products of the batch (in-batch negatives) and a mined hard negative: a product judged worse for the query.
+"""
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from torch import Tensor
+from torch.nn import functional
+
+from build import examples
+from build.examples import Example
+from build.models import Encoder
+from build.settings import EncoderSettings, Settings
+from build.training import fit
+from shelfbridge.catalogue import Catalogue, Judgments
+from shelfbridge.wordpieces import WordPieces
+
+COSINE_SCALE = 20.0
+MAXSIM_SCALE = 20.0
+
+
+def train(
+    folder: Path, *, tokenizer: Path, catalogue: Catalogue, judgments: Judgments, settings: Settings, console: Console
+) -> None:
+    """Fine-tune on the train split, choose on dev, write the weights."""
+    chosen = settings.encoder
+    torch.manual_seed(chosen.training.seed)
+    pieces = WordPieces(tokenizer / "tokenizer.json")
+    encoder = Encoder(settings.base)
+    texts = [product.short_text for product in catalogue.products]
+    train_set = examples.judged(catalogue, judgments.of("train"))
+    dev_set = examples.judged(catalogue, judgments.of("dev"))[: chosen.dev_queries]
+
+    def loss(batch: Sequence[Example]) -> Tensor:
+        return contrast(encoder, pieces, batch, texts)
+
+    best = fit(
+        encoder,
+        lambda number: epoch(train_set, catalogue, chosen, number),
+        loss,
+        lambda: judged_ndcg(encoder, pieces, dev_set, texts),
+        training=chosen.training,
+        folder=folder,
+        console=console,
+    )
+    console.print(f"  dev nDCG@10 among judged products: {best:.3f}")
+    encoder.save(folder)
+
+
+def epoch(
+    train_set: Sequence[Example], catalogue: Catalogue, chosen: EncoderSettings, number: int
+) -> list[list[Example]]:
+    """An epoch's batches: (query, right product, worse product) triples from judgments and from product texts."""
+    chance = random.Random(chosen.training.seed * 1000 + number)
+    triples = [triple for example in train_set for triple in _triples(example, chance)]
+    triples = chance.sample(triples, min(chosen.judged, len(triples)))
+    triples += examples.synthetic(catalogue, chosen.synthetic, chance.randrange(1 << 30))
+    return list(examples.batches(triples, chosen.training.batch, chance))
+
+
+def _triples(example: Example, chance: random.Random) -> list[Example]:
+    """The example's best products, each with one that was judged worse."""
+    right = [(row, gain) for row, gain in zip(example.rows, example.gains, strict=True) if gain == 1]
+    worse = [(row, gain) for row, gain in zip(example.rows, example.gains, strict=True) if gain < 1]
+    if not right or not worse:
+        return []
+    return [
+        Example(example.query, (row, other), (gain, less))
+        for (row, gain), (other, less) in ((one, chance.choice(worse)) for one in right)
+    ]
+
+
+def contrast(encoder: Encoder, pieces: WordPieces, batch: Sequence[Example], texts: Sequence[str]) -> Tensor:
+    """Cross-entropy of picking each query's product, by cosine and by MaxSim."""
+    rows = [example.rows[0] for example in batch] + [example.rows[1] for example in batch]
+    queries, query_tokens = encoder(*_tensors(pieces.queries([example.query for example in batch])))
+    products, product_tokens = encoder(*_tensors(pieces.products([texts[row] for row in rows])))
+    target = torch.arange(len(batch))
+    # Another example's right product may be right for this query too: it is not held against it
+    same = torch.tensor([[a.query == b.query for b in batch] for a in batch]).repeat(1, 2)
+    same[:, len(batch) :] = False
+    same[target, target] = False
+    cosine = (queries @ products.T * COSINE_SCALE).masked_fill(same, -1e4)
+    late = (maxsim(query_tokens, product_tokens) * MAXSIM_SCALE).masked_fill(same, -1e4)
+    return functional.cross_entropy(cosine, target) + functional.cross_entropy(late, target)
+
+
+def maxsim(query_tokens: Tensor, product_tokens: Tensor) -> Tensor:
+    """Mean over the query's tokens of the best match in each product: [Q, N] from [Q, S, P] and [N, T, P]."""
+    similar = torch.einsum("qsp,ntp->qnst", query_tokens, product_tokens)
+    padded = product_tokens.abs().sum(-1) == 0
+    best = similar.masked_fill(padded[None, :, None, :], -1.0).amax(-1)
+    real = (query_tokens.abs().sum(-1) > 0).to(best.dtype)
+    return (best * real[:, None]).sum(-1) / real.sum(-1)[:, None]
+
+
+def judged_ndcg(encoder: Encoder, pieces: WordPieces, dev_set: Sequence[Example], texts: Sequence[str]) -> float:
+    """Mean nDCG@10 of cosine + MaxSim over each query's judged products: quick, and what training is meant to move."""
+    figures = []
+    for example in dev_set:
+        query, query_tokens = encoder(*_tensors(pieces.queries([example.query])))
+        products, product_tokens = encoder(*_tensors(pieces.products([texts[row] for row in example.rows])))
+        scores = (query @ products.T + maxsim(query_tokens, product_tokens))[0].numpy()
+        figures.append(ndcg(scores, np.array(example.gains)))
+    return float(np.mean(figures)) if figures else 0.0
+
+
+def ndcg(scores: np.ndarray, gains: np.ndarray, depth: int = 10) -> float:
+    """nDCG of some scored products with known gains."""
+    discount = 1 / np.log2(np.arange(min(depth, len(gains))) + 2)
+    ideal = float(np.sort(gains)[::-1][:depth] @ discount)
+    return float(gains[np.argsort(-scores, kind="stable")[:depth]] @ discount) / ideal if ideal else 0.0
+
+
+def _tensors(arrays: tuple[np.ndarray, np.ndarray]) -> tuple[Tensor, Tensor]:
+    return torch.from_numpy(arrays[0]), torch.from_numpy(arrays[1])

@@ -1,0 +1,68 @@
+"""What there is to learn from: judged pairs, and queries made from the products' own words."""
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from shelfbridge.catalogue import Catalogue, Judgments, Label, Product
+
+Query = str
+Row = int
+
+
+@dataclass(frozen=True)
+class Example:
+    """A query with products and their gains, best first. Rows point into the catalogue."""
+
+    query: Query
+    rows: tuple[Row, ...]
+    gains: tuple[float, ...]
+
+
+def judged(catalogue: Catalogue, judgments: Judgments) -> list[Example]:
+    """One example per judged query."""
+    queries = judgments.queries
+    examples = []
+    for query_id, labels in judgments.by_query.items():
+        ranked = sorted(labels.items(), key=lambda item: -item[1].gain)
+        rows = tuple(catalogue.rows_of[product_id] for product_id, _ in ranked)
+        examples.append(Example(queries[query_id], rows, tuple(label.gain for _, label in ranked)))
+    return examples
+
+
+def synthetic(catalogue: Catalogue, count: int, seed: int) -> list[Example]:
+    """Queries that a product's own words make, each with that product and one of the same category as a wrong answer.
+
+    Title spans, "brand + category" and "colour + category", in the manner of InPars' and Doc2Query's cheap ancestors:
+    they teach the shop's words, not its shoppers' taste.
+    """
+    chance = random.Random(seed)
+    shelves: dict[str, list[Row]] = {}
+    for row, product in enumerate(catalogue.products):
+        shelves.setdefault(product.category[-1] if product.category else "", []).append(row)
+    rows = chance.sample(range(len(catalogue.products)), min(count, len(catalogue.products)))
+    examples = []
+    for row in rows:
+        product = catalogue.products[row]
+        shelf = shelves[product.category[-1] if product.category else ""]
+        other = chance.choice(shelf if len(shelf) > 1 else range(len(catalogue.products)))
+        if other != row:
+            examples.append(Example(_query(product, chance), (row, other), (Label.EXACT.gain, 0.0)))
+    return examples
+
+
+def _query(product: Product, chance: random.Random) -> Query:
+    words = product.title.split()
+    length = min(len(words), chance.randint(2, 4))
+    start = chance.randint(0, len(words) - length)
+    forms = [" ".join(words[start : start + length])] * 2
+    if product.category:
+        forms += [f"{named} {product.category[-1]}" for named in (product.brand, product.color) if named]
+    return chance.choice(forms).lower()
+
+
+def batches(examples: Sequence[Example], size: int, chance: random.Random) -> Iterator[list[Example]]:
+    """Shuffled groups of `size`; the last may be smaller."""
+    order = chance.sample(list(examples), len(examples))
+    for start in range(0, len(order), size):
+        yield order[start : start + size]

@@ -1,0 +1,104 @@
+"""To ONNX: dynamic batch and lengths, standard operators only, and the same outputs as the torch model.
+
+The older exporter is used on purpose: it writes one self-contained file of a fifth of the newer one's time, and the
+graph is not optimised, which is what TensorRT's parser wants. Opset 18 is the first with the LayerNormalization and
+ReduceMax forms used here; TensorRT 10.12+ and 11 parse 9 to 25.
+"""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from torch import Tensor, nn
+
+from build.models import Blend, CrossEncoder, Encoder, Ranker
+from shelfbridge import contract
+from shelfbridge.contract import CANDIDATES, SHORTLIST, SIGNALS, TOKEN_WIDTH
+from shelfbridge.errors import ArtefactError
+
+OPSET = 18
+TOLERANCE = 2e-4
+"""Largest difference allowed between torch and onnxruntime: fp32 sums in another order."""
+
+
+def export_encoder(folder: Path, *, trained: Path) -> None:
+    """Write the encoder's `model.onnx`."""
+    ids, mask = torch.randint(1, 1000, (2, 9)), torch.ones(2, 9, dtype=torch.int64)
+    mask[1, 5:] = 0
+    _export(Encoder.load(trained), (ids, mask), folder, "encoder")
+
+
+def export_ranker(folder: Path, *, trained: Path) -> None:
+    """Write the ranker's `model.onnx`."""
+    vectors = nn.functional.normalize(torch.randn(2, 7, TOKEN_WIDTH), dim=-1)
+    vectors[1, 4:] = 0
+    tokens = torch.randint(-60, 60, (2, CANDIDATES, 11, TOKEN_WIDTH), dtype=torch.int8)
+    lengths = torch.randint(0, 12, (2, CANDIDATES), dtype=torch.int32)
+    _export(Ranker.load(trained), (vectors, tokens, lengths, torch.rand(2, CANDIDATES, len(SIGNALS))), folder, "ranker")
+
+
+def export_cross_encoder(folder: Path, *, trained: Path, weight: float) -> None:
+    """Write `model.onnx` of the cross-encoder with the blend of its logits into the ranker's scores."""
+    ids = torch.randint(1, 1000, (2, SHORTLIST, 13))
+    types = torch.zeros_like(ids)
+    types[:, :, 6:] = 1
+    mask = torch.ones_like(ids)
+    mask[1, :, 9:] = 0
+    scores = torch.randn(2, CANDIDATES).sort(descending=True).values
+    _export(Blend(CrossEncoder.load(trained), weight), (ids, types, mask, scores), folder, "cross_encoder")
+
+
+def _export(model: nn.Module, example: tuple[Tensor, ...], folder: Path, name: str) -> None:
+    model = model.eval()
+    inputs = [tensor.name for tensor in contract.MODELS[name].inputs]
+    outputs = [tensor.name for tensor in contract.MODELS[name].outputs]
+    dynamic = {
+        tensor.name: {0: "batch", **{1 + at: f"{tensor.name}_{at}" for at, dim in enumerate(tensor.dims) if dim == -1}}
+        for tensor in (*contract.MODELS[name].inputs, *contract.MODELS[name].outputs)
+    }
+    path = folder / "model.onnx"
+    with warnings.catch_warnings(), torch.inference_mode():
+        warnings.simplefilter("ignore")  # tracing and deprecation notices that a user can do nothing about
+        torch.onnx.export(
+            model,
+            example,
+            str(path),
+            input_names=inputs,
+            output_names=outputs,
+            dynamic_axes=dynamic,
+            opset_version=OPSET,
+            dynamo=False,
+        )
+    check(path, model, dict(zip(inputs, example, strict=True)))
+
+
+def check(path: Path, model: nn.Module, example: dict[str, Tensor]) -> None:
+    """Hold an exported graph against its torch model, on the example and on half of its batch.
+
+    Raises:
+        ArtefactError: operators of another domain, or outputs that differ by more than `TOLERANCE`.
+    """
+    graph = onnx.load(path)
+    onnx.checker.check_model(graph)
+    foreign = {node.domain for node in graph.graph.node} - {"", "ai.onnx"}
+    if foreign:
+        raise ArtefactError(
+            f"{path.name} holds operators of {', '.join(sorted(foreign))}; TensorRT parses none of them"
+        )
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    for part in (example, {name: tensor[:1] for name, tensor in example.items()}):
+        with torch.inference_mode():
+            expected = model(*part.values())
+        got = session.run(None, {name: tensor.numpy() for name, tensor in part.items()})
+        _agree(path, expected if isinstance(expected, tuple) else (expected,), got)
+
+
+def _agree(path: Path, expected: Sequence[Tensor], got: Sequence[np.ndarray]) -> None:
+    for torch_output, onnx_output in zip(expected, got, strict=True):
+        difference = float(np.abs(torch_output.numpy() - onnx_output).max())
+        if not difference <= TOLERANCE:
+            raise ArtefactError(f"{path} differs from its torch model by {difference:.1e}; it is not published")

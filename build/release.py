@@ -1,0 +1,165 @@
+"""A release: a whole model repository, checked, then published by one atomic step.
+
+    releases/
+      3/                      model repository, as Triton loads it; every model's version folder is named 3
+        manifest.json         sha256 of every file, what it was made from, tool versions
+        search/ … postprocess/
+      current -> 3
+
+What is being served is never edited: a new release is a new folder, and `current` is a link that is swapped.
+"""
+
+import json
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import onnx
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+
+from build.offline import Ensembles, Retrieval, session
+from build.workspace import file_digest, tree_digest
+from shelfbridge import contract
+from shelfbridge.errors import ArtefactError
+from shelfbridge.retrieval import ProductPairs, ProductStore
+
+SOURCES = Path(__file__).parent.parent / "model_repository"
+TOOLS = ("torch", "transformers", "onnx", "onnxruntime", "faiss-cpu", "bm25s", "numpy")
+
+
+def assemble(folder: Path, *, number: int, parts: Mapping[str, Path], about: Mapping[str, Any]) -> None:
+    """Put a model repository together in `folder` and write its manifest.
+
+    Args:
+        number: of the release, the version of every model in it.
+        parts: per model, the stage whose result goes into its version folder.
+        about: what the manifest tells beside files and tools.
+    """
+    for model in contract.MODELS:
+        home = folder / model
+        shutil.copytree(SOURCES / model, home, ignore=shutil.ignore_patterns("model.py", "__pycache__"))
+        here = home / str(number)
+        here.mkdir()
+        if (SOURCES / model / "model.py").exists():
+            shutil.copy(SOURCES / model / "model.py", here)
+        if model in parts:
+            shutil.copytree(parts[model], here, copy_function=_link, dirs_exist_ok=True)
+    adapt_width(folder, embedding_width(folder / "encoder" / str(number) / "model.onnx"))
+    files = {str(p.relative_to(folder)): file_digest(p) for p in sorted(folder.rglob("*")) if p.is_file()}
+    manifest = {
+        "release": number,
+        **about,
+        "tools": {"python": platform.python_version(), **{name: version(name) for name in TOOLS}},
+        "files": files,
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
+
+
+def publish(releases: Path, *, parts: Mapping[str, Path], about: Mapping[str, Any]) -> Path:
+    """Assemble the next release, verify it, and make it current. An equal current release is kept.
+
+    Returns:
+        Folder of the release.
+
+    Raises:
+        ArtefactError: the new release does not load; what was current stays current.
+    """
+    releases.mkdir(parents=True, exist_ok=True)
+    current = releases / "current"
+    made_from = {model: f"{part.parent.name}/{part.name}" for model, part in parts.items()}
+    made_from["model_repository"] = tree_digest(SOURCES)
+    if current.exists() and read_manifest(current)["made_from"] == made_from:
+        return current.resolve()
+    number = 1 + max((int(p.name) for p in releases.iterdir() if p.name.isdigit()), default=0)
+    unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=releases))
+    try:
+        assemble(unfinished, number=number, parts=parts, about={**about, "made_from": made_from})
+        verify(unfinished)
+        open_release(unfinished).rankings("a first search")
+        unfinished.chmod(0o755)
+        unfinished.rename(releases / str(number))
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    link = releases / ".next"
+    link.unlink(missing_ok=True)
+    link.symlink_to(str(number))
+    link.replace(current)
+    return releases / str(number)
+
+
+def verify(release: Path) -> dict[str, Any]:
+    """The manifest of a release whose files are as they were written.
+
+    Raises:
+        ArtefactError: the manifest or a file is missing or was changed.
+    """
+    manifest = read_manifest(release)
+    for name, digest in manifest["files"].items():
+        file = release / name
+        if not file.is_file() or file_digest(file) != digest:
+            raise ArtefactError(f"{file} is missing or was changed since the release was made; build it again")
+    return manifest
+
+
+def read_manifest(release: Path) -> dict[str, Any]:
+    """The manifest of a release.
+
+    Raises:
+        ArtefactError: there is none that can be read.
+    """
+    try:
+        manifest: dict[str, Any] = json.loads((release / "manifest.json").read_text())
+    except (OSError, ValueError) as error:
+        raise ArtefactError(f"{release} is not a release: no readable manifest.json; run python -m build") from error
+    return manifest
+
+
+def open_release(release: Path) -> Ensembles:
+    """All steps of a release, to be run in this process."""
+    number = str(read_manifest(release)["release"])
+    ProductStore.open(release / "postprocess" / number)
+    return Ensembles(
+        retrieval=Retrieval.open(
+            release / "preprocess" / number / "tokenizer.json",
+            release / "encoder" / number / "model.onnx",
+            release / "retrieve" / number,
+        ),
+        ranker=session(release / "ranker" / number / "model.onnx"),
+        pairs=ProductPairs.open(release / "shortlist" / number),
+        cross_encoder=session(release / "cross_encoder" / number / "model.onnx", threads=0),
+    )
+
+
+def _link(source: str, target: str) -> str:
+    """A hard link where the disk allows, else a copy: neither stage results nor releases are ever edited."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+    return target
+
+
+def embedding_width(graph: Path) -> int:
+    """Width of the embedding that an encoder's graph gives."""
+    outputs = onnx.load(graph, load_external_data=False).graph.output
+    (embedding,) = (output for output in outputs if output.name == contract.EMBEDDING.name)
+    return int(embedding.type.tensor_type.shape.dim[1].dim_value)
+
+
+def adapt_width(folder: Path, width: int) -> None:
+    """Write the embedding's width into the configs where it is not the default encoder's."""
+    if width == contract.EMBEDDING_WIDTH:
+        return
+    for path in [*folder.glob("*/config.pbtxt"), *folder.glob("*/configs/*.pbtxt")]:
+        config = text_format.Parse(path.read_text(), model_config_pb2.ModelConfig())
+        tensors = [t for t in (*config.input, *config.output) if t.name == contract.EMBEDDING.name]
+        for tensor in tensors:
+            tensor.dims[:] = [width]
+        if tensors:
+            path.write_text(text_format.MessageToString(config))

@@ -1,0 +1,121 @@
+"""Stages that run once: a stage's result lies in a folder named after everything it was made from.
+
+A stage works in a temporary folder that is renamed when it is complete, so a result is whole or absent, an interrupted
+build goes on where it stopped, and going back to earlier settings finds the earlier results. DVC and doit were
+considered: both track single files in a store of their own and neither makes a folder appear atomically.
+"""
+
+import hashlib
+import inspect
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from rich.console import Console
+
+KEPT = 3
+"""Results kept per stage; older ones are deleted when a new one appears."""
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The folder of all stage results."""
+
+    root: Path
+    console: Console
+
+    def stage(self, name: str, work: Callable[[Path], None], **made_from: Any) -> Path:
+        """The folder of a stage's result; `work(folder)` fills it unless it is there already.
+
+        Args:
+            name: of the stage, shown and used as a folder name.
+            work: a function, or a `functools.partial` of one. A change in its module, or in a module of this project
+                that it uses, makes the stage run again.
+            made_from: what else the result depends on. A path to an earlier stage's folder or to a file counts by its
+                content, everything else by its representation.
+        """
+        function = getattr(work, "func", work)
+        recipe = {
+            "code": code_digest(inspect.getmodule(function)),
+            **{k: self._identity(v) for k, v in made_from.items()},
+        }
+        digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
+        folder = self.root / name / digest
+        if folder.is_dir():
+            os.utime(folder)
+            self.console.print(f"[dim]{name}: unchanged[/dim]")
+            return folder
+        self.console.print(f"[bold]{name}[/bold]")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=folder.parent))
+        begun = time.monotonic()
+        try:
+            work(unfinished)
+            unfinished.rename(folder)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+        self.console.print(f"[dim]{name}: {time.monotonic() - begun:.1f} s[/dim]")
+        self._prune(folder.parent)
+        return folder
+
+    def _identity(self, value: Any) -> str:
+        if not isinstance(value, Path):
+            return repr(value)
+        if value.parent.parent == self.root:
+            return f"{value.parent.name}/{value.name}"
+        return tree_digest(value)
+
+    @staticmethod
+    def _prune(folder: Path) -> None:
+        results = sorted((p for p in folder.iterdir() if not p.name.startswith(".")), key=lambda p: p.stat().st_mtime)
+        for old in results[:-KEPT]:
+            shutil.rmtree(old)
+
+
+def tree_digest(path: Path) -> str:
+    """sha256 over a file, or over the names and contents of a folder's files."""
+    digest = hashlib.sha256()
+    for file in [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file()):
+        digest.update(str(file.relative_to(path)).encode())
+        digest.update(file_digest(file).encode())
+    return digest.hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def code_digest(module: ModuleType | None) -> str:
+    """sha256 over the source of a module and of the project's modules that it uses."""
+    if module is None:
+        return ""
+    digest = hashlib.sha256()
+    for used in sorted(_used(module, set()), key=lambda m: m.__name__):
+        digest.update(inspect.getsource(used).encode())
+    return digest.hexdigest()
+
+
+def _used(module: ModuleType, seen: set[ModuleType]) -> set[ModuleType]:
+    if module in seen:
+        return seen
+    seen.add(module)
+    for name in _project_names(module):
+        _used(sys.modules[name], seen)
+    return seen
+
+
+def _project_names(module: ModuleType) -> Iterator[str]:
+    for thing in vars(module).values():
+        name = thing.__name__ if inspect.ismodule(thing) else getattr(thing, "__module__", None)
+        if isinstance(name, str) and name.split(".")[0] in ("build", "shelfbridge") and name in sys.modules:
+            yield name

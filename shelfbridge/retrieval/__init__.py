@@ -1,0 +1,11 @@
+"""Everything kept per product and read at search time: candidates, pairs for the cross-encoder, payloads.
+
+The build writes these folders once; the Triton steps and the offline evaluation open the same ones, so that what was
+evaluated is what is served.
+"""
+
+from shelfbridge.retrieval.index import CandidateIndex, Candidates
+from shelfbridge.retrieval.pairs import ProductPairs, Shortlist
+from shelfbridge.retrieval.store import ProductStore
+
+__all__ = ["CandidateIndex", "Candidates", "ProductPairs", "ProductStore", "Shortlist"]

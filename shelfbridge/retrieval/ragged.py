@@ -1,0 +1,76 @@
+"""Rows of different lengths in one memory-mapped array: token vectors, word pieces, payload bytes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shelfbridge.errors import ArtefactError
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """`values[offsets[i]:offsets[i + 1]]` is row i. Both arrays are read from disk as they are touched."""
+
+    values: NDArray[Any]
+    offsets: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, row: int) -> NDArray[Any]:
+        part: NDArray[Any] = self.values[self.offsets[row] : self.offsets[row + 1]]
+        return part
+
+    def padded(self, rows: NDArray[np.integer[Any]]) -> tuple[NDArray[Any], NDArray[np.int32]]:
+        """The given rows side by side, zeros behind the shorter ones, and their lengths.
+
+        Args:
+            rows: int [R]; -1 gives a row of length 0.
+
+        Returns:
+            values [R, longest, ...] and lengths int32 [R]. The longest is at least 1.
+        """
+        known = rows >= 0
+        starts = np.where(known, self.offsets[rows], 0)
+        lengths = np.where(known, self.offsets[rows + 1] - starts, 0).astype(np.int32)
+        out = np.zeros((len(rows), max(1, int(lengths.max(initial=1))), *self.values.shape[1:]), self.values.dtype)
+        for place, (start, length) in enumerate(zip(starts.tolist(), lengths.tolist(), strict=True)):
+            out[place, :length] = self.values[start : start + length]
+        return out, lengths
+
+    @classmethod
+    def write(cls, folder: Path, name: str, rows: Sequence[NDArray[Any]]) -> None:
+        """Write rows as `<name>.npy` and `<name>.offsets.npy`."""
+        np.save(folder / f"{name}.npy", np.concatenate(rows))
+        np.save(folder / f"{name}.offsets.npy", np.cumsum([0, *(len(row) for row in rows)], dtype=np.int64))
+
+    @classmethod
+    def open(cls, folder: Path, name: str) -> "Ragged":
+        """Map what `write` wrote.
+
+        Raises:
+            ArtefactError: a file is missing, damaged, or does not belong to the other.
+        """
+        values = load(folder / f"{name}.npy")
+        offsets = load(folder / f"{name}.offsets.npy")
+        if offsets[-1] != len(values):
+            raise ArtefactError(f"{folder / name}.npy does not belong to its offsets file; build the release again")
+        # Plain views: indexing a memmap subclass costs several times an ndarray's
+        return cls(values.view(np.ndarray), np.array(offsets))
+
+
+def load(path: Path) -> NDArray[Any]:
+    """Map one array.
+
+    Raises:
+        ArtefactError: the file is missing or damaged.
+    """
+    try:
+        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ArtefactError(f"{path} cannot be read ({error}); build the release again") from error
+    return array
