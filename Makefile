@@ -1,0 +1,69 @@
+# The short names. `make demo` and `make test` need nothing before them.
+
+PYTHON ?= python3
+OUT ?= out
+BIN := .venv/bin
+SAMPLE := $(OUT)/sample/products.jsonl
+
+# uv reads its own names of what pip may have been told: a folder of wheels, a mirror
+comma := ,
+empty :=
+space := $(empty) $(empty)
+ifneq ($(PIP_FIND_LINKS),)
+export UV_FIND_LINKS ?= $(subst $(space),$(comma),$(strip $(PIP_FIND_LINKS)))
+else
+# Without a GPU, PyTorch's CPU build: 3 GB less to load
+export UV_TORCH_BACKEND ?= auto
+endif
+ifneq ($(PIP_INDEX_URL),)
+export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
+endif
+
+.PHONY: demo serve stop test test-all check format lint types lock clean
+.DEFAULT_GOAL := demo
+
+demo: $(OUT)/release ## from nothing to searches on a real Triton
+	@$(BIN)/python -m deploy.embedded up --repository $(OUT)/releases/current
+	@trap '$(BIN)/python -m deploy.embedded down' EXIT; $(BIN)/python -m clients.demo
+
+serve: $(OUT)/release ## the same server, left running
+	@$(BIN)/python -m deploy.embedded up --repository $(OUT)/releases/current
+	@echo 'Try:  $(BIN)/python -m clients.search "waterproof hiking boots" -k 5      Stop it:  make stop'
+
+stop:
+	@$(BIN)/python -m deploy.embedded down
+
+test: .venv/installed ## every test but the slow ones
+	@.ci/tests
+
+test-all: .venv/installed
+	@.ci/tests -m ""
+
+check: .venv/installed ## what CI runs
+	@.ci/run
+
+format lint types: .venv/installed
+	@.ci/$@
+
+lock: .venv/installed ## resolve the dependencies again
+	@$(BIN)/uv pip compile -q pyproject.toml --extra dev --upgrade --no-annotate --no-header -o requirements.lock
+	@sed -i 's/+cpu$$//' requirements.lock
+
+clean:
+	rm -rf .venv $(OUT)
+
+# The build looks for itself at what is unchanged, so this rule is not a file
+.PHONY: $(OUT)/release
+$(OUT)/release: .venv/installed $(SAMPLE)
+	@$(BIN)/python -m deploy.prerequisites --serve
+	@$(BIN)/python -m build --catalogue $(SAMPLE) --judgments $(OUT)/sample/judgments.tsv --out $(OUT) --preset quick
+
+$(SAMPLE): .venv/installed $(shell find build/sample -type f -not -name '*.pyc')
+	@$(BIN)/python -m build.sample --out $(OUT)/sample
+
+.venv/installed: requirements.lock
+	@$(PYTHON) -m deploy.prerequisites
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements.lock)"
+	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet -r requirements.lock
+	@touch $@

@@ -1,0 +1,1 @@
+"""Measuring programs: they write JSON and a plot, and never decide whether a test passes."""
