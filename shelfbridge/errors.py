@@ -17,8 +17,19 @@ class PrerequisiteError(ShelfbridgeError):
     """This machine lacks something that the job needs."""
 
 
+class SettingsError(ShelfbridgeError):
+    """A setting of a program or client cannot be used."""
+
+
 class SearchError(ShelfbridgeError):
-    """A search was not answered. The subclasses say whose fault it was."""
+    """A search was not answered. The subclasses say whose fault it was.
+
+    No message holds the query; `request_id` finds the request in the server's log.
+    """
+
+    def __init__(self, message: str, *, request_id: str | None = None):
+        super().__init__(message if request_id is None else f"{message} (request {request_id})")
+        self.request_id = request_id
 
 
 class InvalidQuery(SearchError):
@@ -34,7 +45,7 @@ class DeadlineExceeded(SearchError):
 
 
 class ConnectionFailed(SearchError):
-    """No server was reached, or the connection broke."""
+    """No server that could answer was reached, or the connection broke."""
 
 
 class PermissionRefused(SearchError):

@@ -1,0 +1,187 @@
+"""All of a search that is neither waiting nor sending: settings, the deadline, retries, and the result.
+
+The two clients differ in how they wait; a `Call` is what they have in common.
+"""
+
+import random
+import time
+from collections.abc import Mapping
+from typing import Any
+from uuid import uuid4
+
+from tritonclient.grpc import InferInput, InferResult
+from tritonclient.utils import InferenceServerException
+
+from shelfbridge.client._connection import TLS, Connection, check_seconds, is_visible_ascii, token_header
+from shelfbridge.client._faults import fault, late
+from shelfbridge.client._protocol import decode, encode
+from shelfbridge.client._results import SearchResult
+from shelfbridge.errors import (
+    ConnectionFailed,
+    DeadlineExceeded,
+    InvalidQuery,
+    Overloaded,
+    SearchError,
+    SettingsError,
+)
+from shelfbridge.request import Filters
+
+FIRST_PAUSE = 0.05
+"""Seconds before the first retry, the second waits twice that, and so on; each is shortened by up to half at random,
+so that clients that failed together do not come back together."""
+MAX_REQUEST_ID = 128
+UNREADY = (ConnectionFailed, DeadlineExceeded, Overloaded)
+"""What `ready` answers with False."""
+
+
+class Call:
+    """One search under way: its inputs, the time it has left and the attempts it has made."""
+
+    def __init__(
+        self,
+        model: str,
+        inputs: list[InferInput],
+        *,
+        address: str,
+        headers: Mapping[str, str],
+        timeout: float,
+        retries: int,
+        request_id: str,
+    ):
+        self._begun = time.monotonic()
+        self._model = model
+        self._inputs = inputs
+        self._address = address
+        self._headers = {**headers, "x-request-id": request_id}
+        self._timeout = timeout
+        self._retries = retries
+        self._request_id = request_id
+        self._attempts = 0
+
+    def attempt(self) -> dict[str, Any]:
+        """The arguments of the next `infer`: what is left of the deadline bounds the call, and the wait in the queue of
+        each step, so that the server does not work for a caller that has gone.
+
+        Raises:
+            DeadlineExceeded: nothing is left.
+        """
+        left = self._left()
+        if left <= 0:
+            raise late(address=self._address, timeout=self._timeout, request_id=self._request_id)
+        self._attempts += 1
+        return {
+            "model_name": self._model,
+            "inputs": self._inputs,
+            "request_id": self._request_id,
+            "headers": dict(self._headers),
+            "client_timeout": left,
+            "timeout": max(1, int(left * 1e6)),
+        }
+
+    def pause_after(self, error: InferenceServerException) -> float:
+        """Seconds to wait before the next attempt.
+
+        Raises:
+            SearchError: there is none: trying again is not safe, not allowed, or would be too late.
+        """
+        found = fault(error, address=self._address, timeout=self._timeout, request_id=self._request_id)
+        pause = FIRST_PAUSE * 2.0 ** (self._attempts - 1) * random.uniform(0.5, 1)
+        if not found.again or self._attempts > self._retries or pause >= self._left():
+            raise found.error from error
+        return pause
+
+    def result(self, reply: InferResult) -> SearchResult:
+        """The reply as a result.
+
+        Raises:
+            ServerFault: the reply is not what the contract says.
+        """
+        hits, steps = decode(reply, self._model, self._request_id)
+        response = reply.get_response()
+        return SearchResult(
+            hits=hits,
+            steps=steps,
+            model_version=str(response.model_version),
+            request_id=self._request_id,
+            round_trip_ms=1000 * (time.monotonic() - self._begun),
+            attempts=self._attempts,
+        )
+
+    def _left(self) -> float:
+        return self._begun + self._timeout - time.monotonic()
+
+
+class BaseClient:
+    """The settings of a client, checked, and the calls made from them."""
+
+    def __init__(
+        self,
+        address: str = "localhost:8001",
+        *,
+        tls: TLS | None = None,
+        token: str | None = None,
+        timeout: float = 2.0,
+        retries: int = 2,
+        connection: Connection | None = None,
+    ):
+        if not isinstance(address, str) or not is_visible_ascii(address) or "://" in address:
+            raise SettingsError(f"address is {address!r}; give host:port, such as localhost:8001")
+        if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
+            raise SettingsError(f"retries is {retries!r}; give 0 or more")
+        self.address = address
+        self._tls = tls
+        self._tls_arguments = tls.arguments() if tls else {}
+        self._headers = token_header(token)
+        self._timeout = check_seconds("timeout", timeout)
+        self._retries = retries
+        self._channel_args = (connection or Connection()).channel_args()
+        self._closed = False
+
+    def __repr__(self) -> str:
+        extras = f"tls={self._tls is not None}, token={'***' if self._headers else None}"
+        return f"{type(self).__name__}({self.address!r}, {extras}, timeout={self._timeout:g}, retries={self._retries})"
+
+    def _call(
+        self,
+        query: str,
+        *,
+        k: int,
+        filters: Filters | Mapping[str, Any] | None,
+        user: str | None,
+        with_payload: bool,
+        deep: bool,
+        timeout: float | None,
+        request_id: str | None,
+    ) -> Call:
+        return Call(
+            ensemble(deep),
+            encode(query, k, filters, user, with_payload),
+            address=self.address,
+            headers=self._headers,
+            timeout=self._seconds(timeout),
+            retries=self._retries,
+            request_id=_request_id(request_id),
+        )
+
+    def _seconds(self, timeout: float | None) -> float:
+        return self._timeout if timeout is None else check_seconds("timeout", timeout)
+
+    def _fault(self, error: InferenceServerException, timeout: float) -> SearchError:
+        return fault(error, address=self.address, timeout=timeout, request_id=None).error
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ConnectionFailed(f"this client of {self.address} was closed; make a new one")
+
+
+def ensemble(deep: bool) -> str:
+    """The model that answers."""
+    return "search_deep" if deep else "search"
+
+
+def _request_id(given: str | None) -> str:
+    if given is None:
+        return uuid4().hex
+    if not isinstance(given, str) or not is_visible_ascii(given) or len(given) > MAX_REQUEST_ID:
+        raise InvalidQuery(f"request_id: give 1 to {MAX_REQUEST_ID} visible ASCII characters, or none")
+    return given
