@@ -24,6 +24,9 @@ from shelfbridge.wordpieces import WordPieces
 
 COSINE_SCALE = 20.0
 MAXSIM_SCALE = 20.0
+CHUNK = 256
+LEAST_WEIGHT = 0.01
+"""Of the pieces that all products have, [CLS] among them: small, and yet a direction in fp16."""
 
 
 def train(
@@ -34,12 +37,14 @@ def train(
     torch.manual_seed(chosen.training.seed)
     pieces = WordPieces(tokenizer / "tokenizer.json")
     encoder = Encoder(settings.base)
-    texts = [product.short_text for product in catalogue.products]
+    texts = [product.full_text for product in catalogue.products]
+    prepare(encoder, pieces, texts, chosen.training.seed)
+    encoder.freeze(chosen.frozen_layers)
     train_set = examples.judged(catalogue, judgments.of("train"))
     dev_set = examples.judged(catalogue, judgments.of("dev"))[: chosen.dev_queries]
 
     def loss(batch: Sequence[Example]) -> Tensor:
-        return contrast(encoder, pieces, batch, texts)
+        return contrast(encoder, pieces, batch, texts, chosen.tokens)
 
     best = fit(
         encoder,
@@ -52,6 +57,23 @@ def train(
     )
     console.print(f"  dev nDCG@10 among judged products: {best:.3f}")
     encoder.save(folder)
+
+
+def prepare(encoder: Encoder, pieces: WordPieces, texts: Sequence[str], seed: int) -> None:
+    """Start the token vectors from the catalogue: rarity of each word piece, principal directions as projection."""
+    held = torch.zeros(len(encoder.weights))
+    for start in range(0, len(texts), CHUNK):
+        ids, mask = pieces.products(texts[start : start + CHUNK])
+        for row, there in zip(ids, mask, strict=True):
+            held[np.unique(row[there == 1])] += 1
+    rarity = torch.log1p((len(texts) - held + 0.5) / (held + 0.5))
+    encoder.weights.copy_(rarity.clamp(min=LEAST_WEIGHT))
+    some = random.Random(seed).sample(texts, min(CHUNK, len(texts)))
+    with torch.inference_mode():
+        ids, mask = _tensors(pieces.products(some))
+        states = functional.normalize(encoder.eval().hidden(ids, mask)[mask == 1], dim=-1)
+        directions = torch.linalg.svd(states, full_matrices=False).Vh[: encoder.projection.out_features]
+        encoder.projection.weight[: len(directions)] = directions
 
 
 def epoch(
@@ -77,11 +99,14 @@ def _triples(example: Example, chance: random.Random) -> list[Example]:
     ]
 
 
-def contrast(encoder: Encoder, pieces: WordPieces, batch: Sequence[Example], texts: Sequence[str]) -> Tensor:
-    """Cross-entropy of picking each query's product, by cosine and by MaxSim."""
+def contrast(
+    encoder: Encoder, pieces: WordPieces, batch: Sequence[Example], texts: Sequence[str], tokens: int
+) -> Tensor:
+    """Cross-entropy of picking each query's product, by cosine and by MaxSim, from its first `tokens` word pieces."""
     rows = [example.rows[0] for example in batch] + [example.rows[1] for example in batch]
     queries, query_tokens = encoder(*_tensors(pieces.queries([example.query for example in batch])))
-    products, product_tokens = encoder(*_tensors(pieces.products([texts[row] for row in rows])))
+    ids, mask = _tensors(pieces.products([texts[row] for row in rows]))
+    products, product_tokens = encoder(ids[:, :tokens], mask[:, :tokens])
     target = torch.arange(len(batch))
     # Another example's right product may be right for this query too: it is not held against it
     same = torch.tensor([[a.query == b.query for b in batch] for a in batch]).repeat(1, 2)
@@ -93,12 +118,17 @@ def contrast(encoder: Encoder, pieces: WordPieces, batch: Sequence[Example], tex
 
 
 def maxsim(query_tokens: Tensor, product_tokens: Tensor) -> Tensor:
-    """Mean over the query's tokens of the best match in each product: [Q, N] from [Q, S, P] and [N, T, P]."""
-    similar = torch.einsum("qsp,ntp->qnst", query_tokens, product_tokens)
-    padded = product_tokens.abs().sum(-1) == 0
-    best = similar.masked_fill(padded[None, :, None, :], -1.0).amax(-1)
-    real = (query_tokens.abs().sum(-1) > 0).to(best.dtype)
-    return (best * real[:, None]).sum(-1) / real.sum(-1)[:, None]
+    """Mean over the query's tokens, by their weight, of the best match in each product: [Q, N].
+
+    Args:
+        query_tokens: [Q, S, P], as long as their weight.
+        product_tokens: [N, T, P]; their length does not count.
+    """
+    padded = product_tokens.square().sum(-1) == 0
+    similar = torch.einsum("qsp,ntp->qnst", query_tokens, functional.normalize(product_tokens, dim=-1))
+    best = similar.masked_fill(padded[None, :, None, :], -1e4).amax(-1)
+    weights = query_tokens.norm(dim=-1)
+    return (best * (weights > 0)[:, None]).sum(-1) / weights.sum(-1)[:, None]
 
 
 def judged_ndcg(encoder: Encoder, pieces: WordPieces, dev_set: Sequence[Example], texts: Sequence[str]) -> float:

@@ -9,7 +9,7 @@ permutation test, both by SciPy.
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from build.training import progress
 from shelfbridge.catalogue import Catalogue, Judgments, Split, read_catalogue, read_judgments
 from shelfbridge.client import SearchClient
 from shelfbridge.contract import CANDIDATES
-from shelfbridge.errors import ShelfbridgeError
+from shelfbridge.errors import DataError, ShelfbridgeError
 
 Run = dict[str, dict[str, float]]
 """Score by product id by query id."""
@@ -52,9 +52,8 @@ def offline_runs(ensembles: Ensembles, catalogue: Catalogue, judgments: Judgment
     runs: dict[str, Run] = {stage: {} for stage in STAGES}
     with progress(console) as bar:
         for query_id, query in bar.track(judgments.queries.items(), description="searching offline"):
-            for stage, (rows, scores) in ensembles.rankings(query).items():
-                ids = [catalogue.products[row].product_id for row in rows[:CANDIDATES]]
-                runs[stage][query_id] = dict(zip(ids, scores.tolist(), strict=False))
+            for stage, (rows, _) in ensembles.rankings(query).items():
+                runs[stage][query_id] = _by_place(catalogue.products[row].product_id for row in rows[:CANDIDATES])
     return runs
 
 
@@ -65,8 +64,13 @@ def served_runs(address: str, judgments: Judgments, console: Console) -> dict[st
         for query_id, query in bar.track(judgments.queries.items(), description="searching the server"):
             for stage, deep in (("ranked", False), ("deep", True)):
                 result = client.search(query, k=CANDIDATES, deep=deep, with_payload=False)
-                runs[stage][query_id] = {hit.product_id: hit.score for hit in result.hits}
+                runs[stage][query_id] = _by_place(hit.product_id for hit in result.hits)
     return runs
+
+
+def _by_place(ids: Iterable[str]) -> dict[str, float]:
+    """Scores that keep the order, for trec_eval has its own for equal ones."""
+    return {product_id: -float(place) for place, product_id in enumerate(ids)}
 
 
 def measure(runs: Mapping[str, Run], judgments: Judgments) -> dict[str, dict[str, Figure]]:
@@ -93,7 +97,7 @@ def compare(values: np.ndarray, base: np.ndarray) -> Figure:
         ).confidence_interval
         low, high = float(interval.low), float(interval.high)
     p = 1.0
-    if np.any(difference):
+    if len(values) > 1 and np.any(difference):
         test = stats.permutation_test(
             (values, base),
             lambda x, y, axis: np.mean(x - y, axis=axis),
@@ -116,8 +120,14 @@ def evaluate(
     console: Console,
     served: str | None = None,
 ) -> dict[str, dict[str, Figure]]:
-    """Measure a release on a split and write `evaluation.json`, `.md` and `.png` to `folder`."""
+    """Measure a release on a split and write `evaluation.json`, `.md` and `.png` to `folder`.
+
+    Raises:
+        DataError: the split has no judgment.
+    """
     chosen = judgments.of(split)
+    if not chosen.rows:
+        raise DataError(f"no judgment in split {split!r}; choose another or add judged queries to it")
     runs = offline_runs(open_release(release), catalogue, chosen, console)
     if served:
         runs |= {f"{stage}, served": run for stage, run in served_runs(served, chosen, console).items()}
@@ -142,13 +152,15 @@ def main() -> None:
     parser.add_argument("--judgments", type=Path, required=True)
     parser.add_argument("--split", choices=("train", "dev", "test"), default="dev")
     parser.add_argument("--served", metavar="ADDRESS", help="also search this running server, e.g. localhost:8001")
-    parser.add_argument("--out", type=Path, help="folder of the report (default: the release's)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("evaluation"), help="folder of the report (default: %(default)s)"
+    )
     options = parser.parse_args()
     console = Console()
     try:
         catalogue = read_catalogue(options.catalogue)
         evaluate(
-            options.out or options.release / "evaluation",
+            options.out,
             release=options.release,
             catalogue=catalogue,
             judgments=read_judgments(options.judgments, catalogue),
@@ -158,7 +170,7 @@ def main() -> None:
         )
     except ShelfbridgeError as error:
         raise SystemExit(f"error: {error}") from error
-    console.print(((options.out or options.release / "evaluation") / "evaluation.md").read_text())
+    console.print((options.out / "evaluation.md").read_text())
 
 
 if __name__ == "__main__":

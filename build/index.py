@@ -17,7 +17,7 @@ INT8 = 127
 
 def write_pieces(folder: Path, *, catalogue: Catalogue, tokenizer: Path) -> None:
     """The word pieces that the cross-encoder reads of each product."""
-    texts = [product.pair_text for product in catalogue.products]
+    texts = [product.full_text for product in catalogue.products]
     ProductPairs.write(folder, WordPieces(tokenizer / "tokenizer.json").pieces(texts))
 
 
@@ -27,14 +27,17 @@ def write_store(folder: Path, *, catalogue: Catalogue) -> None:
 
 
 def write_index(folder: Path, *, catalogue: Catalogue, tokenizer: Path, graph: Path, console: Console) -> None:
-    """Encode all products with the exported encoder and index them. Writes `scale.npy`, of the int8 token vectors.
+    """Encode all products with the exported encoder and index them.
+
+    A product's token vectors are brought to unit length: only the query's lengths weigh. `scale.npy` is their
+    int8 step.
 
     Args:
         tokenizer: folder of `tokenizer.json`.
         graph: folder of the encoder's `model.onnx`.
     """
     pieces, model = WordPieces(tokenizer / "tokenizer.json"), session(graph / "model.onnx", threads=0)
-    texts = [product.short_text for product in catalogue.products]
+    texts = [product.full_text for product in catalogue.products]
     by_length = np.argsort([len(text) for text in texts], kind="stable")
     vectors: list[np.ndarray] = [np.empty(0)] * len(texts)
     tokens: list[np.ndarray] = [np.empty(0)] * len(texts)
@@ -46,7 +49,9 @@ def write_index(folder: Path, *, catalogue: Catalogue, tokenizer: Path, graph: P
             embeddings, token_vectors = model.run(None, {"input_ids": ids, "attention_mask": mask})
             for place, row in enumerate(rows):
                 vectors[row] = embeddings[place]
-                tokens[row] = token_vectors[place, : mask[place].sum()].astype(np.float16)
+                vectors_of_pieces = token_vectors[place, : mask[place].sum()]
+                lengths = np.linalg.norm(vectors_of_pieces, axis=-1, keepdims=True)
+                tokens[row] = (vectors_of_pieces / lengths).astype(np.float16)
             bar.advance(task, len(rows))
     scale = max(float(np.abs(one).max()) for one in tokens) / INT8
     quantised = [np.rint(one.astype(np.float32) / scale).astype(np.int8) for one in tokens]

@@ -29,51 +29,61 @@ class Encoder(nn.Module):
     """Query and product tower in one: a transformer, its mean as the embedding, a projection of its tokens.
 
     The embedding is that of Sentence-BERT (arXiv:1908.10084), the token vectors those of ColBERT (arXiv:2004.12832).
+    A token vector is as long as its word piece is rare in the catalogue (idf), so that it carries its own weight.
     """
 
-    def __init__(self, base: str) -> None:
-        super().__init__()
-        self.trunk = _load(AutoModel, base, attn_implementation="eager")
-        width = self.trunk.config.hidden_size
-        self.projection = nn.Linear(width, TOKEN_WIDTH, bias=False)
-        nn.init.orthogonal_(self.projection.weight)
+    weights: Tensor
 
-    @property
-    def width(self) -> int:
-        """Width of the embedding."""
-        return int(self.trunk.config.hidden_size)
+    def __init__(self, base: str, attention: str = "sdpa") -> None:
+        super().__init__()
+        self.trunk = _load(AutoModel, base, attn_implementation=attention)
+        self.projection = nn.Linear(self.trunk.config.hidden_size, TOKEN_WIDTH, bias=False)
+        self.register_buffer("weights", torch.ones(self.trunk.config.vocab_size))
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Embedding [B, D] and token vectors [B, S, P], unit length, zero where there is padding.
+        """Unit embedding [B, D] and token vectors [B, S, P], zero where there is padding.
 
         Args:
             input_ids: int64 [B, S].
             attention_mask: int64 [B, S].
         """
-        hidden = self.trunk(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        hidden = self.hidden(input_ids, attention_mask)
         mask = attention_mask.unsqueeze(-1).to(hidden.dtype)
         mean = (hidden * mask).sum(1) / mask.sum(1)
-        return functional.normalize(mean, dim=-1), functional.normalize(self.projection(hidden), dim=-1) * mask
+        lengths = self.weights[input_ids].unsqueeze(-1) * mask
+        return functional.normalize(mean, dim=-1), functional.normalize(self.projection(hidden), dim=-1) * lengths
+
+    def hidden(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """The transformer's last hidden states, [B, S, D]."""
+        states: Tensor = self.trunk(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        return states
+
+    def freeze(self, layers: int) -> None:
+        """Leave the embeddings and the first layers as they are: a third of the time, and less to overfit."""
+        stack = getattr(getattr(self.trunk, "encoder", None), "layer", ())
+        for part in (self.trunk.get_input_embeddings(), *stack[:layers]) if layers else ():
+            part.requires_grad_(False)
 
     def save(self, folder: Path) -> None:
         """Write the weights."""
         self.trunk.save_pretrained(folder)
-        torch.save(self.projection.state_dict(), folder / "projection.pt")
+        own = {name: value for name, value in self.state_dict().items() if not name.startswith("trunk.")}
+        torch.save(own, folder / "tokens.pt")
 
     @classmethod
     def load(cls, folder: Path) -> "Encoder":
-        """Read what `save` wrote."""
-        encoder = cls(str(folder))
-        encoder.projection.load_state_dict(torch.load(folder / "projection.pt", weights_only=True))
+        """Read what `save` wrote, with the attention that exports to standard operators."""
+        encoder = cls(str(folder), attention="eager")
+        encoder.load_state_dict(torch.load(folder / "tokens.pt", weights_only=True), strict=False)
         return encoder.eval()
 
 
 class CrossEncoder(nn.Module):
     """Query and product read together, one relevance logit (arXiv:1901.04085)."""
 
-    def __init__(self, base: str) -> None:
+    def __init__(self, base: str, attention: str = "sdpa") -> None:
         super().__init__()
-        self.trunk = _load(AutoModelForSequenceClassification, base, attn_implementation="eager", num_labels=1)
+        self.trunk = _load(AutoModelForSequenceClassification, base, attn_implementation=attention, num_labels=1)
         self.typed = getattr(self.trunk.config, "type_vocab_size", 0) > 1
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
@@ -88,8 +98,8 @@ class CrossEncoder(nn.Module):
 
     @classmethod
     def load(cls, folder: Path) -> "CrossEncoder":
-        """Read what `save` wrote."""
-        return cls(str(folder)).eval()
+        """Read what `save` wrote, with the attention that exports to standard operators."""
+        return cls(str(folder), attention="eager").eval()
 
 
 class Blend(nn.Module):
@@ -115,37 +125,36 @@ class Blend(nn.Module):
 
 
 class Ranker(nn.Module):
-    """Late interaction and the cheap signals through a small head.
+    """Late interaction and the cheap signals through a linear head.
 
-    For each word piece of the query, the best match among the candidate's (MaxSim, arXiv:2004.12832); the head sees
-    their mean and their minimum, which tells that one wish of several is not met, beside the signals.
+    For each word piece of the query, the best match among the candidate's (MaxSim, arXiv:2004.12832). The head sees
+    three means of them beside the signals: plain, weighted by the pieces' rarity, and a soft minimum of the latter,
+    which falls when one wish of several is not met.
     """
 
-    def __init__(self, scale: float, hidden: int = 16) -> None:
+    SHARPNESS = 8.0
+    POOLS = 3
+
+    def __init__(self, scale: float) -> None:
         super().__init__()
         self.scale = scale
-        features = 2 + len(SIGNALS)
-        self.register_buffer("mean", torch.zeros(features))
-        self.register_buffer("deviation", torch.ones(features))
-        self.linear = nn.Linear(features, 1)
-        self.head = nn.Sequential(nn.Linear(features, hidden), nn.Tanh(), nn.Linear(hidden, 1))
+        self.head = nn.Linear(self.POOLS + len(SIGNALS), 1)
 
     def features(self, token_vectors: Tensor, candidate_tokens: Tensor, lengths: Tensor, signals: Tensor) -> Tensor:
-        """What the head sees, [B, C, 2 + F]."""
+        """What the head sees, [B, C, 3 + F]."""
         products = candidate_tokens.to(torch.float32) * self.scale
-        similar = torch.matmul(products, token_vectors.transpose(1, 2).unsqueeze(1))
+        weights = token_vectors.square().sum(-1).sqrt().unsqueeze(1)
+        real = (weights > 0).to(torch.float32)
+        queries = token_vectors / weights.transpose(1, 2).clamp(min=1e-6)
+        similar = torch.matmul(products, queries.transpose(1, 2).unsqueeze(1))
         places = torch.arange(candidate_tokens.shape[2], dtype=torch.int32, device=lengths.device)
         there = (places < lengths.unsqueeze(-1)).unsqueeze(-1)
         best = similar.masked_fill(~there, -1.0).amax(2)
-        real = (token_vectors.abs().sum(-1) > 0).unsqueeze(1)
-        mean = (best * real).sum(-1) / real.to(best.dtype).sum(-1)
-        least = best.masked_fill(~real, 1.0).amin(-1)
-        return torch.cat([mean.unsqueeze(-1), least.unsqueeze(-1), signals], dim=-1)
-
-    def score(self, features: Tensor) -> Tensor:
-        """Scores [B, C] of features [B, C, 2 + F]."""
-        even = (features - self.mean) / self.deviation
-        return (self.linear(even) + self.head(even)).squeeze(-1)
+        total = weights.sum(-1)
+        plain = (best * real).sum(-1) / real.sum(-1)
+        weighted = (best * weights).sum(-1) / total
+        least = -((-self.SHARPNESS * best).exp() * weights).sum(-1).div(total).log() / self.SHARPNESS
+        return torch.cat([torch.stack([plain, weighted, least], dim=-1), signals], dim=-1)
 
     def forward(
         self, token_vectors: Tensor, candidate_tokens: Tensor, candidate_lengths: Tensor, signals: Tensor
@@ -158,7 +167,8 @@ class Ranker(nn.Module):
             candidate_lengths: int32 [B, C].
             signals: float32 [B, C, F].
         """
-        return self.score(self.features(token_vectors, candidate_tokens, candidate_lengths, signals))
+        scores: Tensor = self.head(self.features(token_vectors, candidate_tokens, candidate_lengths, signals))
+        return scores.squeeze(-1)
 
     def save(self, folder: Path) -> None:
         """Write the weights and the scale of the stored token vectors."""

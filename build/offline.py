@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from shelfbridge.errors import ArtefactError
 from shelfbridge.retrieval import CandidateIndex, Candidates, ProductPairs
 from shelfbridge.retrieval.index import fuse
-from shelfbridge.text import lexical_tokens, normalise
+from shelfbridge.text import normalise
 from shelfbridge.wordpieces import WordPieces
 
 Ranking = tuple[NDArray[Any], NDArray[Any]]
@@ -54,10 +54,14 @@ class Retrieval:
         return self.index.search(query.text, query.embedding)
 
     def parts(self, query: EncodedQuery) -> dict[str, Ranking]:
-        """Rankings of the lexical side, of the dense side, and of their fusion."""
-        lexical = self.index.lexical(self.index.full.match(lexical_tokens(query.text)))
+        """Rankings by BM25 alone, by cosine alone, and of the fusion that finds the candidates."""
+        matched = self.index.lexicon.match(query.text)
         dense = self.index.dense(query.embedding)
-        parts = {"lexical": lexical, "dense": dense, "fused": fuse(lexical, dense)}
+        parts = {
+            "lexical": self.index.lexical(matched.bm25),
+            "dense": dense,
+            "fused": fuse(self.index.lexical(matched.fields), dense),
+        }
         return {name: (rows, -np.arange(len(rows), dtype=np.float32)) for name, rows in parts.items()}
 
 

@@ -13,7 +13,6 @@ import json
 import os
 import platform
 import shutil
-import tempfile
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -21,10 +20,11 @@ from typing import Any
 
 import onnx
 from google.protobuf import text_format
+from google.protobuf.message import DecodeError
 from tritonclient.grpc import model_config_pb2
 
 from build.offline import Ensembles, Retrieval, session
-from build.workspace import file_digest, tree_digest
+from build.workspace import file_digest, tree_digest, unfinished
 from shelfbridge import contract
 from shelfbridge.errors import ArtefactError
 from shelfbridge.retrieval import ProductPairs, ProductStore
@@ -70,27 +70,30 @@ def publish(releases: Path, *, parts: Mapping[str, Path], about: Mapping[str, An
     Raises:
         ArtefactError: the new release does not load; what was current stays current.
     """
-    releases.mkdir(parents=True, exist_ok=True)
     current = releases / "current"
     made_from = {model: f"{part.parent.name}/{part.name}" for model, part in parts.items()}
     made_from["model_repository"] = tree_digest(SOURCES)
-    if current.exists() and read_manifest(current)["made_from"] == made_from:
+    if _holds(current, made_from):
         return current.resolve()
-    number = 1 + max((int(p.name) for p in releases.iterdir() if p.name.isdigit()), default=0)
-    unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=releases))
-    try:
-        assemble(unfinished, number=number, parts=parts, about={**about, "made_from": made_from})
-        verify(unfinished)
-        open_release(unfinished).rankings("a first search")
-        unfinished.chmod(0o755)
-        unfinished.rename(releases / str(number))
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-    link = releases / ".next"
-    link.unlink(missing_ok=True)
-    link.symlink_to(str(number))
-    link.replace(current)
+    with unfinished(releases) as folder:
+        number = 1 + max((int(p.name) for p in releases.iterdir() if p.name.isdigit()), default=0)
+        assemble(folder, number=number, parts=parts, about={**about, "made_from": made_from})
+        verify(folder)
+        open_release(folder).rankings("a first search")
+        folder.rename(releases / str(number))
+        link = releases / ".next"
+        link.unlink(missing_ok=True)
+        link.symlink_to(str(number))
+        link.replace(current)
     return releases / str(number)
+
+
+def _holds(release: Path, made_from: Mapping[str, str]) -> bool:
+    """Whether a release is there, made from this, and whole."""
+    try:
+        return bool(verify(release)["made_from"] == made_from)
+    except ArtefactError:
+        return False
 
 
 def verify(release: Path) -> dict[str, Any]:
@@ -146,8 +149,15 @@ def _link(source: str, target: str) -> str:
 
 
 def embedding_width(graph: Path) -> int:
-    """Width of the embedding that an encoder's graph gives."""
-    outputs = onnx.load(graph, load_external_data=False).graph.output
+    """Width of the embedding that an encoder's graph gives.
+
+    Raises:
+        ArtefactError: the file is missing or damaged.
+    """
+    try:
+        outputs = onnx.load(graph, load_external_data=False).graph.output
+    except (OSError, DecodeError) as error:
+        raise ArtefactError(f"{graph} cannot be read ({error}); build it again") from error
     (embedding,) = (output for output in outputs if output.name == contract.EMBEDDING.name)
     return int(embedding.type.tensor_type.shape.dim[1].dim_value)
 

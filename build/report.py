@@ -39,8 +39,8 @@ def plot(path: Path, record: dict[str, Any]) -> None:
     figures = [record["stages"][stage]["nDCG@10"] for stage in stages]
     means = [figure["mean"] for figure in figures]
     errors = [
-        [figure["mean"] - figure["low"] for figure in figures],
-        [figure["high"] - figure["mean"] for figure in figures],
+        [max(0.0, figure["mean"] - figure["low"]) for figure in figures],
+        [max(0.0, figure["high"] - figure["mean"]) for figure in figures],
     ]
     drawing, axes = pyplot.subplots(figsize=(7, 0.5 * len(stages) + 1.2), layout="constrained")
     axes.barh(stages, means, xerr=errors, color="#4c78a8", ecolor="#555555", capsize=3)

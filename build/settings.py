@@ -25,6 +25,10 @@ class EncoderSettings:
     synthetic: int
     """Pairs of a query made from a product's own words, per epoch."""
     dev_queries: int = 60
+    tokens: int = 64
+    """Word pieces of a product read in training; the index holds more."""
+    frozen_layers: int = 0
+    """First layers of the base that stay as they are."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +45,10 @@ class CrossEncoderSettings:
 class RankerSettings:
     """Training of the ranker's head."""
 
-    epochs: int
-    teacher_weight: float
     teacher_queries: int
-    """Queries whose candidates the cross-encoder scores as the teacher."""
-    learning_rate: float = 0.01
-    seed: int = 7
+    """Training queries whose candidates the cross-encoder scores as the teacher."""
+    decay: float = 3e-4
+    """Weight of the head's squared weights in its loss."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class Settings:
 FULL = Settings(
     encoder=EncoderSettings(Training(epochs=4, batch=32, learning_rate=3e-5), judged=4000, synthetic=2000),
     cross_encoder=CrossEncoderSettings(Training(epochs=3, batch=16, learning_rate=3e-5), judged=6000, synthetic=6000),
-    ranker=RankerSettings(epochs=60, teacher_weight=0.3, teacher_queries=150),
+    ranker=RankerSettings(teacher_queries=200),
 )
 QUICK = replace(
     FULL,
@@ -75,15 +77,15 @@ QUICK = replace(
     cross_encoder=CrossEncoderSettings(
         Training(epochs=1, batch=16, learning_rate=5e-5), judged=1600, synthetic=400, dev_queries=20
     ),
-    ranker=RankerSettings(epochs=40, teacher_weight=0.3, teacher_queries=40),
+    ranker=RankerSettings(teacher_queries=30),
 )
 SMOKE = replace(
     FULL,
-    encoder=EncoderSettings(Training(epochs=1, batch=8, learning_rate=5e-5), judged=32, synthetic=8, dev_queries=4),
+    encoder=EncoderSettings(Training(epochs=1, batch=8, learning_rate=5e-5), judged=32, synthetic=8, dev_queries=2),
     cross_encoder=CrossEncoderSettings(
         Training(epochs=1, batch=8, learning_rate=5e-5), judged=32, synthetic=8, dev_queries=4
     ),
-    ranker=RankerSettings(epochs=5, teacher_weight=0.3, teacher_queries=4),
+    ranker=RankerSettings(teacher_queries=4),
 )
 PRESETS = {"quick": QUICK, "full": FULL, "smoke": SMOKE}
 """`full` is what a shop serves; `quick` fits a coffee break; `smoke` only shows that every stage runs."""

@@ -5,6 +5,8 @@ build goes on where it stopped, and going back to earlier settings finds the ear
 considered: both track single files in a store of their own and neither makes a folder appear atomically.
 """
 
+import ast
+import fcntl
 import hashlib
 import inspect
 import json
@@ -14,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -54,14 +57,12 @@ class Workspace:
             self.console.print(f"[dim]{name}: unchanged[/dim]")
             return folder
         self.console.print(f"[bold]{name}[/bold]")
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=folder.parent))
         begun = time.monotonic()
-        try:
-            work(unfinished)
-            unfinished.rename(folder)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
+        with unfinished(folder.parent) as result:
+            if not folder.is_dir():  # another build may have made it meanwhile
+                work(result)
+                os.utime(result)
+                result.rename(folder)
         self.console.print(f"[dim]{name}: {time.monotonic() - begun:.1f} s[/dim]")
         self._prune(folder.parent)
         return folder
@@ -80,10 +81,30 @@ class Workspace:
             shutil.rmtree(old)
 
 
+@contextmanager
+def unfinished(parent: Path) -> Iterator[Path]:
+    """A temporary folder in `parent`, deleted at the end unless it was renamed.
+
+    One process at a time has one, so that what an earlier one left when it was killed can be deleted too.
+    """
+    parent.mkdir(parents=True, exist_ok=True)
+    with (parent / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for left in parent.glob(".unfinished-*"):
+            shutil.rmtree(left)
+        folder = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=parent))
+        folder.chmod(0o755)  # mkdtemp's 0700 would keep the server's user out
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def tree_digest(path: Path) -> str:
-    """sha256 over a file, or over the names and contents of a folder's files."""
+    """sha256 over a file, or over the names and contents of a folder's files, but for Python's caches."""
     digest = hashlib.sha256()
-    for file in [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file()):
+    files = (p for p in path.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
+    for file in [path] if path.is_file() else sorted(files):
         digest.update(str(file.relative_to(path)).encode())
         digest.update(file_digest(file).encode())
     return digest.hexdigest()
@@ -101,7 +122,7 @@ def code_digest(module: ModuleType | None) -> str:
         return ""
     digest = hashlib.sha256()
     for used in sorted(_used(module, set()), key=lambda m: m.__name__):
-        digest.update(inspect.getsource(used).encode())
+        digest.update(_source(used))
     return digest.hexdigest()
 
 
@@ -109,13 +130,21 @@ def _used(module: ModuleType, seen: set[ModuleType]) -> set[ModuleType]:
     if module in seen:
         return seen
     seen.add(module)
-    for name in _project_names(module):
-        _used(sys.modules[name], seen)
+    for name in _imports(module):
+        if name.split(".")[0] in ("build", "shelfbridge") and name in sys.modules:
+            _used(sys.modules[name], seen)
     return seen
 
 
-def _project_names(module: ModuleType) -> Iterator[str]:
-    for thing in vars(module).values():
-        name = thing.__name__ if inspect.ismodule(thing) else getattr(thing, "__module__", None)
-        if isinstance(name, str) and name.split(".")[0] in ("build", "shelfbridge") and name in sys.modules:
-            yield name
+def _imports(module: ModuleType) -> Iterator[str]:
+    """Names that a module imports; of `from a import b` both a and a.b, as b may be a module."""
+    for node in ast.walk(ast.parse(_source(module))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _source(module: ModuleType) -> bytes:
+    return Path(str(module.__file__)).read_bytes()

@@ -7,6 +7,7 @@ reported by line and reason and left out; the rest is used.
 import csv
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -14,13 +15,15 @@ from hashlib import sha1
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 
 from shelfbridge.errors import DataError
 from shelfbridge.request import explain
 from shelfbridge.text import normalise
 
 Split = Literal["train", "dev", "test"]
+_UNDECODED = re.compile("[\udc80-\udcff]")
+_NOT_UTF8 = "not UTF-8; save the file with that encoding"
 
 
 class Label(StrEnum):
@@ -45,22 +48,43 @@ def _blank_to_none(value: object) -> object:
     return value
 
 
-def _path(value: object) -> object:
-    if value is None:
-        return ()
-    if isinstance(value, str):
-        return tuple(part.strip() for part in value.split(">") if part.strip())
-    return tuple(value) if isinstance(value, list) else value
-
-
 def _text(value: object) -> object:
     value = _blank_to_none(value)
+    if isinstance(value, bytes):  # as some programs write strings to Parquet
+        value = value.decode(errors="replace")
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        value = str(value)
     return "" if value is None else normalise(value) if isinstance(value, str) else value
 
 
+def _path(value: object) -> object:
+    if isinstance(value, str):
+        value = value.split(">")
+    if value is None or isinstance(value, list | tuple):
+        return tuple(part for part in map(_text, value or ()) if part != "")
+    return value
+
+
+def _id(value: object) -> object:
+    """An id comes back as it was given: whole numbers are written out, nothing else is changed within it."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return value.strip() if isinstance(value, str) else value
+
+
+def _filled(value: str) -> str:
+    if not value:
+        raise ValueError("is blank")
+    return value
+
+
 Text = Annotated[str, BeforeValidator(_text)]
-Filled = Annotated[str, BeforeValidator(_text), StringConstraints(min_length=1)]
-Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Filled = Annotated[Text, AfterValidator(_filled)]
+Id = Annotated[
+    str, BeforeValidator(_id), AfterValidator(_filled), StringConstraints(max_length=256, pattern=r"^\P{Cc}*$")
+]
+Amount = Annotated[float, Field(ge=0, lt=1e12, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0, lt=10**12)]
 
 
 class Product(BaseModel):
@@ -68,7 +92,7 @@ class Product(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    product_id: Annotated[Filled, StringConstraints(max_length=256)]
+    product_id: Id
     title: Filled
     brand: Text = ""
     color: Text = ""
@@ -76,25 +100,20 @@ class Product(BaseModel):
     description: Text = ""
     category: Annotated[tuple[str, ...], BeforeValidator(_path)] = ()
     price: Annotated[Amount | None, BeforeValidator(_blank_to_none)] = None
-    stock: Annotated[Annotated[int, Field(ge=0)] | None, BeforeValidator(_blank_to_none)] = None
-    rating: Annotated[Annotated[float, Field(ge=0, le=5)] | None, BeforeValidator(_blank_to_none)] = None
-    rating_count: Annotated[Annotated[int, Field(ge=0)] | None, BeforeValidator(_blank_to_none)] = None
+    stock: Annotated[Count | None, BeforeValidator(_blank_to_none)] = None
+    rating: Annotated[Annotated[Amount, Field(le=5)] | None, BeforeValidator(_blank_to_none)] = None
+    rating_count: Annotated[Count | None, BeforeValidator(_blank_to_none)] = None
 
     @property
     def short_text(self) -> str:
-        """What the encoder reads: title, then brand and colour where the title does not name them."""
+        """Its name: title, then brand and colour where the title does not name them."""
         title = self.title.casefold()
         more = (self.brand, self.color)
         return " ".join([self.title, *(name for name in more if name.casefold() not in title)])
 
     @property
-    def pair_text(self) -> str:
-        """What the cross-encoder reads: as `short_text`, then the bullet points."""
-        return f"{self.short_text} {self.bullet_points}".strip()
-
-    @property
     def full_text(self) -> str:
-        """Everything written of it: what the lexical index reads."""
+        """Everything written of it, the telling parts first: what the models and the lexical index read."""
         parts = (self.short_text, " ".join(self.category), self.bullet_points, self.description)
         return " ".join(part for part in parts if part)
 
@@ -104,16 +123,16 @@ class Judgment(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    query_id: Annotated[str, Field(min_length=1), BeforeValidator(lambda value: str(value).strip())]
+    query_id: Id
     query: Filled
-    product_id: Filled
+    product_id: Id
     label: Label
     split: Split
 
 
 @dataclass(frozen=True)
 class Rejection:
-    """A row left out: where it stands in its file (1 is the first line; of Parquet, the first row) and why."""
+    """A row left out: the line it begins on (1 is the first line; of Parquet, the first row) and why."""
 
     line: int
     reason: str
@@ -159,7 +178,7 @@ class Judgments:
 
 def split_of(query: str) -> Split:
     """A split for a query whose file names none: eight in ten train, one dev, one test, by hash of its text."""
-    bucket = sha1(query.encode()).digest()[0] % 10
+    bucket = sha1(normalise(query).encode()).digest()[0] % 10
     return "dev" if bucket == 8 else "test" if bucket == 9 else "train"
 
 
@@ -202,7 +221,8 @@ def read_judgments(path: Path | str, catalogue: Catalogue) -> Judgments:
             rejected.append(Rejection(line, row))
             continue
         try:
-            judgment = Judgment.model_validate({"split": split_of(str(row.get("query"))), **row})
+            split = _blank_to_none(row.get("split")) or split_of(str(row.get("query")))
+            judgment = Judgment.model_validate({**row, "split": split})
         except ValidationError as error:
             rejected.append(Rejection(line, explain(error)))
             continue
@@ -222,7 +242,8 @@ def summary(rejected: Iterable[Rejection], most: int = 5) -> str:
         return "No row was left out."
     shown = [f"  line {row.line}: {row.reason}" for row in rows[:most]]
     more = [f"  and {len(rows) - most} more"] if len(rows) > most else []
-    return "\n".join([f"{len(rows)} rows were left out:", *shown, *more])
+    count = "1 row was" if len(rows) == 1 else f"{len(rows)} rows were"
+    return "\n".join([f"{count} left out:", *shown, *more])
 
 
 def read_rows(path: Path, needed: tuple[str, ...]) -> Iterator[tuple[int, dict[str, Any] | str]]:
@@ -238,7 +259,10 @@ def read_rows(path: Path, needed: tuple[str, ...]) -> Iterator[tuple[int, dict[s
     reader = readers.get(path.suffix.lower())
     if reader is None:
         raise DataError(f"{path}: {path.suffix or 'a file without ending'} is not read; use {', '.join(readers)}")
-    return reader(path, needed)
+    try:
+        yield from reader(path, needed)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error}); see to the file and its permissions") from error
 
 
 def _need(path: Path, columns: Iterable[str], needed: tuple[str, ...]) -> None:
@@ -249,31 +273,44 @@ def _need(path: Path, columns: Iterable[str], needed: tuple[str, ...]) -> None:
 
 def _read_csv(path: Path, needed: tuple[str, ...]) -> Iterator[tuple[int, dict[str, Any] | str]]:
     csv.field_size_limit(1 << 24)
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        reader = csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
-        _need(path, reader.fieldnames or (), needed)
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        # Strict, else a quote that is never closed takes the rest of the file for one field
+        reader = csv.reader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
+        try:
+            header = [name.strip() for name in next(reader, [])]
+        except csv.Error as error:
+            raise DataError(f"{path}: the header is not readable as CSV ({error}); export the file again") from error
+        if any(map(_UNDECODED.search, header)):
+            raise DataError(f"{path}: the header is {_NOT_UTF8}")
+        _need(path, header, needed)
         while True:
+            line = reader.line_num + 1
             try:
-                row = next(reader)
+                fields = next(reader)
             except StopIteration:
                 return
             except csv.Error as error:
-                yield reader.line_num, f"not readable as CSV: {error}"
+                yield line, f"not readable as CSV: {error}"
                 continue
-            if None in row:
-                yield reader.line_num, "more fields than the header has"
-            else:
-                yield reader.line_num, row
+            if len(fields) > len(header):
+                yield line, f"{len(fields)} fields, the header has {len(header)}"
+            elif any(map(_UNDECODED.search, fields)):
+                yield line, _NOT_UTF8
+            elif fields:
+                yield line, dict(zip(header, fields, strict=False))
 
 
 def _read_jsonl(path: Path, needed: tuple[str, ...]) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    with path.open(encoding="utf-8", errors="replace") as file:
+    with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
         for line, text in enumerate(file, start=1):
             if not text.strip():
                 continue
+            if _UNDECODED.search(text):
+                yield line, _NOT_UTF8
+                continue
             try:
                 row = json.loads(text)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 yield line, f"not JSON: {error}"
                 continue
             yield line, row if isinstance(row, dict) else "not a JSON object"
@@ -291,5 +328,5 @@ def _read_parquet(path: Path, needed: tuple[str, ...]) -> Iterator[tuple[int, di
                 for row in batch.to_pylist():
                     line += 1
                     yield line, row
-    except (pyarrow.ArrowException, OSError) as error:
+    except pyarrow.ArrowException as error:
         raise DataError(f"{path}: not a whole Parquet file ({error}); copy or export it again") from error

@@ -17,9 +17,9 @@ CANDIDATES = 100
 MAX_K = CANDIDATES
 SHORTLIST = 20
 """Best candidates that `search_deep` shows to the cross-encoder."""
-PRODUCT_TOKENS = 64
+PRODUCT_TOKENS = 128
 """Most token vectors stored for a product."""
-PAIR_TOKENS = 128
+PAIR_TOKENS = 96
 """Most word pieces of a query and a product together, as the cross-encoder reads them."""
 EMBEDDING_WIDTH = 384
 """Width of the default encoder; a release made from another base carries its own in its configs."""
@@ -31,9 +31,15 @@ SIGNALS = (
     "bm25_title",
     "coverage",
     "coverage_title",
+    "coverage_category",
+    "complete",
+    "numbers",
+    "denied_title",
+    "denial_met",
+    "title_length",
+    "popularity",
     "cosine",
-    "rating",
-    "rating_count",
+    "feedback",
 )
 """What retrieval knows of each candidate beside its token vectors, in the order of the `signals` tensor.
 Defined in `shelfbridge.retrieval.signals`."""
@@ -74,7 +80,7 @@ TIMELINE = Tensor("timeline", "INT64", (-1,))
 EMBEDDING = Tensor("embedding", "FP32", (EMBEDDING_WIDTH,))
 """Unit vector of the query."""
 TOKEN_VECTORS = Tensor("token_vectors", "FP32", (-1, TOKEN_WIDTH))
-"""Unit vector per word piece of the query; zero where there is padding."""
+"""Vector per word piece of the query, as long as the piece is rare in the catalogue; zero where there is padding."""
 
 CANDIDATE_ROWS = Tensor("candidate_rows", "INT32", (CANDIDATES,))
 """Rows of the index; -1 is padding."""

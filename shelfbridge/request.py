@@ -1,9 +1,8 @@
 """The checked form of a search request: what preprocess makes of the wire and every later step trusts."""
 
-import math
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from shelfbridge.contract import DEFAULT_K, MAX_K
 from shelfbridge.errors import InvalidQuery
@@ -11,13 +10,7 @@ from shelfbridge.errors import InvalidQuery
 MAX_FILTER_BYTES = 4096
 
 
-def _finite(value: float) -> float:
-    if not math.isfinite(value):
-        raise ValueError("must be a finite number")
-    return value
-
-
-Price = Annotated[float, Field(ge=0), AfterValidator(_finite)]
+Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Filters(BaseModel):
@@ -38,7 +31,7 @@ class Filters(BaseModel):
     @model_validator(mode="after")
     def _ordered(self) -> "Filters":
         if self.price_min is not None and self.price_max is not None and self.price_min > self.price_max:
-            raise ValueError(f"price_min {self.price_min} is above price_max {self.price_max}")
+            raise ValueError("price_min is above price_max")
         return self
 
     @classmethod
@@ -82,5 +75,7 @@ def check_k(k: int) -> int:
 def explain(error: ValidationError) -> str:
     """A pydantic error in one line: field and reason of each problem, without the values that were sent."""
     return "; ".join(
-        f"{'.'.join(str(part) for part in problem['loc']) or 'value'}: {problem['msg']}" for problem in error.errors()
+        f"{'.'.join(f'{part!s:.40}' for part in problem['loc']) or 'value'}: "
+        f"{problem['msg'].removeprefix('Value error, ')}"
+        for problem in error.errors(include_url=False, include_context=False, include_input=False)
     )

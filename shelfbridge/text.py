@@ -10,18 +10,30 @@ from shelfbridge.contract import MAX_QUERY_CHARS
 from shelfbridge.errors import InvalidQuery
 
 _BLANK = re.compile(r"\s+")
-_CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
+_REPLACED = {"Cc": " ", "Cf": "", "Co": " ", "Cs": " "}
+_CJK = "\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
 _PIECE = re.compile(rf"(?P<cjk>[{_CJK}]+)|(?P<number>\d+(?:[.,/]\d+)*)|(?P<word>[^\W\d_{_CJK}]+)")
+NEGATED = "\u00ac"
+"""Mark in front of a term that the text denies."""
+_DENIALS = frozenset({"without", "no", "not", "non"})
+_DENIED_WORDS = 2
+"""Words that a denial reaches: "without arm rests"."""
+_DENIAL_ENDS = frozenset({"and", "but", "for", "in", "of", "on", "or", "the", "with"})
+_SHORTEST_LESS = 6
+"""Longest word in "less" that denies nothing: "unless", "bless"."""
 _STEMMER = Stemmer.Stemmer("english")
 
 
 def normalise(text: str) -> str:
-    """Unicode NFKC, control and format characters out, runs of blanks to one space."""
-    kept = "".join(
-        c if not unicodedata.category(c).startswith("C") or c in "\t\n\r" else " "
-        for c in unicodedata.normalize("NFKC", text)
-    )
-    return _BLANK.sub(" ", kept).strip()
+    """Unicode NFKC, control characters and runs of blanks to one space.
+
+    Format characters (soft hyphens, joiners, direction marks) go without a trace, so that they part no word.
+    Unassigned ones stay: what Python's tables do not know yet is a new emoji, say.
+    """
+    if text.isascii() and text.isprintable():
+        return _BLANK.sub(" ", text).strip()
+    kept = "".join(_REPLACED.get(unicodedata.category(c), c) for c in text)
+    return _BLANK.sub(" ", unicodedata.normalize("NFKC", kept)).strip()
 
 
 def check_query(raw: bytes) -> str:
@@ -59,16 +71,32 @@ def lexical_tokens(text: str) -> list[str]:
     and apart from their unit ("64gb" gives "64", "gb"). A run of Chinese, Japanese or Korean script gives its
     overlapping pairs of characters, as Lucene's CJK analyser does, so that no dictionary is needed; a run of
     one character gives itself.
+
+    A word that is denied becomes another term: "without wheels", "no wheels", "wheel-free" and "wheelless" give
+    "\u00acwheel", so that a product with wheels does not answer, and one that says it has none does.
     """
     folded = unicodedata.normalize("NFKD", normalise(text).casefold().replace("'", "").replace("\u2019", ""))
     plain = unicodedata.normalize("NFC", "".join(c for c in folded if not "\u0300" <= c <= "\u036f"))
     terms: list[str] = []
-    for piece in _PIECE.finditer(plain):
+    denied = 0
+    for piece in _PIECE.finditer(plain.replace("w/o ", "without ")):
         found = piece.group()
         if piece.lastgroup == "cjk":
             terms.extend([found] if len(found) == 1 else (found[i : i + 2] for i in range(len(found) - 1)))
-        elif piece.lastgroup == "word":
-            terms.append(_stem(found))
-        else:
+        elif piece.lastgroup == "number":
             terms.append(found)
+        elif found in _DENIALS:
+            denied = _DENIED_WORDS
+            continue
+        elif found == "free" and terms and not terms[-1].startswith(NEGATED):
+            terms[-1] = NEGATED + terms[-1]
+        elif denied and found not in _DENIAL_ENDS:
+            terms.append(NEGATED + _stem(found))
+            denied -= 1
+            continue
+        else:
+            terms.append(_stem(found))
+            if found.endswith("less") and len(found) > _SHORTEST_LESS:
+                terms.append(NEGATED + _stem(found.removesuffix("less")))
+        denied = 0
     return terms

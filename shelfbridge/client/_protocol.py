@@ -35,19 +35,22 @@ _INT32 = range(-(2**31), 2**31)
 def encode(
     query: str, k: int, filters: Filters | Mapping[str, Any] | None, user: str | None, with_payload: bool
 ) -> list[InferInput]:
-    """The inputs of an ensemble, each of shape [1, 1]. What is None is left out.
+    """The inputs of an ensemble, each of shape [1, 1].
+
+    All are always sent: Triton joins only requests with the same set of inputs.
 
     Raises:
         InvalidQuery: a value has the wrong type or cannot be encoded. The message does not show it.
     """
-    inputs = [_input(QUERY, _utf8("query", query)), _input(K, _int32("k", k))]
-    if filters is not None:
-        inputs.append(_input(FILTERS, _json(filters)))
-    if user is not None:
-        inputs.append(_input(USER, _utf8("user", user)))
     if not isinstance(with_payload, bool):
         raise InvalidQuery(f"with_payload is of type {type(with_payload).__name__}; give True or False")
-    return [*inputs, _input(WITH_PAYLOAD, with_payload)]
+    return [
+        _input(QUERY, _utf8("query", query)),
+        _input(K, _int32("k", k)),
+        _input(FILTERS, _json(filters or {})),
+        _input(USER, _utf8("user", user or "")),
+        _input(WITH_PAYLOAD, with_payload),
+    ]
 
 
 def decode(reply: InferResult, model: str, request_id: str) -> tuple[tuple[Hit, ...], dict[str, float]]:

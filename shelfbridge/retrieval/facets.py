@@ -13,6 +13,7 @@ from shelfbridge.catalogue import Product
 from shelfbridge.errors import ArtefactError
 from shelfbridge.request import Filters
 from shelfbridge.retrieval.ragged import load
+from shelfbridge.text import normalise
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Facets:
         for wanted, members in ((filters.category, self.category), (filters.brand, self.brand)):
             if wanted is not None:
                 held = np.zeros(len(self.price), bool)
-                held[members.get(wanted.strip().casefold(), [])] = True
+                held[members.get(normalise(wanted).casefold(), [])] = True
                 passing &= held
         if filters.price_min is not None:
             passing &= self.price >= filters.price_min
@@ -52,7 +53,7 @@ class Facets:
             if product.brand:
                 groups["brand"].setdefault(product.brand.casefold(), []).append(row)
         folder.mkdir(parents=True)
-        (folder / "groups.json").write_text(json.dumps(groups, ensure_ascii=False))
+        (folder / "groups.json").write_text(json.dumps(groups, ensure_ascii=False), encoding="utf-8")
         numbers = {"price": [p.price for p in products], "stock": [p.stock for p in products]}
         for name, values in numbers.items():
             np.save(folder / f"{name}.npy", np.array(values, np.float32))
@@ -65,7 +66,7 @@ class Facets:
             ArtefactError: a file is missing or damaged.
         """
         try:
-            groups: dict[str, dict[str, Any]] = json.loads((folder / "groups.json").read_text())
+            groups: dict[str, dict[str, Any]] = json.loads((folder / "groups.json").read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise ArtefactError(f"{folder}/groups.json cannot be read ({error}); build the release again") from error
         category, brand = (

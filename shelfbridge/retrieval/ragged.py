@@ -37,7 +37,7 @@ class Ragged:
         known = rows >= 0
         starts = np.where(known, self.offsets[rows], 0)
         lengths = np.where(known, self.offsets[rows + 1] - starts, 0).astype(np.int32)
-        out = np.zeros((len(rows), max(1, int(lengths.max(initial=1))), *self.values.shape[1:]), self.values.dtype)
+        out = np.zeros((len(rows), int(lengths.max(initial=1)), *self.values.shape[1:]), self.values.dtype)
         for place, (start, length) in enumerate(zip(starts.tolist(), lengths.tolist(), strict=True)):
             out[place, :length] = self.values[start : start + length]
         return out, lengths
@@ -57,7 +57,7 @@ class Ragged:
         """
         values = load(folder / f"{name}.npy")
         offsets = load(folder / f"{name}.offsets.npy")
-        if offsets[-1] != len(values):
+        if not len(offsets) or offsets[-1] != len(values):
             raise ArtefactError(f"{folder / name}.npy does not belong to its offsets file; build the release again")
         # Plain views: indexing a memmap subclass costs several times an ndarray's
         return cls(values.view(np.ndarray), np.array(offsets))

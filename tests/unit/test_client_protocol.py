@@ -46,9 +46,9 @@ def test_sends_the_contract(server, client):
     assert inputs.keys() == contract.keys()
 
 
-def test_leaves_out_what_is_not_given(server, client):
+def test_always_sends_the_same_inputs_so_that_the_server_can_join_requests(server, client):
     client.search("boots")
-    assert server.seen[-1].inputs.keys() == {"query", "k", "with_payload"}
+    assert server.seen[-1].inputs.keys() == {"query", "k", "filters", "user", "with_payload"}
 
 
 def test_takes_a_mapping_and_leaves_its_judgment_to_the_server(server, client):

@@ -1,0 +1,1 @@
+"""Topologies: where and how the model repository is served."""

@@ -1,0 +1,35 @@
+"""A detached process that a later program can find again, without mistaking a stranger with its id for it."""
+
+import contextlib
+import os
+import signal
+import time
+from pathlib import Path
+
+
+def started(pid: int) -> int | None:
+    """When a living process was started, in clock ticks since boot; None if there is none, or only its zombie."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if fields[0] in "ZX" else int(fields[19])
+
+
+def end(pid: int, ticks: int, patience: float) -> bool:
+    """Ask a process to end, then end it and the children it left. True if it went by itself."""
+    _signal(pid, signal.SIGTERM, group=False)
+    deadline = time.monotonic() + patience
+    while started(pid) == ticks and time.monotonic() < deadline:
+        time.sleep(0.05)
+    if started(pid) != ticks:
+        return True
+    _signal(pid, signal.SIGKILL, group=True)
+    while started(pid) == ticks:
+        time.sleep(0.05)
+    return False
+
+
+def _signal(pid: int, number: signal.Signals, group: bool) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        (os.killpg if group else os.kill)(pid, number)

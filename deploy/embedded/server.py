@@ -1,0 +1,209 @@
+"""The life of an embedded server: a detached tritonserver whose run folder holds its log and state."""
+
+import fcntl
+import http.client
+import json
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from pydantic import BaseModel
+
+from deploy import prerequisites
+from deploy.embedded import log, process, wheel
+from deploy.embedded.settings import EmbeddedSettings
+from shelfbridge.errors import PrerequisiteError, ShelfbridgeError
+
+RUN_DISK = prerequisites.GIGABYTE // 4
+
+
+class ServerError(ShelfbridgeError):
+    """The server did not start, or runs already."""
+
+
+class State(BaseModel):
+    """What `up` leaves behind for the other commands."""
+
+    pid: int
+    ticks: int
+    """When the process was started, so that another one of the same id is not taken for it."""
+    since: float
+    settings: EmbeddedSettings
+
+
+@dataclass(frozen=True)
+class Status:
+    """What a server is doing."""
+
+    running: bool
+    ready: bool = False
+    state: State | None = None
+    models: tuple[tuple[str, str, str], ...] = ()
+    """Name, version and state of each model."""
+    crash: str = ""
+    """Why it died, if it did and nobody took it down."""
+
+
+class EmbeddedServer:
+    """A tritonserver on this machine. As a context it runs from entry to exit."""
+
+    def __init__(self, settings: EmbeddedSettings) -> None:
+        self.settings = settings
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def address(self) -> str:
+        """Where gRPC is answered."""
+        return f"{self.settings.host}:{self.settings.grpc_port}"
+
+    @property
+    def log_file(self) -> Path:
+        """The server's own words."""
+        return self.settings.run_dir / "server.log"
+
+    @property
+    def _state_file(self) -> Path:
+        return self.settings.run_dir / "state.json"
+
+    def up(self, waiting: Callable[[], object] = lambda: None) -> None:
+        """Start the server and return when all its models are ready. `waiting` is called now and then.
+
+        Raises:
+            PrerequisiteError: this machine or the repository lacks something.
+            ServerError: it runs already, or a model could not be loaded.
+        """
+        self.settings.run_dir.mkdir(parents=True, exist_ok=True)
+        with self._locked():
+            self._check()
+            wheel.remove_shared_memory(self.settings.run_dir)
+            wheel.make_backends(self.settings.run_dir / "backends")
+            self._start()
+            self._wait(waiting)
+
+    def down(self) -> bool:
+        """Let the requests in flight finish, then end the server. False if it was not running."""
+        state = self._state()
+        running = state is not None and process.started(state.pid) == state.ticks
+        if running and state is not None:
+            process.end(state.pid, state.ticks, state.settings.exit_timeout + 5)
+        if self._process is not None:
+            self._process.wait()
+            self._process = None
+        self._state_file.unlink(missing_ok=True)
+        wheel.remove_shared_memory(self.settings.run_dir)
+        return running
+
+    def status(self) -> Status:
+        """What the server in the run folder is doing, by the ports it was started with."""
+        state = self._state()
+        if state is None:
+            return Status(running=False)
+        if process.started(state.pid) != state.ticks:
+            return Status(running=False, state=state, crash=log.reason(self.log_file))
+        ready = _call(state.settings, "GET", "/v2/health/ready") is not None
+        models = json.loads(_call(state.settings, "POST", "/v2/repository/index") or b"[]")
+        rows = tuple((m["name"], m.get("version", "-"), m.get("state", "UNAVAILABLE")) for m in models)
+        return Status(running=True, ready=ready, state=state, models=rows)
+
+    def __enter__(self) -> "EmbeddedServer":
+        self.up()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.down()
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """One `up` at a time in a run folder."""
+        with (self.settings.run_dir / "lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ServerError(f"another start is under way in {self.settings.run_dir}; wait for it") from None
+            yield
+
+    def _check(self) -> None:
+        settings, state = self.settings, self._state()
+        if state is not None and process.started(state.pid) == state.ticks:
+            raise ServerError(
+                f"a server runs already from {settings.run_dir} (process {state.pid}, gRPC port "
+                f"{state.settings.grpc_port}); take it down first, or give this one another --run-dir and ports"
+            )
+        if not any(settings.repository.glob("*/config.pbtxt")):
+            raise PrerequisiteError(f"{settings.repository} holds no model; build a release, or give --repository")
+        problems = prerequisites.found(
+            [
+                prerequisites.check_platform(),
+                prerequisites.check_python(),
+                prerequisites.check_libpython(),
+                prerequisites.check_packages(),
+                prerequisites.check_shared_memory(),
+                prerequisites.check_disk(str(settings.run_dir), RUN_DISK),
+                prerequisites.check_ports(settings.host, settings.ports),
+            ]
+        )
+        if problems:
+            raise PrerequisiteError("\n".join(problems))
+
+    def _start(self) -> None:
+        if self.log_file.exists():
+            self.log_file.replace(self.log_file.with_suffix(".log.1"))
+        with self.log_file.open("wb") as output:
+            self._process = subprocess.Popen(
+                wheel.command(self.settings, self.settings.run_dir.resolve() / "backends"),
+                env=wheel.environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        ticks = process.started(self._process.pid) or 0
+        state = State(pid=self._process.pid, ticks=ticks, since=time.time(), settings=self.settings)
+        self._state_file.write_text(state.model_dump_json(), encoding="utf-8")
+
+    def _wait(self, waiting: Callable[[], object]) -> None:
+        assert self._process is not None
+        deadline = time.monotonic() + self.settings.start_timeout
+        try:
+            while _call(self.settings, "GET", "/v2/health/ready") is None:
+                if self._process.poll() is not None:
+                    raise ServerError(f"the server did not start: {log.reason(self.log_file)} (log: {self.log_file})")
+                if time.monotonic() > deadline:
+                    raise ServerError(
+                        f"the server was not ready after {self.settings.start_timeout:g} s; see {self.log_file}, "
+                        f"or give it longer (--start-timeout)"
+                    )
+                waiting()
+                time.sleep(0.1)
+        except BaseException:
+            self._process.terminate()
+            self.down()
+            raise
+
+    def _state(self) -> State | None:
+        try:
+            return State.model_validate_json(self._state_file.read_bytes())
+        except (FileNotFoundError, ValueError):
+            return None
+
+
+def _call(settings: EmbeddedSettings, method: str, path: str) -> bytes | None:
+    """The body of a good answer over HTTP, else None."""
+    host = "127.0.0.1" if settings.host == "0.0.0.0" else settings.host
+    connection = http.client.HTTPConnection(host, settings.http_port, timeout=5)
+    try:
+        connection.request(method, path)
+        answer: Any = connection.getresponse()
+        body: bytes = answer.read()
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
+    return body if answer.status == 200 else None

@@ -1,0 +1,29 @@
+"""What can be set about an embedded server: each field is a flag and an environment variable SHELFBRIDGE_<NAME>."""
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class EmbeddedSettings(BaseSettings):
+    """One embedded server. Two may run side by side if their run folders and ports differ."""
+
+    model_config = SettingsConfigDict(env_prefix="SHELFBRIDGE_", frozen=True)
+
+    repository: Path = Field(ROOT / "out/repository", description="model repository of a release")
+    run_dir: Path = Field(ROOT / "out/server", description="folder of the server's log and state")
+    host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 opens the server to the network")
+    grpc_port: int = Field(8001, ge=1, le=65535, description="port of gRPC")
+    http_port: int = Field(8000, ge=1, le=65535, description="port of HTTP")
+    metrics_port: int = Field(8002, ge=1, le=65535, description="port of the Prometheus metrics")
+    config_name: str = Field("cpu", description="which config of each model is served: configs/<name>.pbtxt")
+    start_timeout: float = Field(120, gt=0, description="seconds until all models must be ready")
+    exit_timeout: int = Field(30, ge=1, description="seconds that requests in flight get at the end")
+
+    @property
+    def ports(self) -> dict[str, int]:
+        """The ports by what they are for."""
+        return {"grpc": self.grpc_port, "http": self.http_port, "metrics": self.metrics_port}

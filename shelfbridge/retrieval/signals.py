@@ -1,0 +1,152 @@
+"""What retrieval knows of a candidate beside its vectors: words, numbers, denials, and its company."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rapidfuzz import process
+from rapidfuzz.distance import OSA
+
+from shelfbridge.catalogue import Product
+from shelfbridge.contract import SIGNALS
+from shelfbridge.retrieval.lexical import LexicalField, Match
+from shelfbridge.retrieval.ragged import load
+from shelfbridge.text import NEGATED, lexical_tokens
+
+LIKENESS = 0.75
+"""Least similarity (1 - optimal string alignment distance / length) at which an unknown word is taken for another."""
+SHORTEST_CORRECTED = 4
+MOST_CORRECTED = 4
+"""Unknown words of a query that are looked up: each costs a pass over the vocabulary, 1.6 ms for 20,000 words."""
+FEEDBACK = 10
+"""Candidates whose mean stands for what the query found (pseudo relevance feedback, Rocchio 1971)."""
+
+
+@dataclass(frozen=True)
+class Lexical:
+    """Every product scored for the words of one query.
+
+    `wanted` and `denied` are the query's terms, the latter without their mark. `full`, `title` and `category` are what
+    each field has of the wanted ones.
+    """
+
+    wanted: tuple[str, ...]
+    denied: tuple[str, ...]
+    full: Match
+    title: Match
+    category: Match
+    bm25: NDArray[np.float32]
+    """BM25 over the full text, [N]."""
+    fields: NDArray[np.float32]
+    """BM25 over the full text and over the title, each by its best product's, [N] in 0..2."""
+
+
+@dataclass(frozen=True, eq=False)
+class Lexicon:
+    """The lexical fields of all products, and what else is known of each without its vectors."""
+
+    full: LexicalField
+    title: LexicalField
+    category: LexicalField
+    statics: NDArray[np.float32]
+    """Columns `title_length` and `popularity`, [N, 2]."""
+
+    def match(self, text: str) -> Lexical:
+        """Score all products for a normalised query; an unknown word is taken for the likest known one."""
+        terms = self.corrected(list(dict.fromkeys(lexical_tokens(text))))
+        wanted = tuple(term for term in terms if not term.startswith(NEGATED))
+        denied = tuple(term.removeprefix(NEGATED) for term in terms if term.startswith(NEGATED))
+        full, title, category = (field.match(wanted) for field in (self.full, self.title, self.category))
+        if not denied:
+            return Lexical(wanted, denied, full, title, category, full.bm25, _by_best(full) + _by_best(title))
+        # What is denied is part of the topic: chairs without wheels are found among those that speak of wheels
+        every = (*terms, *denied)
+        topic = self.full.match(every)
+        both = _by_best(topic) + _by_best(self.title.match(every))
+        return Lexical(wanted, denied, full, title, category, topic.bm25, both)
+
+    def corrected(self, terms: list[str]) -> list[str]:
+        """Terms with each unknown one, for the first `MOST_CORRECTED`, replaced by the likest known one, if any."""
+        misspelt = [term for term in terms if self._may_be_misspelt(term)][:MOST_CORRECTED]
+        likest = {term: self._likest(term) for term in misspelt}
+        return list(dict.fromkeys(likest.get(term, term) for term in terms))
+
+    def _may_be_misspelt(self, term: str) -> bool:
+        bare = term.removeprefix(NEGATED)
+        return (
+            term not in self.full.vocabulary and len(bare) >= SHORTEST_CORRECTED and bare.isascii() and bare.isalpha()
+        )
+
+    @lru_cache(maxsize=4096)  # noqa: B019 - lives as long as the index, which is as long as the process
+    def _likest(self, term: str) -> str:
+        found = process.extractOne(
+            term, self.full.vocabulary.keys(), scorer=OSA.normalized_similarity, score_cutoff=LIKENESS
+        )
+        return term if found is None else str(found[0])
+
+    def signals(self, found: Lexical, rows: NDArray[np.int64]) -> dict[str, NDArray[np.float32]]:
+        """The columns that words give, by name, [R] each."""
+        numbers = [term for term in found.wanted if term[0].isdigit()]
+        return {
+            "bm25": found.full.bm25[rows] / max(found.full.rarity, 1e-6),
+            "bm25_title": found.title.bm25[rows] / max(found.title.rarity, 1e-6),
+            "coverage": found.full.coverage[rows],
+            "coverage_title": found.title.coverage[rows],
+            "coverage_category": found.category.coverage[rows],
+            "complete": (found.full.coverage[rows] > 1 - 1e-6).astype(np.float32),
+            "numbers": self.full.share(numbers, rows),
+            "denied_title": self.title.share(found.denied, rows),
+            "denial_met": self.full.share([NEGATED + term for term in found.denied], rows),
+            "title_length": self.statics[rows, 0],
+            "popularity": self.statics[rows, 1],
+        }
+
+    @staticmethod
+    def write(folder: Path, products: Sequence[Product]) -> None:
+        """Index the words of products."""
+        titles = [lexical_tokens(product.short_text) for product in products]
+        LexicalField.write(folder / "full", [lexical_tokens(product.full_text) for product in products])
+        LexicalField.write(folder / "title", titles)
+        LexicalField.write(folder / "category", [lexical_tokens(" ".join(p.category[-1:])) for p in products])
+        statics = [
+            (np.log1p(len(title)), np.log10(1 + (product.rating_count or 0)))
+            for title, product in zip(titles, products, strict=True)
+        ]
+        np.save(folder / "statics.npy", np.array(statics, np.float32))
+
+    @classmethod
+    def open(cls, folder: Path) -> "Lexicon":
+        """Map what `write` wrote.
+
+        Raises:
+            ArtefactError: a file is missing or damaged.
+        """
+        full, title, category = (LexicalField.open(folder / name) for name in ("full", "title", "category"))
+        return cls(full, title, category, load(folder / "statics.npy").view(np.ndarray))
+
+
+def _by_best(match: Match) -> NDArray[np.float32]:
+    return match.bm25 / max(float(match.bm25.max()), 1e-6)
+
+
+def signals(
+    lexicon: Lexicon,
+    found: Lexical,
+    rows: NDArray[np.int64],
+    vectors: NDArray[np.float32],
+    embedding: NDArray[np.float32],
+) -> NDArray[np.float32]:
+    """The columns of `contract.SIGNALS`, float32 [R, F], for candidates in the order of the fusion.
+
+    Args:
+        rows: int64 [R].
+        vectors: their unit vectors, float32 [R, D].
+        embedding: the query's unit vector, float32 [D].
+    """
+    centre = vectors[:FEEDBACK].mean(0) if len(rows) else embedding
+    columns = {**lexicon.signals(found, rows), "cosine": vectors @ embedding, "feedback": vectors @ centre}
+    stacked: NDArray[np.float32] = np.stack([columns[name] for name in SIGNALS], axis=1, dtype=np.float32)
+    return stacked

@@ -1,0 +1,118 @@
+"""The life of an embedded server: what it says, what it leaves behind, and what stops it from starting."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from deploy.embedded import EmbeddedServer, EmbeddedSettings, ServerError
+from deploy.embedded.__main__ import main
+from deploy.embedded.wheel import shared_memory_prefix
+from shelfbridge.errors import PrerequisiteError
+from tests.functional.conftest import free_ports
+
+MakeSettings = Callable[[Path], EmbeddedSettings]
+
+
+@pytest.fixture
+def small(repository: Path, tmp_path: Path) -> Path:
+    """A repository of two models: quicker to start."""
+    for model in ("preprocess", "encoder"):
+        shutil.copytree(repository / model, tmp_path / "small" / model)
+    return tmp_path / "small"
+
+
+def shared_memory(settings: EmbeddedSettings) -> list[str]:
+    prefix = shared_memory_prefix(settings.run_dir)
+    return [name for name in os.listdir("/dev/shm") if name.startswith(prefix)]
+
+
+def test_up_status_logs_down(small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = ["--run-dir", str(tmp_path / "run")]
+    names = ("--grpc-port", "--http-port", "--metrics-port")
+    ports = [word for name, port in zip(names, free_ports(3), strict=True) for word in (name, str(port))]
+    # In a process of its own, as a user starts it: the server must outlive it
+    command = [sys.executable, "-m", "deploy.embedded", "up", "--repository", str(small), *folder, *ports]
+    started = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert started.returncode == 0, started.stderr
+
+    assert main(["status", *folder]) == 0
+    shown = capsys.readouterr().out
+    assert "encoder" in shown
+    assert "Ready" in shown
+    assert ports[1] in shown
+
+    assert main(["up", "--repository", str(small), *folder]) == 1
+    assert "a server runs already" in capsys.readouterr().err
+
+    assert main(["logs", "-n", "5", *folder]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 5
+
+    assert main(["down", *folder]) == 0
+    assert main(["status", *folder]) == 3
+    assert main(["down", *folder]) == 0
+    assert "No server was running" in capsys.readouterr().out
+    assert not shared_memory(EmbeddedSettings(run_dir=tmp_path / "run"))
+
+
+def test_taken_port(small: Path, make_settings: MakeSettings) -> None:
+    settings = make_settings(small)
+    with socket.socket() as other:
+        other.bind((settings.host, settings.grpc_port))
+        other.listen()
+        with pytest.raises(PrerequisiteError, match=rf"Port {settings.grpc_port} for grpc .*choose another \(--grpc-"):
+            EmbeddedServer(settings).up()
+
+
+def test_no_repository(make_settings: MakeSettings, tmp_path: Path) -> None:
+    with pytest.raises(PrerequisiteError, match="holds no model; build a release, or give --repository"):
+        EmbeddedServer(make_settings(tmp_path)).up()
+
+
+def test_corrupt_model_is_named(small: Path, make_settings: MakeSettings) -> None:
+    settings = make_settings(small)
+    model = small / "encoder/1/model.onnx"
+    model.write_bytes(model.read_bytes()[:1000])
+    with pytest.raises(ServerError, match=rf"model encoder: {model} cannot be read as an ONNX model .*again"):
+        EmbeddedServer(settings).up()
+    assert not shared_memory(settings)
+    assert not EmbeddedServer(settings).status().running
+
+
+def test_model_of_other_tensors_is_named(small: Path, repository: Path, make_settings: MakeSettings) -> None:
+    shutil.copy(repository / "ranker/1/model.onnx", small / "encoder/1/model.onnx")
+    with pytest.raises(ServerError, match="has no input 'input_ids' as its config wants; it has token_vectors"):
+        EmbeddedServer(make_settings(small)).up()
+
+
+def test_missing_index_is_named(repository: Path, make_settings: MakeSettings, tmp_path: Path) -> None:
+    shutil.copytree(repository / "postprocess", tmp_path / "one/postprocess")
+    (tmp_path / "one/postprocess/1/ids.npy").unlink()
+    with pytest.raises(ServerError, match=r"model postprocess: .*/ids\.npy cannot be read .*build the release again"):
+        EmbeddedServer(make_settings(tmp_path / "one")).up()
+
+
+def test_killed_server_is_noticed_and_can_be_started_again(small: Path, make_settings: MakeSettings) -> None:
+    server = EmbeddedServer(make_settings(small))
+    server.up()
+    state = server.status().state
+    assert state is not None
+    os.kill(state.pid, signal.SIGKILL)
+    deadline = time.monotonic() + 10
+    while server.status().running and time.monotonic() < deadline:
+        time.sleep(0.05)
+    found = server.status()
+    assert (found.running, found.state) == (False, state)
+    assert found.crash
+    assert server.log_file.stat().st_size > 0
+    server.down()
+    assert not shared_memory(server.settings)
+    with server:
+        assert server.status().ready

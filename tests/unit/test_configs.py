@@ -1,0 +1,104 @@
+"""Every config of the model repository says what the contract says, in every target."""
+
+from pathlib import Path
+
+import pytest
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+
+from shelfbridge.contract import MODELS, STEPS, Tensor
+
+REPOSITORY = Path(__file__).parents[2] / "model_repository"
+CONFIGS = sorted(REPOSITORY.glob("*/config.pbtxt")) + sorted(REPOSITORY.glob("*/configs/*.pbtxt"))
+
+
+def parse(path: Path) -> model_config_pb2.ModelConfig:
+    return text_format.Parse(path.read_text(encoding="utf-8"), model_config_pb2.ModelConfig())
+
+
+def tensors(entries: object) -> list[Tensor]:
+    names = {value: name.removeprefix("TYPE_") for name, value in model_config_pb2.DataType.items()}
+    return [
+        Tensor(entry.name, names[entry.data_type], tuple(entry.dims), getattr(entry, "optional", False))
+        for entry in entries  # type: ignore[attr-defined]
+    ]
+
+
+def named(path: Path) -> str:
+    return str(path.relative_to(REPOSITORY))
+
+
+def test_every_model_has_a_config() -> None:
+    assert {path.parent.name for path in CONFIGS if path.name == "config.pbtxt"} == set(MODELS)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=named)
+def test_tensors_are_those_of_the_contract(path: Path) -> None:
+    config = parse(path)
+    model = MODELS[path.relative_to(REPOSITORY).parts[0]]
+    assert config.name == model.name
+    assert tensors(config.input) == list(model.inputs)
+    assert tensors(config.output) == list(model.outputs)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=named)
+def test_one_query_a_request_and_many_a_step(path: Path) -> None:
+    config = parse(path)
+    if config.platform == "ensemble":
+        assert config.max_batch_size == 1
+        assert not config.instance_group
+    else:
+        assert config.HasField("dynamic_batching")
+        # A malformed string fails the whole batch it is in
+        takes_strings = any(entry.data_type == model_config_pb2.TYPE_STRING for entry in config.input)
+        assert config.max_batch_size == (1 if takes_strings else 64)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=named)
+def test_no_queue_timeout_beside_a_bound(path: Path) -> None:
+    """Together with a queue delay they lose instances for good: server issue 8870."""
+    batching = parse(path).dynamic_batching
+    assert batching.max_queue_delay_microseconds == 0
+    assert batching.default_queue_policy.default_timeout_microseconds == 0
+    assert not batching.default_queue_policy.allow_timeout_override
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=named)
+def test_warmup_sends_the_models_inputs(path: Path) -> None:
+    config = parse(path)
+    wanted = {entry.name: (entry.data_type, list(entry.dims)) for entry in config.input}
+    for warmup in config.model_warmup:
+        assert set(warmup.inputs) == set(wanted)
+        for name, given in warmup.inputs.items():
+            dtype, dims = wanted[name]
+            assert given.data_type == dtype
+            assert len(given.dims) == len(dims)
+            assert all(want in (-1, have) for want, have in zip(dims, given.dims, strict=True))
+
+
+def test_targets_differ_in_where_and_how_they_run_only() -> None:
+    for path in REPOSITORY.glob("*/configs/*.pbtxt"):
+        ours, plain = parse(path), parse(path.parents[1] / "config.pbtxt")
+        for config in (ours, plain):
+            for field in ("platform", "backend", "instance_group", "parameters"):
+                config.ClearField(field)
+        assert ours == plain
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_ensemble_wires_its_steps(name: str) -> None:
+    config = parse(REPOSITORY / name / "config.pbtxt")
+    made = {tensor.name: (tensor.dtype, tensor.dims) for tensor in MODELS[name].inputs}
+    assert tuple(step.model_name for step in config.ensemble_scheduling.step) == STEPS[name]
+    for step in config.ensemble_scheduling.step:
+        model = MODELS[step.model_name]
+        inputs = {tensor.name: (tensor.dtype, tensor.dims) for tensor in model.inputs}
+        outputs = {tensor.name: (tensor.dtype, tensor.dims) for tensor in model.outputs}
+        assert set(step.input_map) == set(inputs)
+        assert set(step.output_map) == set(outputs)
+        for inner, outer in step.input_map.items():
+            assert made[outer] == inputs[inner], f"{step.model_name} reads {outer} as {inner}"
+        for inner, outer in step.output_map.items():
+            assert outer not in made, f"{outer} is written twice: Triton would run its readers again and again"
+            made[outer] = outputs[inner]
+    assert {tensor.name for tensor in MODELS[name].outputs} <= set(made)

@@ -1,0 +1,363 @@
+"""A release is whole, checked, and made current in one step; what it is measured by is right."""
+
+import io
+import json
+import shutil
+from math import log2
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from google.protobuf import text_format
+from rich.console import Console
+from tritonclient.grpc import model_config_pb2
+
+from build import release
+from build.evaluate import STAGES, compare, evaluate, measure
+from build.release import adapt_width, assemble, embedding_width, publish, read_manifest, verify
+from build.report import table, write_report
+from shelfbridge import contract
+from shelfbridge.catalogue import Catalogue, Judgment, Judgments
+from shelfbridge.errors import ArtefactError, DataError
+from tests.functional import tiny
+
+QUIET = Console(file=io.StringIO())
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """The stages' results, as small as they come: one folder per model."""
+    folder = tmp_path_factory.mktemp("stages")
+    tiny.write_repository(folder)
+    parts = {}
+    for model in folder.iterdir():
+        (model / "1/model.py").unlink(missing_ok=True)
+        if any((model / "1").iterdir()):
+            parts[model.name] = model / "1"
+    return parts
+
+
+@pytest.fixture(scope="module")
+def published(made, tmp_path_factory):
+    """A folder of releases with one in it; not to be changed."""
+    releases = tmp_path_factory.mktemp("releases")
+    publish(releases, parts=made, about={"base": "tiny"})
+    return releases
+
+
+@pytest.fixture
+def releases(published, tmp_path):
+    shutil.copytree(published, tmp_path / "releases", symlinks=True)
+    return tmp_path / "releases"
+
+
+def changed(parts: dict[str, Path], folder: Path, model: str) -> dict[str, Path]:
+    """The parts with one of another identity, in a copy that may be edited."""
+    copy = folder / model / "2"
+    shutil.copytree(parts[model], copy)
+    return {**parts, model: copy}
+
+
+def names(releases: Path) -> set[str]:
+    return {path.name for path in releases.iterdir()} - {".lock"}
+
+
+class TestPublishing:
+    def test_makes_a_repository_of_every_model(self, published):
+        current = published / "current"
+        assert {p.name for p in current.iterdir() if p.is_dir()} == set(contract.MODELS)
+        assert all((current / model / "1").is_dir() for model in contract.MODELS)
+        assert (current / "preprocess/1/model.py").is_file()
+        assert not (current / "preprocess/model.py").exists()
+
+    def test_makes_the_first_release_current(self, published):
+        assert names(published) == {"1", "current"}
+        assert (published / "current").readlink() == Path("1")
+
+    def test_the_manifest_tells_what_it_was_made_from(self, published, made):
+        manifest = read_manifest(published / "current")
+        assert manifest["release"] == 1
+        assert manifest["base"] == "tiny"
+        assert set(manifest["made_from"]) == {*made, "model_repository"}
+        assert manifest["tools"].keys() >= {"python", "numpy", "onnxruntime"}
+        assert "encoder/1/model.onnx" in manifest["files"]
+
+    def test_any_user_may_read_it(self, published):
+        folders = [published / "1", *(p for p in (published / "1").rglob("*") if p.is_dir())]
+        assert [p for p in folders if p.stat().st_mode & 0o055 != 0o055] == []
+
+    def test_the_same_again_keeps_what_is_current(self, releases, made):
+        assert publish(releases, parts=made, about={"base": "tiny"}) == releases / "1"
+        assert names(releases) == {"1", "current"}
+
+    def test_another_part_makes_the_next_release(self, releases, made, tmp_path):
+        assert publish(releases, parts=changed(made, tmp_path, "ranker"), about={}) == releases / "2"
+        assert names(releases) == {"1", "2", "current"}
+        assert (releases / "current").readlink() == Path("2")
+        verify(releases / "1")
+        assert (releases / "2/ranker/2/model.onnx").is_file()
+
+    @pytest.mark.parametrize("model", ["encoder", "ranker", "cross_encoder"])
+    def test_a_graph_that_does_not_load_leaves_all_as_it_was(self, releases, made, tmp_path, model):
+        parts = changed(made, tmp_path, model)
+        graph = parts[model] / "model.onnx"
+        graph.write_bytes(graph.read_bytes()[:-40])
+        with pytest.raises(ArtefactError, match=model):
+            publish(releases, parts=parts, about={})
+        assert names(releases) == {"1", "current"}
+        assert (releases / "current").readlink() == Path("1")
+
+    def test_a_missing_file_leaves_all_as_it_was(self, releases, made, tmp_path):
+        parts = changed(made, tmp_path, "retrieve")
+        (parts["retrieve"] / "tokens.npy").unlink()
+        with pytest.raises(ArtefactError, match=r"tokens\.npy cannot be read"):
+            publish(releases, parts=parts, about={})
+        assert names(releases) == {"1", "current"}
+
+    def test_a_failing_first_release_leaves_no_current(self, tmp_path, made):
+        with pytest.raises(ArtefactError):
+            publish(tmp_path / "new", parts={**made, "ranker": made["postprocess"]}, about={})
+        assert names(tmp_path / "new") == set()
+
+    def test_current_is_never_absent_while_it_moves(self, releases, made, tmp_path, monkeypatch):
+        seen = []
+        replace = Path.replace
+
+        def watched(self: Path, target: Path) -> Path:
+            seen.append((releases / "current").readlink())
+            return replace(self, target)
+
+        monkeypatch.setattr(Path, "replace", watched)
+        publish(releases, parts=changed(made, tmp_path, "ranker"), about={})
+        assert seen == [Path("1")]
+
+    @pytest.mark.parametrize("damage", ["file", "manifest", "whole"])
+    def test_a_damaged_current_release_is_made_anew(self, releases, made, damage):
+        if damage == "file":
+            (releases / "1/ranker/1/model.onnx").unlink()
+        elif damage == "manifest":
+            (releases / "1/manifest.json").write_text("{")
+        else:
+            shutil.rmtree(releases / "1")
+        again = publish(releases, parts=made, about={})
+        verify(again)
+        assert (releases / "current").resolve() == again
+
+
+class TestVerifying:
+    def test_a_release_as_written_is_accepted(self, releases):
+        assert verify(releases / "current")["release"] == 1
+
+    @pytest.mark.parametrize("name", ["search/config.pbtxt", "encoder/1/model.onnx", "postprocess/1/ids.npy"])
+    def test_a_changed_byte_is_refused_by_name(self, releases, name):
+        file = releases / "1" / name
+        content = bytearray(file.read_bytes())
+        content[-1] ^= 1
+        file.write_bytes(content)
+        with pytest.raises(ArtefactError, match=f"{name} is missing or was changed"):
+            verify(releases / "1")
+
+    def test_a_missing_file_is_refused_by_name(self, releases):
+        (releases / "1/retrieve/1/tokens.npy").unlink()
+        with pytest.raises(ArtefactError, match=r"retrieve/1/tokens\.npy is missing or was changed"):
+            verify(releases / "1")
+
+    @pytest.mark.parametrize("content", [None, "", "{"])
+    def test_a_folder_without_a_manifest_is_no_release(self, tmp_path, content):
+        if content is not None:
+            (tmp_path / "manifest.json").write_text(content)
+        with pytest.raises(ArtefactError, match=r"is not a release: no readable manifest\.json; run"):
+            verify(tmp_path)
+
+
+class TestWidth:
+    @staticmethod
+    def dims(folder: Path) -> dict[str, list[int]]:
+        """Dims of every tensor called embedding, by config."""
+        found = {}
+        for path in sorted(folder.rglob("*.pbtxt")):
+            config = text_format.Parse(path.read_text(), model_config_pb2.ModelConfig())
+            for tensor in (*config.input, *config.output):
+                if tensor.name == "embedding":
+                    found[str(path.relative_to(folder))] = list(tensor.dims)
+        return found
+
+    def test_of_another_encoder_goes_into_the_configs(self, tmp_path):
+        encoder = tmp_path / "stages/encoder/1"
+        encoder.mkdir(parents=True)
+        (encoder / "model.onnx").write_bytes(
+            onnx.parser.parse_model(tiny.ENCODER.replace("float[n, 384]", "float[n, 512]")).SerializeToString()
+        )
+        assemble(tmp_path / "release", number=3, parts={"encoder": encoder}, about={})
+        dims = self.dims(tmp_path / "release")
+        assert dims.keys() >= {"encoder/config.pbtxt", "encoder/configs/cpu.pbtxt", "retrieve/config.pbtxt"}
+        assert set(map(tuple, dims.values())) == {(512,)}
+        verify(tmp_path / "release")
+
+    def test_of_the_default_leaves_the_configs_as_they_are(self, tmp_path):
+        shutil.copytree(release.SOURCES, tmp_path / "sources")
+        before = {path: path.read_bytes() for path in tmp_path.rglob("*.pbtxt")}
+        adapt_width(tmp_path / "sources", contract.EMBEDDING_WIDTH)
+        assert {path: path.read_bytes() for path in tmp_path.rglob("*.pbtxt")} == before
+
+    def test_leaves_all_else_in_a_config_as_it_is(self, tmp_path):
+        shutil.copytree(release.SOURCES, tmp_path / "sources")
+        adapt_width(tmp_path / "sources", 512)
+        for path in (tmp_path / "sources").rglob("*.pbtxt"):
+            original = release.SOURCES / path.relative_to(tmp_path / "sources")
+            one, other = (text_format.Parse(p.read_text(), model_config_pb2.ModelConfig()) for p in (path, original))
+            for tensor in (*one.input, *one.output):
+                if tensor.name == "embedding":
+                    tensor.dims[:] = [contract.EMBEDDING_WIDTH]
+            assert one == other
+
+    def test_is_read_from_the_graph(self, made):
+        assert embedding_width(made["encoder"] / "model.onnx") == contract.EMBEDDING_WIDTH
+
+    def test_a_missing_graph_is_named(self, tmp_path):
+        with pytest.raises(ArtefactError, match=r"model\.onnx cannot be read"):
+            embedding_width(tmp_path / "model.onnx")
+
+
+def judged(**labels: str) -> list[Judgment]:
+    """Judgments of products by query: q1="aE bS" says that a is exact and b a substitute."""
+    return [
+        Judgment(query_id=query, query=f"text of {query}", product_id=pair[0], label=pair[1], split="dev")
+        for query, pairs in labels.items()
+        for pair in pairs.split()
+    ]
+
+
+def ranked(ids: str) -> dict[str, float]:
+    return {product_id: -float(place) for place, product_id in enumerate(ids)}
+
+
+class TestMeasuring:
+    def value(self, name: str, labels: str, ranking: str) -> float:
+        figures = measure({"lexical": {"q": ranked(ranking)}}, Judgments(tuple(judged(q=labels))))
+        return figures["lexical"][name].mean
+
+    @pytest.mark.parametrize(
+        ("labels", "ranking", "expected"),
+        [
+            ("aE bS cC dI", "abcd", 1.0),
+            ("aE bS cC dI", "bazc", (0.1 + 1 / log2(3) + 0.01 / log2(5)) / (1 + 0.1 / log2(3) + 0.01 / log2(4))),
+            ("aE bS cC dI", "dc", 0.01 / log2(3) / (1 + 0.1 / log2(3) + 0.01 / log2(4))),
+            ("aE", "zzz", 0.0),
+            ("aE", "0123456789a", 0.0),
+            ("aE", "012345678a", 1 / log2(11)),
+            ("aI", "a", 0.0),
+        ],
+    )
+    def test_ndcg_uses_the_data_sets_gains(self, labels, ranking, expected):
+        assert self.value("nDCG@10", labels, ranking) == pytest.approx(expected, abs=1e-6)
+
+    def test_only_exact_products_count_for_mrr_and_recall(self):
+        assert self.value("MRR@10", "aE bS cE", "bac") == pytest.approx(1 / 2)
+        assert self.value("recall@100", "aE bS cE", "ba") == pytest.approx(1 / 2)
+
+    def test_a_query_without_an_answer_counts_as_nought(self):
+        judgments = Judgments(tuple(judged(q1="aE", q2="aE", q3="aE")))
+        figures = measure({"lexical": {"q1": ranked("a"), "q2": {}}}, judgments)
+        assert figures["lexical"]["nDCG@10"].mean == pytest.approx(1 / 3)
+
+    def test_stages_are_compared_with_bm25(self):
+        judgments = Judgments(tuple(judged(q1="aE", q2="aE")))
+        runs = {"lexical": {"q1": ranked("ba"), "q2": ranked("a")}, "ranked": {"q1": ranked("a"), "q2": ranked("a")}}
+        figures = measure(runs, judgments)
+        assert figures["lexical"]["nDCG@10"].over_lexical == 0
+        assert figures["ranked"]["nDCG@10"].over_lexical == pytest.approx((1 - 1 / log2(3)) / 2)
+
+
+class TestComparing:
+    def test_a_clear_gain_is_told_from_chance(self):
+        base = np.random.default_rng(0).random(40)
+        figure = compare(base + 0.2, base)
+        assert figure.over_lexical == pytest.approx(0.2)
+        assert figure.p < 0.01
+        assert figure.low < figure.mean < figure.high
+
+    def test_noise_is_not(self):
+        random = np.random.default_rng(0)
+        base = random.random(40)
+        assert compare(base + random.standard_normal(40) * 0.1, base).p > 0.05
+
+    def test_equal_values_differ_by_nothing(self):
+        figure = compare(np.full(5, 0.3), np.full(5, 0.3))
+        assert (figure.mean, figure.low, figure.high) == pytest.approx((0.3, 0.3, 0.3))
+        assert (figure.over_lexical, figure.p) == (0, 1)
+
+    def test_one_query_proves_nothing(self):
+        figure = compare(np.array([0.5]), np.array([0.2]))
+        assert (figure.mean, figure.low, figure.high, figure.p) == (0.5, 0.5, 0.5, 1.0)
+        assert figure.over_lexical == pytest.approx(0.3)
+
+    def test_is_the_same_each_time(self):
+        values = np.random.default_rng(1).random(20)
+        assert compare(values, values[::-1]) == compare(values, values[::-1])
+
+
+FIGURE = {"mean": 0.5, "low": 0.4, "high": 0.61, "over_lexical": 0.1, "p": 0.032}
+RECORD = {
+    "split": "test",
+    "queries": 12,
+    "products": 34567,
+    "stages": {
+        stage: {"nDCG@10": FIGURE, "MRR@10": {"mean": 0.7}, "recall@100": {"mean": 0.81234}}
+        for stage in ("lexical", "ranked")
+    },
+}
+
+
+class TestReporting:
+    def test_the_table_is_markdown(self):
+        assert table(RECORD).splitlines() == [
+            "12 test queries over 34,567 products; mean [95 % interval].",
+            "",
+            "| stage | nDCG@10 | over BM25 (paired p) | MRR@10 | recall@100 |",
+            "|---|---|---|---|---|",
+            "| lexical | 0.500 [0.400, 0.610] |  | 0.700 | 0.812 |",
+            "| ranked | 0.500 [0.400, 0.610] | +0.100 (0.032) | 0.700 | 0.812 |",
+        ]
+
+    @pytest.mark.parametrize("low", [0.4, 0.52])
+    def test_table_and_plot_are_written(self, tmp_path, low):
+        one = {**RECORD["stages"]["lexical"], "nDCG@10": {**FIGURE, "low": low}}
+        write_report(tmp_path, {**RECORD, "stages": {"lexical": one}})
+        assert (tmp_path / "evaluation.md").read_text().startswith("12 test queries")
+        assert (tmp_path / "evaluation.png").read_bytes().startswith(b"\x89PNG")
+
+    def test_an_evaluation_measures_every_stage(self, published, tmp_path):
+        catalogue = Catalogue(tuple(tiny.catalogue()))
+        wanted = [p for p in catalogue.products if p.title.startswith("red camping tent")]
+        judgments = Judgments(
+            tuple(
+                Judgment(query_id="q", query="red camping tent", product_id=p.product_id, label="E", split="dev")
+                for p in wanted
+            )
+        )
+        evaluate(
+            tmp_path,
+            release=published / "current",
+            catalogue=catalogue,
+            judgments=judgments,
+            split="dev",
+            console=QUIET,
+        )
+        record = json.loads((tmp_path / "evaluation.json").read_text())
+        assert (record["queries"], record["products"]) == (1, len(catalogue.products))
+        assert tuple(record["stages"]) == STAGES
+        assert record["stages"]["lexical"]["nDCG@10"]["mean"] == pytest.approx(1)
+        assert record["stages"]["ranked"]["recall@100"]["mean"] == pytest.approx(1)
+
+    def test_a_split_without_judgments_is_refused(self, published, tmp_path):
+        with pytest.raises(DataError, match="no judgment in split 'test'; choose another"):
+            evaluate(
+                tmp_path,
+                release=published / "current",
+                catalogue=Catalogue(tuple(tiny.catalogue())),
+                judgments=Judgments(tuple(judged(q="aE"))),
+                split="test",
+                console=QUIET,
+            )
