@@ -50,7 +50,7 @@ def train(
         encoder,
         lambda number: epoch(train_set, catalogue, chosen, number),
         loss,
-        lambda: judged_ndcg(encoder, pieces, dev_set, texts),
+        lambda: judged_ndcg(encoder, pieces, dev_set, texts, chosen.tokens),
         training=chosen.training,
         folder=folder,
         console=console,
@@ -131,12 +131,15 @@ def maxsim(query_tokens: Tensor, product_tokens: Tensor) -> Tensor:
     return (best * (weights > 0)[:, None]).sum(-1) / weights.sum(-1)[:, None]
 
 
-def judged_ndcg(encoder: Encoder, pieces: WordPieces, dev_set: Sequence[Example], texts: Sequence[str]) -> float:
+def judged_ndcg(
+    encoder: Encoder, pieces: WordPieces, dev_set: Sequence[Example], texts: Sequence[str], tokens: int
+) -> float:
     """Mean nDCG@10 of cosine + MaxSim over each query's judged products: quick, and what training is meant to move."""
     figures = []
     for example in dev_set:
         query, query_tokens = encoder(*_tensors(pieces.queries([example.query])))
-        products, product_tokens = encoder(*_tensors(pieces.products([texts[row] for row in example.rows])))
+        ids, mask = _tensors(pieces.products([texts[row] for row in example.rows]))
+        products, product_tokens = encoder(ids[:, :tokens], mask[:, :tokens])
         scores = (query @ products.T + maxsim(query_tokens, product_tokens))[0].numpy()
         figures.append(ndcg(scores, np.array(example.gains)))
     return float(np.mean(figures)) if figures else 0.0

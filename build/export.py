@@ -38,7 +38,8 @@ def export_ranker(folder: Path, *, trained: Path) -> None:
     vectors[1, 4:] = 0
     tokens = torch.randint(-60, 60, (2, CANDIDATES, 11, TOKEN_WIDTH), dtype=torch.int8)
     lengths = torch.randint(0, 12, (2, CANDIDATES), dtype=torch.int32)
-    _export(Ranker.load(trained), (vectors, tokens, lengths, torch.rand(2, CANDIDATES, len(SIGNALS))), folder, "ranker")
+    cosines, signals = torch.rand(2, CANDIDATES, CANDIDATES), torch.rand(2, CANDIDATES, len(SIGNALS))
+    _export(Ranker.load(trained), (vectors, tokens, lengths, cosines, signals), folder, "ranker")
 
 
 def export_cross_encoder(folder: Path, *, trained: Path, weight: float) -> None:
@@ -73,7 +74,21 @@ def _export(model: nn.Module, example: tuple[Tensor, ...], folder: Path, name: s
             opset_version=OPSET,
             dynamo=False,
         )
+    declare(path, model, example, dynamic)
     check(path, model, dict(zip(inputs, example, strict=True)))
+
+
+def declare(path: Path, model: nn.Module, example: tuple[Tensor, ...], dynamic: dict[str, dict[int, str]]) -> None:
+    """Write into a graph the widths of its outputs that do not vary: the exporter loses some."""
+    graph = onnx.load(path)
+    with torch.inference_mode():
+        expected = model(*example)
+    tensors = expected if isinstance(expected, tuple) else (expected,)
+    for output, tensor in zip(graph.graph.output, tensors, strict=True):
+        for axis, size in enumerate(tensor.shape):
+            if axis not in dynamic[output.name]:
+                output.type.tensor_type.shape.dim[axis].dim_value = size
+    onnx.save(graph, path)
 
 
 def check(path: Path, model: nn.Module, example: dict[str, Tensor]) -> None:

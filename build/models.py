@@ -16,6 +16,12 @@ transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
 transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
 
+def reduced() -> torch.autocast:
+    """bf16 for the matrix products of a training pass, where this CPU has them in hardware (1.7 times the speed)."""
+    fast = torch.is_grad_enabled() and torch.cpu._is_avx512_bf16_supported()
+    return torch.autocast("cpu", torch.bfloat16, enabled=fast)
+
+
 def base_folder(base: str) -> str:
     """Where a base model's files are: the packaged default, a local folder, or a Hugging Face id as it is."""
     if base == "sentence-transformers/all-MiniLM-L6-v2":
@@ -55,8 +61,9 @@ class Encoder(nn.Module):
 
     def hidden(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """The transformer's last hidden states, [B, S, D]."""
-        states: Tensor = self.trunk(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        return states
+        with reduced():
+            states: Tensor = self.trunk(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        return states.to(torch.float32)
 
     def freeze(self, layers: int) -> None:
         """Leave the embeddings and the first layers as they are: a third of the time, and less to overfit."""
@@ -89,8 +96,9 @@ class CrossEncoder(nn.Module):
     def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
         """Logit per pair, [B]; all inputs int64 [B, L]."""
         types = {"token_type_ids": token_type_ids} if self.typed else {}
-        logits: Tensor = self.trunk(input_ids=input_ids, attention_mask=attention_mask, **types).logits.squeeze(-1)
-        return logits
+        with reduced():
+            logits: Tensor = self.trunk(input_ids=input_ids, attention_mask=attention_mask, **types).logits
+        return logits.squeeze(-1).to(torch.float32)
 
     def save(self, folder: Path) -> None:
         """Write the weights."""
@@ -128,20 +136,24 @@ class Ranker(nn.Module):
     """Late interaction and the cheap signals through a linear head.
 
     For each word piece of the query, the best match among the candidate's (MaxSim, arXiv:2004.12832). The head sees
-    three means of them beside the signals: plain, weighted by the pieces' rarity, and a soft minimum of the latter,
-    which falls when one wish of several is not met.
+    three means of them: plain, weighted by the pieces' rarity, and a soft minimum of the latter, which falls when one
+    wish of several is not met. It sees how close a candidate is to the first ones of the fusion and to the best by
+    late interaction (pseudo relevance feedback, Rocchio 1971). And it sees the signals.
     """
 
     SHARPNESS = 8.0
-    POOLS = 3
+    FEEDBACK = 10
+    POOLS = 5
 
     def __init__(self, scale: float) -> None:
         super().__init__()
         self.scale = scale
         self.head = nn.Linear(self.POOLS + len(SIGNALS), 1)
 
-    def features(self, token_vectors: Tensor, candidate_tokens: Tensor, lengths: Tensor, signals: Tensor) -> Tensor:
-        """What the head sees, [B, C, 3 + F]."""
+    def features(
+        self, token_vectors: Tensor, candidate_tokens: Tensor, lengths: Tensor, cosines: Tensor, signals: Tensor
+    ) -> Tensor:
+        """What the head sees, [B, C, 5 + F]."""
         products = candidate_tokens.to(torch.float32) * self.scale
         weights = token_vectors.square().sum(-1).sqrt().unsqueeze(1)
         real = (weights > 0).to(torch.float32)
@@ -154,10 +166,18 @@ class Ranker(nn.Module):
         plain = (best * real).sum(-1) / real.sum(-1)
         weighted = (best * weights).sum(-1) / total
         least = -((-self.SHARPNESS * best).exp() * weights).sum(-1).div(total).log() / self.SHARPNESS
-        return torch.cat([torch.stack([plain, weighted, least], dim=-1), signals], dim=-1)
+        first = cosines[..., : self.FEEDBACK].mean(-1)
+        top = plain.topk(self.FEEDBACK).indices.unsqueeze(1).expand(-1, cosines.shape[1], -1)
+        close = cosines.gather(-1, top).mean(-1)
+        return torch.cat([torch.stack([plain, weighted, least, first, close], dim=-1), signals], dim=-1)
 
     def forward(
-        self, token_vectors: Tensor, candidate_tokens: Tensor, candidate_lengths: Tensor, signals: Tensor
+        self,
+        token_vectors: Tensor,
+        candidate_tokens: Tensor,
+        candidate_lengths: Tensor,
+        candidate_cosines: Tensor,
+        signals: Tensor,
     ) -> Tensor:
         """Scores [B, C].
 
@@ -165,9 +185,11 @@ class Ranker(nn.Module):
             token_vectors: float32 [B, S, P], zero where there is padding.
             candidate_tokens: int8 [B, C, T, P].
             candidate_lengths: int32 [B, C].
+            candidate_cosines: float32 [B, C, C].
             signals: float32 [B, C, F].
         """
-        scores: Tensor = self.head(self.features(token_vectors, candidate_tokens, candidate_lengths, signals))
+        features = self.features(token_vectors, candidate_tokens, candidate_lengths, candidate_cosines, signals)
+        scores: Tensor = self.head(features)
         return scores.squeeze(-1)
 
     def save(self, folder: Path) -> None:

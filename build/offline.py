@@ -102,6 +102,7 @@ def ranker_inputs(query: EncodedQuery, found: Candidates) -> dict[str, NDArray[A
         "token_vectors": query.token_vectors,
         "candidate_tokens": found.tokens[None],
         "candidate_lengths": found.lengths[None],
+        "candidate_cosines": found.cosines[None],
         "signals": found.signals[None],
     }
 

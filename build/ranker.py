@@ -39,7 +39,7 @@ BLENDS = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 class Lists:
     """The candidates of some queries.
 
-    features: [Q, C, 3 + F]; rows: [Q, C], -1 where padded; gains: [Q, C], NaN where not judged; judged:
+    features: [Q, C, 5 + F]; rows: [Q, C], -1 where padded; gains: [Q, C], NaN where not judged; judged:
     per query, the gains of all its judged products, which make its ideal.
     """
 

@@ -72,18 +72,18 @@ FULL = Settings(
 QUICK = replace(
     FULL,
     encoder=EncoderSettings(
-        Training(epochs=1, batch=24, learning_rate=5e-5), judged=1200, synthetic=300, dev_queries=20
+        Training(epochs=1, batch=24, learning_rate=5e-5), judged=700, synthetic=0, dev_queries=10, tokens=48
     ),
     cross_encoder=CrossEncoderSettings(
-        Training(epochs=1, batch=16, learning_rate=5e-5), judged=1600, synthetic=400, dev_queries=20
+        Training(epochs=1, batch=16, learning_rate=8e-5), judged=1200, synthetic=0, dev_queries=5
     ),
-    ranker=RankerSettings(teacher_queries=30),
+    ranker=RankerSettings(teacher_queries=20),
 )
 SMOKE = replace(
     FULL,
-    encoder=EncoderSettings(Training(epochs=1, batch=8, learning_rate=5e-5), judged=32, synthetic=8, dev_queries=2),
+    encoder=EncoderSettings(Training(epochs=1, batch=8, learning_rate=5e-5), judged=16, synthetic=8, dev_queries=2),
     cross_encoder=CrossEncoderSettings(
-        Training(epochs=1, batch=8, learning_rate=5e-5), judged=32, synthetic=8, dev_queries=4
+        Training(epochs=1, batch=8, learning_rate=5e-5), judged=16, synthetic=8, dev_queries=2
     ),
     ranker=RankerSettings(teacher_queries=4),
 )

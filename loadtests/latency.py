@@ -62,6 +62,7 @@ class Arithmetic:
                 "token_vectors": token_vectors,
                 "candidate_tokens": found.tokens[None],
                 "candidate_lengths": found.lengths[None],
+                "candidate_cosines": found.cosines[None],
                 "signals": found.signals[None],
             },
         )

@@ -39,7 +39,6 @@ SIGNALS = (
     "title_length",
     "popularity",
     "cosine",
-    "feedback",
 )
 """What retrieval knows of each candidate beside its token vectors, in the order of the `signals` tensor.
 Defined in `shelfbridge.retrieval.signals`."""
@@ -87,6 +86,8 @@ CANDIDATE_ROWS = Tensor("candidate_rows", "INT32", (CANDIDATES,))
 CANDIDATE_SIGNALS = Tensor("signals", "FP32", (CANDIDATES, len(SIGNALS)))
 CANDIDATE_TOKENS = Tensor("candidate_tokens", "INT8", (CANDIDATES, -1, TOKEN_WIDTH))
 CANDIDATE_LENGTHS = Tensor("candidate_lengths", "INT32", (CANDIDATES,))
+CANDIDATE_COSINES = Tensor("candidate_cosines", "FP32", (CANDIDATES, CANDIDATES))
+"""Of each candidate with each, best of the fusion first: the company it keeps."""
 SCORES = Tensor("scores", "FP32", (CANDIDATES,))
 
 PAIR_IDS = Tensor("pair_ids", "INT64", (SHORTLIST, -1))
@@ -121,11 +122,11 @@ MODELS = {
         Model(
             "retrieve",
             (REQUEST, EMBEDDING, TIMELINE),
-            (CANDIDATE_ROWS, CANDIDATE_SIGNALS, CANDIDATE_TOKENS, CANDIDATE_LENGTHS, TIMELINE),
+            (CANDIDATE_ROWS, CANDIDATE_SIGNALS, CANDIDATE_TOKENS, CANDIDATE_LENGTHS, CANDIDATE_COSINES, TIMELINE),
         ),
         Model(
             "ranker",
-            (TOKEN_VECTORS, CANDIDATE_TOKENS, CANDIDATE_LENGTHS, CANDIDATE_SIGNALS),
+            (TOKEN_VECTORS, CANDIDATE_TOKENS, CANDIDATE_LENGTHS, CANDIDATE_COSINES, CANDIDATE_SIGNALS),
             (SCORES,),
         ),
         Model(

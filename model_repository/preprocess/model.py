@@ -6,14 +6,12 @@ Everything a caller sends is checked here and only here; the later steps trust `
 from pathlib import Path
 
 import numpy as np
-from tokenizers import Tokenizer
 
 from shelfbridge.contract import (
     ATTENTION_MASK,
     DEFAULT_K,
     FILTERS,
     INPUT_IDS,
-    MAX_QUERY_TOKENS,
     QUERY,
     REQUEST,
     USER,
@@ -24,18 +22,17 @@ from shelfbridge.errors import InvalidQuery
 from shelfbridge.request import Filters, SearchRequest, check_k
 from shelfbridge.steps import Inputs, Outputs, Step, strings
 from shelfbridge.text import check_query
+from shelfbridge.wordpieces import WordPieces
 
-BUCKET = 8
-"""Lengths are rounded up to a multiple of this: Triton joins requests of equal shapes only, and at most eight
-shapes are worth an engine's or an allocator's memory."""
+BUCKET = 4
+"""Lengths are rounded up to a multiple of this. Triton joins requests of equal shapes only; coarser steps would join
+more of them, and pad more."""
 MAX_USER_BYTES = 256
 
 
 class TritonPythonModel(Step):
     def open(self, folder: Path) -> None:
-        self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        self.tokenizer.enable_truncation(MAX_QUERY_TOKENS)
-        self.tokenizer.no_padding()
+        self.words = WordPieces(folder / "tokenizer.json")
 
     def answer(self, inputs: Inputs) -> Outputs:
         text = check_query(inputs.value(QUERY))
@@ -46,15 +43,12 @@ class TritonPythonModel(Step):
             user=check_user(inputs.value(USER)),
             with_payload=inputs.value(WITH_PAYLOAD, False),
         )
-        ids = self.tokenizer.encode(text).ids
-        length = min(-len(ids) // BUCKET * -BUCKET, MAX_QUERY_TOKENS)
-        pieces = np.zeros((2, length), np.int64)
-        pieces[0, : len(ids)] = ids
-        pieces[1, : len(ids)] = 1
+        ids, mask = self.words.queries([text])
+        padding = (0, -ids.shape[1] % BUCKET)
         return {
             REQUEST: strings([request.model_dump_json()]),
-            INPUT_IDS: pieces[0],
-            ATTENTION_MASK: pieces[1],
+            INPUT_IDS: np.pad(ids[0], padding),
+            ATTENTION_MASK: np.pad(mask[0], padding),
         }
 
 

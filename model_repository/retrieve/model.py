@@ -5,6 +5,7 @@ from pathlib import Path
 import faiss
 
 from shelfbridge.contract import (
+    CANDIDATE_COSINES,
     CANDIDATE_LENGTHS,
     CANDIDATE_ROWS,
     CANDIDATE_SIGNALS,
@@ -31,4 +32,5 @@ class TritonPythonModel(Step):
             CANDIDATE_SIGNALS: found.signals,
             CANDIDATE_TOKENS: found.tokens,
             CANDIDATE_LENGTHS: found.lengths,
+            CANDIDATE_COSINES: found.cosines,
         }

@@ -15,7 +15,7 @@ from shelfbridge.errors import ArtefactError
 from shelfbridge.request import Filters
 from shelfbridge.retrieval.facets import Facets
 from shelfbridge.retrieval.ragged import Ragged
-from shelfbridge.retrieval.signals import Lexicon, signals
+from shelfbridge.retrieval.signals import Lexicon
 
 DEPTH = 200
 """Products taken from each side before fusion."""
@@ -28,13 +28,15 @@ RRF_K = 20
 class Candidates:
     """What retrieval hands to the ranker: best of the fusion first, padded to `CANDIDATES` with row -1.
 
-    rows: int32 [C]; signals: float32 [C, F] as `contract.SIGNALS`; tokens: int8 [C, T, P]; lengths: int32 [C].
+    rows: int32 [C]; signals: float32 [C, F] as `contract.SIGNALS`; tokens: int8 [C, T, P]; lengths: int32 [C];
+    cosines: float32 [C, C], of each candidate with each.
     """
 
     rows: NDArray[np.int32]
     signals: NDArray[np.float32]
     tokens: NDArray[np.int8]
     lengths: NDArray[np.int32]
+    cosines: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -51,12 +53,16 @@ class CandidateIndex:
         matched = self.lexicon.match(text)
         allowed = self.facets.allowed(filters)
         found = fuse(self.lexical(matched.fields, allowed), self.dense(embedding, allowed))[:CANDIDATES]
+        count = len(found)
         rows = np.full(CANDIDATES, -1, np.int32)
-        rows[: len(found)] = found
+        rows[:count] = found
+        vectors = self.vectors.reconstruct_batch(found)
+        signals = np.zeros((CANDIDATES, len(SIGNALS)), np.float32)
+        signals[:count] = self.lexicon.signals(matched, found, vectors @ embedding)
+        cosines = np.zeros((CANDIDATES, CANDIDATES), np.float32)
+        cosines[:count, :count] = vectors @ vectors.T
         tokens, lengths = self.tokens.padded(rows)
-        known = np.zeros((CANDIDATES, len(SIGNALS)), np.float32)
-        known[: len(found)] = signals(self.lexicon, matched, found, self.vectors.reconstruct_batch(found), embedding)
-        return Candidates(rows, known, tokens, lengths)
+        return Candidates(rows, signals, tokens, lengths, cosines)
 
     def lexical(self, scores: NDArray[np.float32], allowed: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
         """Rows by lexical scores [N], best first, at most `DEPTH`, none without a term in common."""

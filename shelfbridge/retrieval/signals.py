@@ -1,4 +1,4 @@
-"""What retrieval knows of a candidate beside its vectors: words, numbers, denials, and its company."""
+"""What retrieval knows of a candidate beside its vectors: words, numbers and denials."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,8 +21,6 @@ LIKENESS = 0.75
 SHORTEST_CORRECTED = 4
 MOST_CORRECTED = 4
 """Unknown words of a query that are looked up: each costs a pass over the vocabulary, 1.6 ms for 20,000 words."""
-FEEDBACK = 10
-"""Candidates whose mean stands for what the query found (pseudo relevance feedback, Rocchio 1971)."""
 
 
 @dataclass(frozen=True)
@@ -87,10 +85,10 @@ class Lexicon:
         )
         return term if found is None else str(found[0])
 
-    def signals(self, found: Lexical, rows: NDArray[np.int64]) -> dict[str, NDArray[np.float32]]:
-        """The columns that words give, by name, [R] each."""
+    def signals(self, found: Lexical, rows: NDArray[np.int64], cosines: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The columns of `contract.SIGNALS`, float32 [R, F], for rows [R] whose cosine with the query is known."""
         numbers = [term for term in found.wanted if term[0].isdigit()]
-        return {
+        columns = {
             "bm25": found.full.bm25[rows] / max(found.full.rarity, 1e-6),
             "bm25_title": found.title.bm25[rows] / max(found.title.rarity, 1e-6),
             "coverage": found.full.coverage[rows],
@@ -102,7 +100,10 @@ class Lexicon:
             "denial_met": self.full.share([NEGATED + term for term in found.denied], rows),
             "title_length": self.statics[rows, 0],
             "popularity": self.statics[rows, 1],
+            "cosine": cosines,
         }
+        stacked: NDArray[np.float32] = np.stack([columns[name] for name in SIGNALS], axis=1, dtype=np.float32)
+        return stacked
 
     @staticmethod
     def write(folder: Path, products: Sequence[Product]) -> None:
@@ -130,23 +131,3 @@ class Lexicon:
 
 def _by_best(match: Match) -> NDArray[np.float32]:
     return match.bm25 / max(float(match.bm25.max()), 1e-6)
-
-
-def signals(
-    lexicon: Lexicon,
-    found: Lexical,
-    rows: NDArray[np.int64],
-    vectors: NDArray[np.float32],
-    embedding: NDArray[np.float32],
-) -> NDArray[np.float32]:
-    """The columns of `contract.SIGNALS`, float32 [R, F], for candidates in the order of the fusion.
-
-    Args:
-        rows: int64 [R].
-        vectors: their unit vectors, float32 [R, D].
-        embedding: the query's unit vector, float32 [D].
-    """
-    centre = vectors[:FEEDBACK].mean(0) if len(rows) else embedding
-    columns = {**lexicon.signals(found, rows), "cosine": vectors @ embedding, "feedback": vectors @ centre}
-    stacked: NDArray[np.float32] = np.stack([columns[name] for name in SIGNALS], axis=1, dtype=np.float32)
-    return stacked

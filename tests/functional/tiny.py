@@ -39,7 +39,7 @@ encoder (int64[n, s] input_ids, int64[n, s] attention_mask) => (float[n, 384] em
 }"""
 RANKER = """<ir_version: 9, opset_import: ["": 18]>
 ranker (float[n, s, 128] token_vectors, int8[n, 100, t, 128] candidate_tokens, int32[n, 100] candidate_lengths,
-        float[n, 100, SIGNALS] signals) => (float[n, 100] scores)
+        float[n, 100, 100] candidate_cosines, float[n, 100, SIGNALS] signals) => (float[n, 100] scores)
 {
     last = Constant <value = int64[1] {-1}> ()
     known = Cast <to = 1> (signals)

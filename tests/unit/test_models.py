@@ -114,7 +114,7 @@ class TestRanker:
         return Ranker(self.SCALE).eval()
 
     @staticmethod
-    def inputs(batch: int = 2, candidates: int = 6, seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def inputs(batch: int = 2, candidates: int = 12, seed: int = 0) -> tuple[Tensor, ...]:
         """The last query has padding; the products have 0 to 5 tokens and rubbish behind them."""
         torch.manual_seed(seed)
         vectors = nn.functional.normalize(torch.randn(batch, 4, TOKEN_WIDTH), dim=-1)
@@ -122,15 +122,17 @@ class TestRanker:
         vectors[-1, 2:] = 0
         tokens = (nn.functional.normalize(torch.randn(batch, candidates, 5, TOKEN_WIDTH), dim=-1) * 127).to(torch.int8)
         lengths = (torch.arange(candidates, dtype=torch.int32) % 6).expand(batch, candidates).contiguous()
-        return vectors, tokens, lengths, torch.rand(batch, candidates, len(SIGNALS))
+        cosines, signals = torch.rand(batch, candidates, candidates), torch.rand(batch, candidates, len(SIGNALS))
+        return vectors, tokens, lengths, cosines, signals
 
     @torch.inference_mode()
     def test_features_are_those_of_a_plain_loop(self, ranker):
-        vectors, tokens, lengths, signals = self.inputs()
-        got = ranker.features(vectors, tokens, lengths, signals).numpy()
+        vectors, tokens, lengths, cosines, signals = self.inputs()
+        got = ranker.features(vectors, tokens, lengths, cosines, signals).numpy()
         for query in range(2):
             pieces = [v for v in vectors[query].numpy() if v.any()]
-            for place in range(6):
+            plain = got[query, :, 0]
+            for place in range(12):
                 stored = tokens[query, place, : lengths[query, place]].numpy().astype(np.float32) * self.SCALE
                 weights = np.array([np.linalg.norm(piece) for piece in pieces])
                 units = [piece / weight for piece, weight in zip(pieces, weights, strict=True)]
@@ -140,15 +142,19 @@ class TestRanker:
                 assert got[query, place, 1] == pytest.approx(np.average(best, weights=weights), abs=1e-5)
                 least = -np.log(np.average(np.exp(-sharp * best), weights=weights)) / sharp
                 assert got[query, place, 2] == pytest.approx(least, abs=1e-5)
+                company = cosines[query, place].numpy()
+                assert got[query, place, 3] == pytest.approx(company[: ranker.FEEDBACK].mean(), abs=1e-5)
+                close = company[np.argsort(-plain, kind="stable")[: ranker.FEEDBACK]].mean()
+                assert got[query, place, 4] == pytest.approx(close, abs=1e-5)
         np.testing.assert_array_equal(got[..., -len(SIGNALS) :], signals.numpy())
 
     @torch.inference_mode()
     def test_what_lies_behind_a_product_does_not_count(self, ranker):
-        vectors, tokens, lengths, signals = self.inputs()
+        vectors, tokens, lengths, cosines, signals = self.inputs()
         places = torch.arange(5)[None, None, :, None]
         cleared = tokens.masked_fill(places >= lengths[..., None, None], 0)
         torch.testing.assert_close(
-            ranker(vectors, tokens, lengths, signals), ranker(vectors, cleared, lengths, signals)
+            ranker(vectors, tokens, lengths, cosines, signals), ranker(vectors, cleared, lengths, cosines, signals)
         )
 
     @torch.inference_mode()
@@ -156,13 +162,6 @@ class TestRanker:
         vectors, *rest = self.inputs(batch=1)
         longer = torch.cat([vectors, torch.zeros(1, 3, TOKEN_WIDTH)], 1)
         torch.testing.assert_close(ranker(longer, *rest), ranker(vectors, *rest))
-
-    @torch.inference_mode()
-    def test_a_candidate_is_scored_apart_from_the_others(self, ranker):
-        vectors, tokens, lengths, signals = self.inputs()
-        whole = ranker(vectors, tokens, lengths, signals)
-        part = ranker(vectors, tokens[:, 2:4], lengths[:, 2:4], signals[:, 2:4])
-        torch.testing.assert_close(whole[:, 2:4], part)
 
     @torch.inference_mode()
     def test_is_saved_and_loaded(self, ranker, tmp_path):
