@@ -65,14 +65,14 @@ class Settings:
 
 
 FULL = Settings(
-    encoder=EncoderSettings(Training(epochs=4, batch=32, learning_rate=3e-5), judged=4000, synthetic=2000),
-    cross_encoder=CrossEncoderSettings(Training(epochs=3, batch=16, learning_rate=3e-5), judged=6000, synthetic=6000),
+    encoder=EncoderSettings(Training(epochs=3, batch=32, learning_rate=2e-5), judged=4000, synthetic=1000),
+    cross_encoder=CrossEncoderSettings(Training(epochs=2, batch=16, learning_rate=5e-5), judged=6000, synthetic=2000),
     ranker=RankerSettings(teacher_queries=200),
 )
 QUICK = replace(
     FULL,
     encoder=EncoderSettings(
-        Training(epochs=1, batch=24, learning_rate=5e-5), judged=700, synthetic=0, dev_queries=10, tokens=48
+        Training(epochs=1, batch=24, learning_rate=5e-5), judged=1100, synthetic=0, dev_queries=10, tokens=48
     ),
     cross_encoder=CrossEncoderSettings(
         Training(epochs=1, batch=16, learning_rate=8e-5), judged=1200, synthetic=0, dev_queries=5

@@ -64,6 +64,12 @@ def _stem(word: str) -> str:
     return str(_STEMMER.stemWord(word))
 
 
+def fold(text: str) -> str:
+    """Normalised text without case, accents and apostrophes."""
+    folded = unicodedata.normalize("NFKD", normalise(text).casefold().replace("'", "").replace("\u2019", ""))
+    return unicodedata.normalize("NFC", "".join(c for c in folded if not "\u0300" <= c <= "\u036f"))
+
+
 def lexical_tokens(text: str) -> list[str]:
     """Terms for the lexical index.
 
@@ -75,11 +81,9 @@ def lexical_tokens(text: str) -> list[str]:
     A word that is denied becomes another term: "without wheels", "no wheels", "wheel-free" and "wheelless" give
     "\u00acwheel", so that a product with wheels does not answer, and one that says it has none does.
     """
-    folded = unicodedata.normalize("NFKD", normalise(text).casefold().replace("'", "").replace("\u2019", ""))
-    plain = unicodedata.normalize("NFC", "".join(c for c in folded if not "\u0300" <= c <= "\u036f"))
     terms: list[str] = []
     denied = 0
-    for piece in _PIECE.finditer(plain.replace("w/o ", "without ")):
+    for piece in _PIECE.finditer(fold(text).replace("w/o ", "without ")):
         found = piece.group()
         if piece.lastgroup == "cjk":
             terms.extend([found] if len(found) == 1 else (found[i : i + 2] for i in range(len(found) - 1)))

@@ -2,25 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rapidfuzz import process
-from rapidfuzz.distance import OSA
 
 from shelfbridge.catalogue import Product
 from shelfbridge.contract import SIGNALS
 from shelfbridge.retrieval.lexical import LexicalField, Match
 from shelfbridge.retrieval.ragged import load
+from shelfbridge.retrieval.spelling import Spelling
 from shelfbridge.text import NEGATED, lexical_tokens
-
-LIKENESS = 0.75
-"""Least similarity (1 - optimal string alignment distance / length) at which an unknown word is taken for another."""
-SHORTEST_CORRECTED = 4
-MOST_CORRECTED = 4
-"""Unknown words of a query that are looked up: each costs a pass over the vocabulary, 1.6 ms for 20,000 words."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +41,13 @@ class Lexicon:
     full: LexicalField
     title: LexicalField
     category: LexicalField
+    spelling: Spelling
     statics: NDArray[np.float32]
     """Columns `title_length` and `popularity`, [N, 2]."""
 
     def match(self, text: str) -> Lexical:
         """Score all products for a normalised query; an unknown word is taken for the likest known one."""
-        terms = self.corrected(list(dict.fromkeys(lexical_tokens(text))))
+        terms = tuple(dict.fromkeys(lexical_tokens(self.spelling.corrected(text))))
         wanted = tuple(term for term in terms if not term.startswith(NEGATED))
         denied = tuple(term.removeprefix(NEGATED) for term in terms if term.startswith(NEGATED))
         full, title, category = (field.match(wanted) for field in (self.full, self.title, self.category))
@@ -65,25 +58,6 @@ class Lexicon:
         topic = self.full.match(every)
         both = _by_best(topic) + _by_best(self.title.match(every))
         return Lexical(wanted, denied, full, title, category, topic.bm25, both)
-
-    def corrected(self, terms: list[str]) -> list[str]:
-        """Terms with each unknown one, for the first `MOST_CORRECTED`, replaced by the likest known one, if any."""
-        misspelt = [term for term in terms if self._may_be_misspelt(term)][:MOST_CORRECTED]
-        likest = {term: self._likest(term) for term in misspelt}
-        return list(dict.fromkeys(likest.get(term, term) for term in terms))
-
-    def _may_be_misspelt(self, term: str) -> bool:
-        bare = term.removeprefix(NEGATED)
-        return (
-            term not in self.full.vocabulary and len(bare) >= SHORTEST_CORRECTED and bare.isascii() and bare.isalpha()
-        )
-
-    @lru_cache(maxsize=4096)  # noqa: B019 - lives as long as the index, which is as long as the process
-    def _likest(self, term: str) -> str:
-        found = process.extractOne(
-            term, self.full.vocabulary.keys(), scorer=OSA.normalized_similarity, score_cutoff=LIKENESS
-        )
-        return term if found is None else str(found[0])
 
     def signals(self, found: Lexical, rows: NDArray[np.int64], cosines: NDArray[np.float32]) -> NDArray[np.float32]:
         """The columns of `contract.SIGNALS`, float32 [R, F], for rows [R] whose cosine with the query is known."""
@@ -112,6 +86,7 @@ class Lexicon:
         LexicalField.write(folder / "full", [lexical_tokens(product.full_text) for product in products])
         LexicalField.write(folder / "title", titles)
         LexicalField.write(folder / "category", [lexical_tokens(" ".join(p.category[-1:])) for p in products])
+        Spelling.write(folder, products)
         statics = [
             (np.log1p(len(title)), np.log10(1 + (product.rating_count or 0)))
             for title, product in zip(titles, products, strict=True)
@@ -126,7 +101,7 @@ class Lexicon:
             ArtefactError: a file is missing or damaged.
         """
         full, title, category = (LexicalField.open(folder / name) for name in ("full", "title", "category"))
-        return cls(full, title, category, load(folder / "statics.npy").view(np.ndarray))
+        return cls(full, title, category, Spelling.open(folder), load(folder / "statics.npy").view(np.ndarray))
 
 
 def _by_best(match: Match) -> NDArray[np.float32]:

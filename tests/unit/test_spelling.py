@@ -1,0 +1,46 @@
+import pytest
+
+from shelfbridge.catalogue import Product
+from shelfbridge.errors import ArtefactError
+from shelfbridge.retrieval.spelling import MOST_CORRECTED, Spelling
+
+
+@pytest.fixture
+def spelling(tmp_path):
+    titles = ("Waterproof Hiking Boots", "Wireless Headphones for Running", "Café Kettle 64gb", "保温杯 Kettle")
+    Spelling.write(tmp_path, [Product(product_id=title, title=title) for title in titles])
+    return Spelling.open(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("wterproof hikng boots", "waterproof hiking boots"),
+        ("wireles hedphones", "wireless headphones"),
+        ("KETTEL", "kettle"),
+        ("hiking boots", "hiking boots"),
+        ("cafe", "cafe"),
+    ],
+)
+def test_unknown_words_become_the_likest_known_ones(spelling, query, expected):
+    assert spelling.corrected(query) == expected
+
+
+@pytest.mark.parametrize("query", ["xyzzyplugh", "fot", "64gbb 128", "保溫壺", "b00tz"])
+def test_what_is_like_nothing_or_short_or_no_word_stays(spelling, query):
+    assert spelling.corrected(query) == query
+
+
+def test_the_more_frequent_of_two_equally_like_words_wins(spelling):
+    assert next(iter(spelling.words)) == "kettle"
+
+
+def test_only_the_first_few_unknown_words_are_looked_up(spelling):
+    query = " ".join(f"ketl{'abcdefgh'[place]}e" for place in range(MOST_CORRECTED + 2))
+    assert spelling.corrected(query).split().count("kettle") <= MOST_CORRECTED
+
+
+def test_a_damaged_file_says_what_to_do(tmp_path):
+    (tmp_path / "words.json").write_text("{")
+    with pytest.raises(ArtefactError, match="build the release again"):
+        Spelling.open(tmp_path)
