@@ -19,16 +19,22 @@ ifneq ($(PIP_INDEX_URL),)
 export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
 endif
 
-.PHONY: demo serve stop test test-all check format lint types lock clean
+.PHONY: install demo ports serve stop test test-all check format lint types lock clean
 .DEFAULT_GOAL := demo
 
-demo: $(OUT)/release ## from nothing to searches on a real Triton
+install: .venv/installed ## the environment alone
+
+demo: ports $(OUT)/release ## from nothing to searches on a real Triton
 	@$(BIN)/python -m deploy.embedded up --repository $(OUT)/releases/current
 	@trap '$(BIN)/python -m deploy.embedded down' EXIT; $(BIN)/python -m clients.demo
 
-serve: $(OUT)/release ## the same server, left running
+serve: ports $(OUT)/release ## the same server, left running
 	@$(BIN)/python -m deploy.embedded up --repository $(OUT)/releases/current
 	@echo 'Try:  $(BIN)/python -m clients.search "waterproof hiking boots" -k 5      Stop it:  make stop'
+
+# Before the long work, not after it
+ports:
+	@$(PYTHON) -m deploy.prerequisites --ports
 
 stop:
 	@$(BIN)/python -m deploy.embedded down
@@ -55,7 +61,6 @@ clean:
 # The build looks for itself at what is unchanged, so this rule is not a file
 .PHONY: $(OUT)/release
 $(OUT)/release: .venv/installed $(SAMPLE)
-	@$(BIN)/python -m deploy.prerequisites --serve
 	@$(BIN)/python -m build --catalogue $(SAMPLE) --judgments $(OUT)/sample/judgments.tsv --out $(OUT) --preset quick
 
 $(SAMPLE): .venv/installed $(shell find build/sample -type f -not -name '*.pyc')

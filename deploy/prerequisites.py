@@ -144,8 +144,10 @@ def check_ports(host: str, ports: Dict[str, int]) -> Optional[str]:
                 taken.append(f"{port} for {purpose} ({error.strerror})")
     if not taken:
         return None
-    return "Port {} cannot be had on {}. Stop what holds it, or choose another (--{}-port).".format(
-        ", ".join(taken), host, next(iter(ports)) if len(taken) > 1 else taken[0].split()[2]
+    flag = next(iter(ports)) if len(taken) > 1 else taken[0].split()[2]
+    return (
+        f"Port {', '.join(taken)} cannot be had on {host}. Stop what holds it (make stop, if it is the embedded "
+        f"server), or choose another (--{flag}-port)."
     )
 
 
@@ -154,16 +156,25 @@ def found(problems: Iterable[Optional[str]]) -> List[str]:
     return [problem for problem in problems if problem]
 
 
-def main() -> int:
-    """Check this machine for installing, building and serving; print what is lacking."""
+def ports(environment: Dict[str, str]) -> Dict[str, int]:
+    """The ports that the embedded server will take, by what they are for."""
+    defaults = {"grpc": 8001, "http": 8000, "metrics": 8002}
+    return {name: int(environment.get(f"SHELFBRIDGE_{name.upper()}_PORT", port)) for name, port in defaults.items()}
+
+
+def main(arguments: List[str]) -> int:
+    """Check this machine for installing, building and serving; print what is lacking. `--ports`: those too."""
     problems = found([check_platform(), check_python()])
     problems = problems or found(
         [check_libpython(), check_shared_memory(), check_disk(".", INSTALL_DISK), check_memory()]
     )
+    if "--ports" in arguments:
+        host = os.environ.get("SHELFBRIDGE_HOST", "127.0.0.1")
+        problems += found([check_ports(host, ports(dict(os.environ)))])
     for problem in problems:
         print(problem, file=sys.stderr)
     return 1 if problems else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

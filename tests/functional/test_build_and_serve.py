@@ -1,4 +1,4 @@
-"""The whole way: a small shop is built by the command line, served by a real Triton, and answers as it was evaluated."""
+"""The whole way: a small shop is built by the command line, served by a real Triton, and found as evaluated."""
 
 import csv
 import re
