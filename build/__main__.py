@@ -20,6 +20,7 @@ import numpy as np
 from rich.console import Console
 
 from build import cross_encoder, encoder, evaluate, export, index, ranker, release
+from build.foreign import ForeignPairs, read_pairs
 from build.settings import PRESETS, Settings
 from build.tokenizer import write_tokenizer
 from build.workspace import Workspace, tree_digest
@@ -42,6 +43,9 @@ def main() -> None:
     parser.add_argument(
         "--ranker", metavar="ID-OR-FOLDER", help="base model of the cross-encoder (default: as --encoder)"
     )
+    parser.add_argument(
+        "--pairs", type=Path, metavar="FILE", help="more for the cross-encoder: query, name, label of another shop"
+    )
     options = parser.parse_args()
     console = Console()
     settings = PRESETS[options.preset]
@@ -49,7 +53,12 @@ def main() -> None:
     settings = replace(settings, teacher=options.ranker)
     try:
         catalogue, judgments = read(options.catalogue, options.judgments, console)
-        made = build(options.out, catalogue, judgments, settings, data=data_digest(options), console=console)
+        foreign = read_pairs(options.pairs) if options.pairs else ForeignPairs()
+        if options.pairs:
+            report(console, options.pairs, len(foreign.rows), "pairs", foreign.rejected)
+        made = build(
+            options.out, catalogue, judgments, settings, foreign=foreign, data=data_digest(options), console=console
+        )
     except ShelfbridgeError as error:
         raise SystemExit(f"error: {error}") from error
     except KeyboardInterrupt:
@@ -86,7 +95,14 @@ def report(console: Console, file: Path, count: int, what: str, rejected: tuple[
 
 
 def build(
-    out: Path, catalogue: Catalogue, judgments: Judgments, settings: Settings, *, data: str, console: Console
+    out: Path,
+    catalogue: Catalogue,
+    judgments: Judgments,
+    settings: Settings,
+    *,
+    foreign: ForeignPairs,
+    data: str,
+    console: Console,
 ) -> Path:
     """Run all stages and publish.
 
@@ -120,9 +136,10 @@ def build(
     )
     teacher = space.stage(
         "cross-encoder",
-        partial(cross_encoder.train, tokenizer=words, pieces=pieces, **shop),
+        partial(cross_encoder.train, tokenizer=words, pieces=pieces, foreign=foreign.rows, **shop),
         data=data,
         pieces=pieces,
+        foreign=foreign.rows,
         base=settings.teacher or settings.base,
         of=settings.cross_encoder,
     )

@@ -1,7 +1,13 @@
-"""Fine-tune the cross-encoder: the ranker's teacher, and the last step of `search_deep`."""
+"""Fine-tune the cross-encoder: the ranker's teacher, and the last step of `search_deep`.
+
+A shop's judgments alone are few for it. Beside them it learns from queries made of the products' own words, from random
+products as easy wrong answers, and, where they are given, from pairs of another shop's query and product name.
+"""
 
 import random
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +19,23 @@ from torch.nn import functional
 from build import examples
 from build.encoder import ndcg
 from build.examples import Example
+from build.foreign import ForeignPair
 from build.models import CrossEncoder
 from build.settings import CrossEncoderSettings, Settings
 from build.training import fit
 from shelfbridge.catalogue import Catalogue, Judgments
 from shelfbridge.retrieval import ProductPairs
 from shelfbridge.wordpieces import WordPieces
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A query, the row of a product among some products' word pieces, and how well it answers."""
+
+    query: str
+    products: ProductPairs
+    row: int
+    gain: float
 
 
 def train(
@@ -28,6 +45,7 @@ def train(
     pieces: Path,
     catalogue: Catalogue,
     judgments: Judgments,
+    foreign: Sequence[ForeignPair],
     settings: Settings,
     console: Console,
 ) -> None:
@@ -36,22 +54,24 @@ def train(
     Args:
         tokenizer: folder of `tokenizer.json`.
         pieces: folder of the products' word pieces.
+        foreign: pairs of another shop.
     """
     chosen = settings.cross_encoder
     torch.manual_seed(chosen.training.seed)
     model = CrossEncoder(settings.teacher or settings.base)
     words = WordPieces(tokenizer / "tokenizer.json")
     products = ProductPairs.open(pieces)
+    abroad = _abroad(folder / "foreign", words, foreign)
     train_set = examples.judged(catalogue, judgments.of("train"))
     dev_set = examples.judged(catalogue, judgments.of("dev"))[: chosen.dev_queries]
 
-    def loss(batch: Sequence[tuple[str, int, float]]) -> Tensor:
-        gains = torch.tensor([gain for _, _, gain in batch])
-        return functional.binary_cross_entropy_with_logits(model(*_read(words, products, batch)), gains)
+    def loss(batch: Sequence[Pair]) -> Tensor:
+        gains = torch.tensor([pair.gain for pair in batch])
+        return functional.binary_cross_entropy_with_logits(model(*_read(words, batch)), gains)
 
     best = fit(
         model,
-        lambda number: epoch(train_set, catalogue, chosen, number),
+        partial(epoch, train_set=train_set, products=products, abroad=abroad, catalogue=catalogue, chosen=chosen),
         loss,
         lambda: judged_ndcg(model, words, products, dev_set),
         training=chosen.training,
@@ -63,29 +83,45 @@ def train(
 
 
 def epoch(
-    train_set: Sequence[Example], catalogue: Catalogue, chosen: CrossEncoderSettings, number: int
-) -> list[list[tuple[str, int, float]]]:
-    """Batches of (query, row, gain): judged pairs, pairs from product texts, and random products as easy wrongs."""
+    number: int,
+    *,
+    train_set: Sequence[Example],
+    products: ProductPairs,
+    abroad: Sequence[Pair],
+    catalogue: Catalogue,
+    chosen: CrossEncoderSettings,
+) -> list[list[Pair]]:
+    """An epoch's batches, of judged, synthetic and foreign pairs and of random products as easy wrong answers."""
     chance = random.Random(chosen.training.seed * 1000 + number)
-    pairs = _pairs(train_set)
+    pairs = _pairs(train_set, products)
     pairs = chance.sample(pairs, min(chosen.judged, len(pairs)))
-    pairs += _pairs(examples.synthetic(catalogue, chosen.synthetic // 2, chance.randrange(1 << 30)))
-    pairs += [(query, chance.randrange(len(catalogue.products)), 0.0) for query, _, _ in pairs[::10]]
+    made = examples.synthetic(catalogue, chosen.synthetic // 2, chance.randrange(1 << 30))
+    pairs += _pairs(made, products)
+    pairs += [Pair(one.query, products, chance.randrange(len(catalogue.products)), 0.0) for one in pairs[::10]]
+    pairs += abroad
     chance.shuffle(pairs)
     return [pairs[start : start + chosen.training.batch] for start in range(0, len(pairs), chosen.training.batch)]
 
 
-def _pairs(some: Sequence[Example]) -> list[tuple[str, int, float]]:
+def _pairs(some: Sequence[Example], products: ProductPairs) -> list[Pair]:
     return [
-        (example.query, row, gain) for example in some for row, gain in zip(example.rows, example.gains, strict=True)
+        Pair(example.query, products, row, gain)
+        for example in some
+        for row, gain in zip(example.rows, example.gains, strict=True)
     ]
 
 
-def _read(
-    words: WordPieces, products: ProductPairs, batch: Sequence[tuple[str, int, float]]
-) -> tuple[Tensor, Tensor, Tensor]:
+def _abroad(folder: Path, words: WordPieces, foreign: Sequence[ForeignPair]) -> list[Pair]:
+    if not foreign:
+        return []
+    ProductPairs.write(folder, words.pieces([pair.name for pair in foreign]))
+    names = ProductPairs.open(folder)
+    return [Pair(pair.query, names, row, pair.gain) for row, pair in enumerate(foreign)]
+
+
+def _read(words: WordPieces, batch: Sequence[Pair]) -> tuple[Tensor, Tensor, Tensor]:
     """Ids, mask and types [B, L] of a batch of pairs."""
-    rows = [products.pair(words.queries([query])[0][0], np.array([row])) for query, row, _ in batch]
+    rows = [pair.products.pair(words.queries([pair.query])[0][0], np.array([pair.row])) for pair in batch]
     width = max(ids.shape[1] for ids, _, _ in rows)
     ids, types, mask = (
         torch.from_numpy(np.concatenate([np.pad(row[part], ((0, 0), (0, width - row[part].shape[1]))) for row in rows]))
@@ -98,6 +134,6 @@ def judged_ndcg(model: CrossEncoder, words: WordPieces, products: ProductPairs, 
     """Mean nDCG@10 over each query's judged products."""
     figures = []
     for example in dev_set:
-        batch = [(example.query, row, gain) for row, gain in zip(example.rows, example.gains, strict=True)]
-        figures.append(ndcg(model(*_read(words, products, batch)).numpy(), np.array(example.gains)))
+        logits = model(*_read(words, _pairs([example], products)))
+        figures.append(ndcg(logits.numpy(), np.array(example.gains)))
     return float(np.mean(figures)) if figures else 0.0
