@@ -5,7 +5,7 @@
 The catalogue is a .csv, .tsv, .jsonl or .parquet file; it needs product_id and title, and may have brand, color,
 bullet_points, description, category ("Sports > Tents"), price, stock, rating and rating_count. Judgments need
 query_id, query, product_id and label (E exact, S substitute, C complement, I irrelevant), and may have split
-(train, dev, test).
+(train, dev, test). The figures at the end are those of the test split, or of dev where there is none.
 
 Stages: encoder -> its ONNX graph -> index -> cross-encoder -> ranker -> release -> evaluation. Each skips what is
 unchanged, so a second run takes seconds and an interrupted one goes on where it stopped.
@@ -24,7 +24,7 @@ from build.foreign import ForeignPairs, read_pairs
 from build.settings import PRESETS, Settings
 from build.tokenizer import write_tokenizer
 from build.workspace import Workspace, tree_digest
-from shelfbridge.catalogue import Catalogue, Judgments, Rejection, read_catalogue, read_judgments, summary
+from shelfbridge.catalogue import Catalogue, Judgments, Rejection, Split, read_catalogue, read_judgments, summary
 from shelfbridge.errors import DataError, ShelfbridgeError
 
 
@@ -94,6 +94,11 @@ def report(console: Console, file: Path, count: int, what: str, rejected: tuple[
         console.print(summary(rejected), highlight=False, markup=False)
 
 
+def _local(base: str) -> Path | str:
+    """A base model's folder, which counts by its content, or its Hugging Face id."""
+    return Path(base) if Path(base).is_dir() else base
+
+
 def build(
     out: Path,
     catalogue: Catalogue,
@@ -112,9 +117,8 @@ def build(
     space = Workspace(out / "stages", console)
     shop = {"catalogue": catalogue, "judgments": judgments, "settings": settings, "console": console}
 
-    words = space.stage(
-        "tokenizer", partial(write_tokenizer, settings=settings), base=settings.base, teacher=settings.teacher
-    )
+    base, teacher_base = (_local(name) for name in (settings.base, settings.teacher or settings.base))
+    words = space.stage("tokenizer", partial(write_tokenizer, settings=settings), base=base, teacher=teacher_base)
     pieces = space.stage(
         "pieces", partial(index.write_pieces, catalogue=catalogue, tokenizer=words), data=data, tokenizer=words
     )
@@ -124,7 +128,7 @@ def build(
         partial(encoder.train, tokenizer=words, **shop),
         data=data,
         tokenizer=words,
-        base=settings.base,
+        base=base,
         of=settings.encoder,
     )
     graph = space.stage("encoder-onnx", partial(export.export_encoder, trained=trained), trained=trained)
@@ -140,7 +144,7 @@ def build(
         data=data,
         pieces=pieces,
         foreign=foreign.rows,
-        base=settings.teacher or settings.base,
+        base=teacher_base,
         of=settings.cross_encoder,
     )
     head = space.stage(
@@ -171,12 +175,18 @@ def build(
             "cross_encoder": teacher_graph,
             "postprocess": store,
         },
-        about={"base": settings.base, "teacher": settings.teacher or settings.base, "data": data},
+        about={
+            "base": settings.base,
+            "teacher": settings.teacher or settings.base,
+            "data": data,
+            "pairs": len(foreign.rows),
+        },
     )
+    split: Split = "test" if judgments.of("test").rows else "dev"
     measured = space.stage(
         "evaluation",
         partial(
-            evaluate.evaluate, release=made, catalogue=catalogue, judgments=judgments, split="dev", console=console
+            evaluate.evaluate, release=made, catalogue=catalogue, judgments=judgments, split=split, console=console
         ),
         data=data,
         release=made / "manifest.json",

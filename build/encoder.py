@@ -20,6 +20,7 @@ from build.models import Encoder
 from build.settings import EncoderSettings, Settings
 from build.training import fit
 from shelfbridge.catalogue import Catalogue, Judgments
+from shelfbridge.errors import DataError
 from shelfbridge.wordpieces import WordPieces
 
 COSINE_SCALE = 20.0
@@ -39,7 +40,6 @@ def train(
     encoder = Encoder(settings.base)
     texts = [product.full_text for product in catalogue.products]
     prepare(encoder, pieces, texts, chosen.training.seed)
-    encoder.freeze(chosen.frozen_layers)
     train_set = examples.judged(catalogue, judgments.of("train"))
     dev_set = examples.judged(catalogue, judgments.of("dev"))[: chosen.dev_queries]
 
@@ -84,6 +84,8 @@ def epoch(
     triples = [triple for example in train_set for triple in _triples(example, chance)]
     triples = chance.sample(triples, min(chosen.judged, len(triples)))
     triples += examples.synthetic(catalogue, chosen.synthetic, chance.randrange(1 << 30))
+    if not triples:
+        raise DataError("no training query has both an exact product and a worse one; judge more products per query")
     return list(examples.batches(triples, chosen.training.batch, chance))
 
 

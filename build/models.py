@@ -65,12 +65,6 @@ class Encoder(nn.Module):
             states: Tensor = self.trunk(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         return states.to(torch.float32)
 
-    def freeze(self, layers: int) -> None:
-        """Leave the embeddings and the first layers as they are: a third of the time, and less to overfit."""
-        stack = getattr(getattr(self.trunk, "encoder", None), "layer", ())
-        for part in (self.trunk.get_input_embeddings(), *stack[:layers]) if layers else ():
-            part.requires_grad_(False)
-
     def save(self, folder: Path) -> None:
         """Write the weights."""
         self.trunk.save_pretrained(folder)
@@ -116,6 +110,9 @@ class Blend(nn.Module):
     The shortlist stays ahead of the other candidates, which keep the ranker's order.
     """
 
+    MARGIN = 1e-3
+    """By which it does: more than rounding."""
+
     def __init__(self, cross_encoder: CrossEncoder, weight: float) -> None:
         super().__init__()
         self.cross_encoder = cross_encoder
@@ -123,12 +120,14 @@ class Blend(nn.Module):
 
     def forward(self, pair_ids: Tensor, pair_types: Tensor, pair_mask: Tensor, sorted_scores: Tensor) -> Tensor:
         """Scores [B, C] from pairs [B, SHORTLIST, L] and the ranker's sorted scores [B, C]."""
+        # Always true; it keeps the input in the graph where the base has no token types
+        pair_mask = pair_mask * (pair_types >= 0).to(pair_mask.dtype)
         length = pair_ids.shape[-1]
         flat = [tensor.reshape(-1, length) for tensor in (pair_ids, pair_mask, pair_types)]
         logits = self.cross_encoder(*flat).reshape(-1, SHORTLIST)
         best = sorted_scores[:, :SHORTLIST] + self.weight * logits
         rest = sorted_scores[:, SHORTLIST:]
-        behind = (best.amin(1, keepdim=True) - rest.amax(1, keepdim=True)).clamp(max=0.0)
+        behind = (best.amin(1, keepdim=True) - rest.amax(1, keepdim=True) - self.MARGIN).clamp(max=0.0)
         return torch.cat([best, rest + behind], dim=1)
 
 
@@ -143,21 +142,22 @@ class Ranker(nn.Module):
 
     SHARPNESS = 8.0
     FEEDBACK = 10
-    POOLS = 5
+    OWN = 5
+    """Features that it makes itself, before the signals."""
 
     def __init__(self, scale: float) -> None:
         super().__init__()
         self.scale = scale
-        self.head = nn.Linear(self.POOLS + len(SIGNALS), 1)
+        self.head = nn.Linear(self.OWN + len(SIGNALS), 1)
 
     def features(
         self, token_vectors: Tensor, candidate_tokens: Tensor, lengths: Tensor, cosines: Tensor, signals: Tensor
     ) -> Tensor:
         """What the head sees, [B, C, 5 + F]."""
-        products = candidate_tokens.to(torch.float32) * self.scale
+        products = candidate_tokens.to(torch.float32)
         weights = token_vectors.square().sum(-1).sqrt().unsqueeze(1)
         real = (weights > 0).to(torch.float32)
-        queries = token_vectors / weights.transpose(1, 2).clamp(min=1e-6)
+        queries = token_vectors * (self.scale / weights.transpose(1, 2).clamp(min=1e-6))
         similar = torch.matmul(products, queries.transpose(1, 2).unsqueeze(1))
         places = torch.arange(candidate_tokens.shape[2], dtype=torch.int32, device=lengths.device)
         there = (places < lengths.unsqueeze(-1)).unsqueeze(-1)
@@ -166,9 +166,11 @@ class Ranker(nn.Module):
         plain = (best * real).sum(-1) / real.sum(-1)
         weighted = (best * weights).sum(-1) / total
         least = -((-self.SHARPNESS * best).exp() * weights).sum(-1).div(total).log() / self.SHARPNESS
-        first = cosines[..., : self.FEEDBACK].mean(-1)
+        # A narrow filter may leave fewer candidates than are asked for feedback; padding has no tokens and no cosines
+        known = (lengths > 0).to(cosines.dtype).sum(-1, keepdim=True).clamp(1, self.FEEDBACK)
+        first = cosines[..., : self.FEEDBACK].sum(-1) / known
         top = plain.topk(self.FEEDBACK).indices.unsqueeze(1).expand(-1, cosines.shape[1], -1)
-        close = cosines.gather(-1, top).mean(-1)
+        close = cosines.gather(-1, top).sum(-1) / known
         return torch.cat([torch.stack([plain, weighted, least, first, close], dim=-1), signals], dim=-1)
 
     def forward(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from shelfbridge.errors import ArtefactError
 from shelfbridge.retrieval import CandidateIndex, Candidates, ProductPairs
 from shelfbridge.retrieval.index import fuse
-from shelfbridge.text import normalise
+from shelfbridge.text import lexical_tokens, normalise
 from shelfbridge.wordpieces import WordPieces
 
 Ranking = tuple[NDArray[Any], NDArray[Any]]
@@ -55,10 +55,11 @@ class Retrieval:
 
     def parts(self, query: EncodedQuery) -> dict[str, Ranking]:
         """Rankings by BM25 alone, by cosine alone, and of the fusion that finds the candidates."""
+        plain = self.index.lexicon.full.match(lexical_tokens(query.text))
         matched = self.index.lexicon.match(query.text)
         dense = self.index.dense(query.embedding)
         parts = {
-            "lexical": self.index.lexical(matched.bm25),
+            "lexical": self.index.lexical(plain.bm25),
             "dense": dense,
             "fused": fuse(self.index.lexical(matched.fields), dense),
         }

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from build import examples
 from build.examples import Example
-from build.models import CrossEncoder, Ranker
+from build.models import Blend, CrossEncoder, Ranker
 from build.offline import EncodedQuery, Retrieval, ranker_inputs
 from build.settings import Settings
 from build.training import progress
@@ -202,5 +202,5 @@ def _blended(scores: Tensor, logits: Tensor, order: Tensor, weight: float) -> Te
     ranked = scores.gather(1, order)
     best = ranked[:, :SHORTLIST] + weight * logits.gather(1, order[:, :SHORTLIST]).nan_to_num()
     rest = ranked[:, SHORTLIST:]
-    behind = (best.amin(1, keepdim=True) - rest.amax(1, keepdim=True)).clamp(max=0.0)
+    behind = (best.amin(1, keepdim=True) - rest.amax(1, keepdim=True) - Blend.MARGIN).clamp(max=0.0)
     return scores.scatter(1, order, torch.cat([best, rest + behind], dim=1))

@@ -27,8 +27,6 @@ class EncoderSettings:
     dev_queries: int = 60
     tokens: int = 64
     """Word pieces of a product read in training; the index holds more."""
-    frozen_layers: int = 0
-    """First layers of the base that stay as they are."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ class Settings:
 
 
 FULL = Settings(
-    encoder=EncoderSettings(Training(epochs=3, batch=32, learning_rate=2e-5), judged=4000, synthetic=1000),
+    encoder=EncoderSettings(Training(epochs=3, batch=32, learning_rate=2e-5, patience=1), judged=4000, synthetic=1000),
     cross_encoder=CrossEncoderSettings(Training(epochs=2, batch=16, learning_rate=5e-5), judged=6000, synthetic=2000),
     ranker=RankerSettings(teacher_queries=200),
 )

@@ -20,7 +20,7 @@ def write_tokenizer(folder: Path, *, settings: Settings) -> None:
     if settings.teacher:
         other = folder / "teacher.json"
         save(settings.teacher, other)
-        if vocabulary(other) != vocabulary(folder / "tokenizer.json"):
+        if manner(other) != manner(folder / "tokenizer.json"):
             raise ArtefactError(
                 f"{settings.teacher!r} and {settings.base!r} cut words differently; "
                 "choose two bases with one vocabulary"
@@ -28,9 +28,10 @@ def write_tokenizer(folder: Path, *, settings: Settings) -> None:
         other.unlink()
 
 
-def vocabulary(path: Path) -> object:
-    """The tokens of a tokenizer file with their ids."""
-    return json.loads(path.read_text())["model"]["vocab"]
+def manner(path: Path) -> list[object]:
+    """How a tokenizer file cuts text: its vocabulary, and what it does before and after."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    return [content.get(part) for part in ("model", "normalizer", "pre_tokenizer", "post_processor")]
 
 
 def save(base: str, path: Path) -> None:

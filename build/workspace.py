@@ -35,7 +35,7 @@ class Workspace:
     root: Path
     console: Console
 
-    def stage(self, name: str, work: Callable[[Path], None], **made_from: Any) -> Path:
+    def stage(self, name: str, work: Callable[[Path], object], **made_from: Any) -> Path:
         """The folder of a stage's result; `work(folder)` fills it unless it is there already.
 
         Args:
@@ -63,8 +63,8 @@ class Workspace:
                 work(result)
                 os.utime(result)
                 result.rename(folder)
+            self._prune(folder.parent)
         self.console.print(f"[dim]{name}: {time.monotonic() - begun:.1f} s[/dim]")
-        self._prune(folder.parent)
         return folder
 
     def _identity(self, value: Any) -> str:

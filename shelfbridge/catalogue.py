@@ -178,7 +178,7 @@ class Judgments:
 
 def split_of(query: str) -> Split:
     """A split for a query whose file names none: eight in ten train, one dev, one test, by hash of its text."""
-    bucket = sha1(normalise(query).encode()).digest()[0] % 10
+    bucket = sha1(normalise(query).casefold().encode()).digest()[0] % 10
     return "dev" if bucket == 8 else "test" if bucket == 9 else "train"
 
 
@@ -216,6 +216,7 @@ def read_judgments(path: Path | str, catalogue: Catalogue) -> Judgments:
     """
     good: list[Judgment] = []
     rejected: list[Rejection] = []
+    splits: dict[str, Split] = {}
     for line, row in read_rows(Path(path), needed=("query_id", "query", "product_id", "label")):
         if isinstance(row, str):
             rejected.append(Rejection(line, row))
@@ -228,6 +229,10 @@ def read_judgments(path: Path | str, catalogue: Catalogue) -> Judgments:
             continue
         if judgment.product_id not in catalogue.rows_of:
             rejected.append(Rejection(line, f"product_id: {judgment.product_id!r} is not in the catalogue"))
+            continue
+        first = splits.setdefault(judgment.query.casefold(), judgment.split)
+        if judgment.split != first:
+            rejected.append(Rejection(line, f"split: the query is in {first} above; give a query's rows one split"))
             continue
         good.append(judgment)
     if not good:

@@ -19,7 +19,7 @@ class Filters(BaseModel):
     `category` matches any part of a product's category path, `brand` its brand, both without regard to case.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
 
     category: str | None = None
     brand: str | None = None
@@ -52,7 +52,7 @@ class Filters(BaseModel):
 class SearchRequest(BaseModel):
     """A search that can be answered. `text` is normalised; `user` is carried for personal steps and unused here."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     text: str
     k: int = DEFAULT_K

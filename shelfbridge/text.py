@@ -15,10 +15,10 @@ _CJK = "\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-
 _PIECE = re.compile(rf"(?P<cjk>[{_CJK}]+)|(?P<number>\d+(?:[.,/]\d+)*)|(?P<word>[^\W\d_{_CJK}]+)")
 NEGATED = "\u00ac"
 """Mark in front of a term that the text denies."""
-_DENIALS = frozenset({"without", "no", "not", "non"})
-_DENIED_WORDS = 2
-"""Words that a denial reaches: "without arm rests"."""
-_DENIAL_ENDS = frozenset({"and", "but", "for", "in", "of", "on", "or", "the", "with"})
+DENIALS = {"without": 2, "not": 2, "no": 1, "non": 1}
+"""How many words a denial reaches: "without arm rests", "non-stick pan"."""
+_DENIAL_PASSES = frozenset({"a", "an", "any", "only", "the"})
+_DENIAL_ENDS = frozenset({"and", "but", "for", "in", "of", "on", "or", "with"})
 _SHORTEST_LESS = 6
 """Longest word in "less" that denies nothing: "unless", "bless"."""
 _STEMMER = Stemmer.Stemmer("english")
@@ -89,8 +89,10 @@ def lexical_tokens(text: str) -> list[str]:
             terms.extend([found] if len(found) == 1 else (found[i : i + 2] for i in range(len(found) - 1)))
         elif piece.lastgroup == "number":
             terms.append(found)
-        elif found in _DENIALS:
-            denied = _DENIED_WORDS
+        elif found in DENIALS:
+            denied = DENIALS[found]
+            continue
+        elif denied and found in _DENIAL_PASSES:
             continue
         elif found == "free" and terms and not terms[-1].startswith(NEGATED):
             terms[-1] = NEGATED + terms[-1]

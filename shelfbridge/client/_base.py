@@ -59,8 +59,8 @@ class Call:
         self._attempts = 0
 
     def attempt(self) -> dict[str, Any]:
-        """The arguments of the next `infer`: what is left of the deadline bounds the call, and the wait in the queue of
-        each step, so that the server does not work for a caller that has gone.
+        """The arguments of the next `infer`: what is left of the deadline bounds the call. The server is told too; it
+        heeds it where its queues have timeouts.
 
         Raises:
             DeadlineExceeded: nothing is left.

@@ -107,7 +107,7 @@ class CandidateIndex:
             ArtefactError: a file is missing or damaged.
         """
         try:
-            vectors = faiss.read_index(str(folder / "vectors.faiss"), faiss.IO_FLAG_MMAP)
+            vectors = faiss.read_index(str(folder / "vectors.faiss"), faiss.IO_FLAG_MMAP_IFC)
         except RuntimeError as error:
             raise ArtefactError(f"{folder}/vectors.faiss cannot be read; build the release again") from error
         return cls(

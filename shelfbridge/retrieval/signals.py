@@ -28,8 +28,6 @@ class Lexical:
     full: Match
     title: Match
     category: Match
-    bm25: NDArray[np.float32]
-    """BM25 over the full text, [N]."""
     fields: NDArray[np.float32]
     """BM25 over the full text and over the title, each by its best product's, [N] in 0..2."""
 
@@ -52,12 +50,11 @@ class Lexicon:
         denied = tuple(term.removeprefix(NEGATED) for term in terms if term.startswith(NEGATED))
         full, title, category = (field.match(wanted) for field in (self.full, self.title, self.category))
         if not denied:
-            return Lexical(wanted, denied, full, title, category, full.bm25, _by_best(full) + _by_best(title))
+            return Lexical(wanted, denied, full, title, category, _by_best(full) + _by_best(title))
         # What is denied is part of the topic: chairs without wheels are found among those that speak of wheels
         every = (*terms, *denied)
-        topic = self.full.match(every)
-        both = _by_best(topic) + _by_best(self.title.match(every))
-        return Lexical(wanted, denied, full, title, category, topic.bm25, both)
+        both = _by_best(self.full.match(every)) + _by_best(self.title.match(every))
+        return Lexical(wanted, denied, full, title, category, both)
 
     def signals(self, found: Lexical, rows: NDArray[np.int64], cosines: NDArray[np.float32]) -> NDArray[np.float32]:
         """The columns of `contract.SIGNALS`, float32 [R, F], for rows [R] whose cosine with the query is known."""

@@ -13,7 +13,7 @@ from rapidfuzz.distance import OSA
 
 from shelfbridge.catalogue import Product
 from shelfbridge.errors import ArtefactError
-from shelfbridge.text import fold
+from shelfbridge.text import DENIALS, fold
 
 LIKENESS = 0.7
 """Least similarity (1 - optimal string alignment distance / length) at which an unknown word is taken for another."""
@@ -35,7 +35,7 @@ class Spelling:
         def known(found: re.Match[str]) -> str:
             nonlocal left
             word = found.group()
-            if word in self.words or left == 0:
+            if word in self.words or word in DENIALS or word.endswith("less") or left == 0:
                 return word
             left -= 1
             return self._likest(word)
@@ -51,7 +51,8 @@ class Spelling:
     def write(folder: Path, products: Sequence[Product]) -> None:
         """Count the words of products."""
         held = Counter(word for product in products for word in set(_WORD.findall(fold(product.full_text))))
-        (folder / "words.json").write_text(json.dumps(dict(held.most_common())), encoding="utf-8")
+        frequent_first = sorted(held.items(), key=lambda item: (-item[1], item[0]))
+        (folder / "words.json").write_text(json.dumps(dict(frequent_first)), encoding="utf-8")
 
     @classmethod
     def open(cls, folder: Path) -> "Spelling":
