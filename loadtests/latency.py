@@ -3,7 +3,8 @@
     python -m loadtests.latency --release out/releases/current --queries Q.tsv --out DIR [--address localhost:8001]
 
 Each query is searched through the server and then, in this process, goes through the same encoder, index and ranker
-files; the two alternate, so that both meet the same machine. Overhead is the difference of the two times of a query:
+files; the two alternate, so that both meet the same machine. Queries come round again, so spelling corrections, which
+are remembered, are met only once. Overhead is the difference of the two times of a query:
 gRPC, the server's scheduling, the hops between its processes, tokenising, checking, and making the answer.
 """
 
@@ -20,9 +21,10 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
+from clients.batch import read_queries
 from clients.settings import ClientSettings
 from shelfbridge.client import SearchClient
-from shelfbridge.errors import DataError, ShelfbridgeError
+from shelfbridge.errors import ArtefactError, ShelfbridgeError
 from shelfbridge.retrieval import CandidateIndex
 from shelfbridge.text import normalise
 from shelfbridge.wordpieces import WordPieces
@@ -37,7 +39,10 @@ class Arithmetic:
     """Encoder, index and ranker of a release, without anything around them; one thread each, as served."""
 
     def __init__(self, release: Path) -> None:
-        number = str(json.loads((release / "manifest.json").read_text())["release"])
+        try:
+            number = str(json.loads((release / "manifest.json").read_text())["release"])
+        except (OSError, ValueError, KeyError) as error:
+            raise ArtefactError(f"{release} is not a release: no readable manifest.json") from error
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         self.words = WordPieces(release / "preprocess" / number / "tokenizer.json")
@@ -112,14 +117,6 @@ def plot(path: Path, record: dict[str, Any]) -> None:
     pyplot.close(drawing)
 
 
-def read_queries(path: Path) -> list[str]:
-    """Texts of a TSV of id and query."""
-    texts = [line.split("\t", 1)[1].strip() for line in path.read_text().splitlines() if "\t" in line]
-    if not texts:
-        raise DataError(f"{path}: no line of the form id<tab>query")
-    return texts
-
-
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -132,7 +129,8 @@ def main() -> None:
     try:
         settings = ClientSettings.load(address=options.address, timeout=10.0)
         with SearchClient(**settings.client_arguments()) as client:
-            record = measure(client, Arithmetic(options.release), read_queries(options.queries), options.searches)
+            queries = [query.text for query in read_queries(options.queries)[0]]
+            record = measure(client, Arithmetic(options.release), queries, options.searches)
     except ShelfbridgeError as error:
         raise SystemExit(f"error: {error}") from error
     options.out.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,7 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from shelfbridge.contract import MODELS, STEPS, Tensor
+from shelfbridge.contract import MAX_QUERY_TOKENS, MODELS, PAIR_TOKENS, PRODUCT_TOKENS, STEPS, Tensor
 
 REPOSITORY = Path(__file__).parents[2] / "model_repository"
 CONFIGS = sorted(REPOSITORY.glob("*/config.pbtxt")) + sorted(REPOSITORY.glob("*/configs/*.pbtxt"))
@@ -63,6 +63,16 @@ def test_no_queue_timeout_beside_a_bound(path: Path) -> None:
     assert not batching.default_queue_policy.allow_timeout_override
 
 
+LONGEST = {
+    "input": MAX_QUERY_TOKENS,
+    "attention": MAX_QUERY_TOKENS,
+    "token": MAX_QUERY_TOKENS,
+    "candidate": PRODUCT_TOKENS,
+    "pair": PAIR_TOKENS,
+}
+"""Most word pieces by the first word of a tensor's name."""
+
+
 @pytest.mark.parametrize("path", CONFIGS, ids=named)
 def test_warmup_sends_the_models_inputs(path: Path) -> None:
     config = parse(path)
@@ -74,6 +84,8 @@ def test_warmup_sends_the_models_inputs(path: Path) -> None:
             assert given.data_type == dtype
             assert len(given.dims) == len(dims)
             assert all(want in (-1, have) for want, have in zip(dims, given.dims, strict=True))
+            lengths = [have for want, have in zip(dims, given.dims, strict=True) if want == -1]
+            assert all(length <= LONGEST[name.split("_")[0]] for length in lengths)
 
 
 def test_targets_differ_in_where_and_how_they_run_only() -> None:

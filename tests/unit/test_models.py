@@ -6,7 +6,7 @@ import onnxruntime
 import pytest
 import torch
 from torch import Tensor, nn
-from transformers import BertConfig, BertModel
+from transformers import BertConfig, BertModel, XLMRobertaConfig, XLMRobertaModel
 
 from build.export import check, export_cross_encoder, export_encoder, export_ranker
 from build.models import Blend, CrossEncoder, Encoder, Ranker
@@ -263,3 +263,16 @@ class TestCheck:
         path = self.write(tmp_path, body)
         with pytest.raises(Exception, match=r"out of bounds|indices element"):
             check(path, Double(), {"x": torch.full((2, 3), 2.0)})
+
+
+def test_a_base_without_token_types_is_exported_with_all_the_contracts_inputs(tmp_path):
+    torch.manual_seed(0)
+    sizes = {"hidden_size": WIDTH, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+    config = XLMRobertaConfig(vocab_size=1100, max_position_embeddings=160, type_vocab_size=1, **sizes)
+    XLMRobertaModel(config).save_pretrained(tmp_path / "base")
+    CrossEncoder(str(tmp_path / "base")).save(tmp_path)
+    export_cross_encoder(tmp_path, trained=tmp_path, weight=0.5)
+    assert [one.name for one in opened(tmp_path).get_inputs()] == [one.name for one in MODELS["cross_encoder"].inputs]
+    Encoder(str(tmp_path / "base")).save(tmp_path)
+    export_encoder(tmp_path, trained=tmp_path)
+    assert [one.name for one in opened(tmp_path).get_inputs()] == [one.name for one in MODELS["encoder"].inputs]

@@ -31,13 +31,21 @@ def test_what_is_like_nothing_or_short_or_no_word_stays(spelling, query):
     assert spelling.corrected(query) == query
 
 
-def test_the_more_frequent_of_two_equally_like_words_wins(spelling):
-    assert next(iter(spelling.words)) == "kettle"
+def test_the_more_frequent_of_two_equally_like_words_wins(tmp_path):
+    titles = ("Bike Rack", "Hike Map", "Bike Bell")
+    Spelling.write(tmp_path, [Product(product_id=title, title=title) for title in titles])
+    assert Spelling.open(tmp_path).corrected("xike") == "bike"
 
 
 def test_only_the_first_few_unknown_words_are_looked_up(spelling):
-    query = " ".join(f"ketl{'abcdefgh'[place]}e" for place in range(MOST_CORRECTED + 2))
-    assert spelling.corrected(query).split().count("kettle") <= MOST_CORRECTED
+    wrong = [f"kett{letter}le" for letter in "abcdefgh"[: MOST_CORRECTED + 2]]
+    assert spelling.corrected(" ".join(wrong)).split() == ["kettle"] * MOST_CORRECTED + wrong[MOST_CORRECTED:]
+
+
+@pytest.mark.parametrize("query", ["without boots", "armless"])
+def test_words_that_deny_are_never_taken_for_others(tmp_path, query):
+    Spelling.write(tmp_path, [Product(product_id="1", title="Withouts Harmless Boots")])
+    assert Spelling.open(tmp_path).corrected(query) == query
 
 
 def test_a_damaged_file_says_what_to_do(tmp_path):

@@ -141,3 +141,22 @@ class TestLexicalTokens:
     @given(ANY_TEXT)
     def test_hold_no_blank_and_no_empty_term(self, text):
         assert all(term and not any(c.isspace() for c in term) for term in lexical_tokens(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "terms"),
+    [
+        ("desk chair without wheels", ["desk", "chair", "\u00acwheel"]),
+        ("chair without arm rests and wheels", ["chair", "\u00acarm", "\u00acrest", "and", "wheel"]),
+        ("jacket without a hood", ["jacket", "\u00achood"]),
+        ("non-stick pan", ["\u00acstick", "pan"]),
+        ("no show socks", ["\u00acshow", "sock"]),
+        ("not only waterproof", ["\u00acwaterproof"]),
+        ("lamp w/o cord", ["lamp", "\u00accord"]),
+        ("bpa free bottle", ["\u00acbpa", "bottl"]),
+        ("sleeveless dress", ["sleeveless", "\u00acsleev", "dress"]),
+        ("unless", ["unless"]),
+    ],
+)
+def test_what_is_denied_is_another_term(text, terms):
+    assert lexical_tokens(text) == terms
