@@ -98,9 +98,14 @@ def epoch(
     made = examples.synthetic(catalogue, chosen.synthetic // 2, chance.randrange(1 << 30))
     pairs += _pairs(made, products)
     pairs += [Pair(one.query, products, chance.randrange(len(catalogue.products)), 0.0) for one in pairs[::10]]
-    pairs += abroad
-    chance.shuffle(pairs)
-    return [pairs[start : start + chosen.training.batch] for start in range(0, len(pairs), chosen.training.batch)]
+    # The names of foreign products are short: in batches of their own they are not padded to this shop's texts
+    batches = [*_batches(pairs, chosen.training.batch, chance), *_batches(abroad, chosen.training.batch, chance)]
+    return chance.sample(batches, len(batches))
+
+
+def _batches(pairs: Sequence[Pair], size: int, chance: random.Random) -> list[list[Pair]]:
+    shuffled = chance.sample(list(pairs), len(pairs))
+    return [shuffled[start : start + size] for start in range(0, len(shuffled), size)]
 
 
 def _pairs(some: Sequence[Example], products: ProductPairs) -> list[Pair]:

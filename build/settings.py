@@ -64,7 +64,7 @@ class Settings:
 
 FULL = Settings(
     encoder=EncoderSettings(Training(epochs=3, batch=32, learning_rate=2e-5, patience=1), judged=4000, synthetic=1000),
-    cross_encoder=CrossEncoderSettings(Training(epochs=2, batch=16, learning_rate=5e-5), judged=6000, synthetic=2000),
+    cross_encoder=CrossEncoderSettings(Training(epochs=1, batch=16, learning_rate=5e-5), judged=6000, synthetic=1000),
     ranker=RankerSettings(teacher_queries=200),
 )
 QUICK = replace(
