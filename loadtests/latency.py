@@ -106,13 +106,13 @@ def percentiles(values: NDArray[np.float64]) -> dict[str, float]:
 def plot(path: Path, record: dict[str, Any]) -> None:
     """Where the median search spends its time."""
     parts = {**{n: v["p50"] for n, v in record["arithmetic"].items()}, "everything else": record["overhead"]["p50"]}
-    drawing, axes = pyplot.subplots(figsize=(7, 1.8), layout="constrained")
+    drawing, axes = pyplot.subplots(figsize=(8, 1.8), layout="constrained")
     left = 0.0
     for (name, value), color in zip(parts.items(), ("#4c78a8", "#72b7b2", "#54a24b", "#bab0ac"), strict=True):
-        axes.barh([""], [value], left=left, label=f"{name} {value:.2f} ms", color=color)
+        axes.barh([""], [value], left=left, label=f"{name} {value:.2f}", color=color)
         left += value
     axes.set_xlabel(f"ms at concurrency 1 (served: p50 {record['served']['p50']}, p99 {record['served']['p99']})")
-    axes.legend(ncols=4, loc="upper center", bbox_to_anchor=(0.5, 1.45), frameon=False)
+    drawing.legend(ncols=4, loc="outside upper center", frameon=False)
     drawing.savefig(path, dpi=120)
     pyplot.close(drawing)
 
