@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
@@ -12,8 +13,8 @@ from transformers import AutoModel, AutoModelForSequenceClassification
 from shelfbridge.contract import SHORTLIST, SIGNALS, TOKEN_WIDTH
 from shelfbridge.errors import ArtefactError
 
-transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+transformers.logging.set_verbosity_error()
+transformers.logging.disable_progress_bar()
 
 
 def reduced() -> torch.autocast:
@@ -207,10 +208,10 @@ class Ranker(nn.Module):
         return ranker.eval()
 
 
-def _load(kind: type, base: str, **options: object) -> nn.Module:
+def _load(kind: Any, base: str, **options: object) -> Any:
     folder = base_folder(base)
     try:
-        return kind.from_pretrained(folder, **options)  # type: ignore[attr-defined, no-any-return]
+        return kind.from_pretrained(folder, **options)
     except (OSError, ValueError) as error:
         raise ArtefactError(
             f"base model {base!r} cannot be loaded ({str(error).splitlines()[0]}); "

@@ -115,10 +115,10 @@ def fit_head(lists: Lists, opinions: Tensor, teacher_weight: float, decay: float
         optimiser.zero_grad()
         scores = even @ weight
         value = judged.loss(scores) + teacher_weight * taught.loss(scores) + decay * weight.square().sum()
-        value.backward()  # type: ignore[no-untyped-call]
+        value.backward()
         return value
 
-    optimiser.step(loss)  # type: ignore[no-untyped-call]
+    optimiser.step(loss)
     head = nn.Linear(len(weight), 1)
     head.weight.data[0] = weight.detach() / deviation
     head.bias.data[0] = -(head.weight.data[0] @ mean)

@@ -53,7 +53,7 @@ def fit(
             model.train()
             for place, batch in enumerate(batches if number == 0 else epoch(number)):
                 value = loss(batch)
-                value.backward()  # type: ignore[no-untyped-call]
+                value.backward()
                 nn.utils.clip_grad_norm_(model.parameters(), 1.0)
                 optimiser.step()
                 schedule.step()

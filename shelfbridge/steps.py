@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import triton_python_backend_utils as pb  # type: ignore[import-not-found]
+import triton_python_backend_utils as pb
 from numpy.typing import NDArray
 
 from shelfbridge.contract import MODELS, TIMELINE, Tensor

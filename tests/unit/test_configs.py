@@ -20,7 +20,7 @@ def tensors(entries: object) -> list[Tensor]:
     names = {value: name.removeprefix("TYPE_") for name, value in model_config_pb2.DataType.items()}
     return [
         Tensor(entry.name, names[entry.data_type], tuple(entry.dims), getattr(entry, "optional", False))
-        for entry in entries  # type: ignore[attr-defined]
+        for entry in entries
     ]
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import onnxruntime as ort
-import triton_python_backend_utils as pb  # type: ignore[import-not-found]
+import triton_python_backend_utils as pb
 from numpy.typing import NDArray
 
 ONNX_TYPES = {

@@ -1,0 +1,158 @@
+"""Figures of rankings: measured, compared, and written down."""
+
+import io
+import json
+from math import log2
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from build.evaluate import STAGES, compare, evaluate, measure
+from build.report import table, write_report
+from shelfbridge.catalogue import Catalogue, Judgment, Judgments
+from shelfbridge.errors import DataError
+from tests.functional import tiny
+
+QUIET = Console(file=io.StringIO())
+FIGURE = {"mean": 0.5, "low": 0.4, "high": 0.61, "over_lexical": 0.1, "p": 0.032}
+RECORD = {
+    "split": "test",
+    "queries": 12,
+    "products": 34567,
+    "stages": {
+        stage: {"nDCG@10": FIGURE, "MRR@10": {"mean": 0.7}, "recall@100": {"mean": 0.81234}}
+        for stage in ("lexical", "ranked")
+    },
+}
+
+
+def judged(**labels: str) -> list[Judgment]:
+    """Judgments of products by query: q1="aE bS" says that a is exact and b a substitute."""
+    return [
+        Judgment(query_id=query, query=f"text of {query}", product_id=pair[0], label=pair[1], split="dev")
+        for query, pairs in labels.items()
+        for pair in pairs.split()
+    ]
+
+
+def ranked(ids: str) -> dict[str, float]:
+    return {product_id: -float(place) for place, product_id in enumerate(ids)}
+
+
+class TestMeasuring:
+    def value(self, name: str, labels: str, ranking: str) -> float:
+        figures = measure({"lexical": {"q": ranked(ranking)}}, Judgments(tuple(judged(q=labels))))
+        return figures["lexical"][name].mean
+
+    @pytest.mark.parametrize(
+        ("labels", "ranking", "expected"),
+        [
+            ("aE bS cC dI", "abcd", 1.0),
+            ("aE bS cC dI", "bazc", (0.1 + 1 / log2(3) + 0.01 / log2(5)) / (1 + 0.1 / log2(3) + 0.01 / log2(4))),
+            ("aE bS cC dI", "dc", 0.01 / log2(3) / (1 + 0.1 / log2(3) + 0.01 / log2(4))),
+            ("aE", "zzz", 0.0),
+            ("aE", "0123456789a", 0.0),
+            ("aE", "012345678a", 1 / log2(11)),
+            ("aI", "a", 0.0),
+        ],
+    )
+    def test_ndcg_uses_the_data_sets_gains(self, labels, ranking, expected):
+        assert self.value("nDCG@10", labels, ranking) == pytest.approx(expected, abs=1e-6)
+
+    def test_only_exact_products_count_for_mrr_and_recall(self):
+        assert self.value("MRR@10", "aE bS cE", "bac") == pytest.approx(1 / 2)
+        assert self.value("recall@100", "aE bS cE", "ba") == pytest.approx(1 / 2)
+
+    def test_a_query_without_an_answer_counts_as_nought(self):
+        judgments = Judgments(tuple(judged(q1="aE", q2="aE", q3="aE")))
+        figures = measure({"lexical": {"q1": ranked("a"), "q2": {}}}, judgments)
+        assert figures["lexical"]["nDCG@10"].mean == pytest.approx(1 / 3)
+
+    def test_stages_are_compared_with_bm25(self):
+        judgments = Judgments(tuple(judged(q1="aE", q2="aE")))
+        runs = {"lexical": {"q1": ranked("ba"), "q2": ranked("a")}, "ranked": {"q1": ranked("a"), "q2": ranked("a")}}
+        figures = measure(runs, judgments)
+        assert figures["lexical"]["nDCG@10"].over_lexical == 0
+        assert figures["ranked"]["nDCG@10"].over_lexical == pytest.approx((1 - 1 / log2(3)) / 2)
+
+
+class TestComparing:
+    def test_a_clear_gain_is_told_from_chance(self):
+        base = np.random.default_rng(0).random(40)
+        figure = compare(base + 0.2, base)
+        assert figure.over_lexical == pytest.approx(0.2)
+        assert figure.p < 0.01
+        assert figure.low < figure.mean < figure.high
+
+    def test_noise_is_not(self):
+        random = np.random.default_rng(0)
+        base = random.random(40)
+        assert compare(base + random.standard_normal(40) * 0.1, base).p > 0.05
+
+    def test_equal_values_differ_by_nothing(self):
+        figure = compare(np.full(5, 0.3), np.full(5, 0.3))
+        assert (figure.mean, figure.low, figure.high) == pytest.approx((0.3, 0.3, 0.3))
+        assert (figure.over_lexical, figure.p) == (0, 1)
+
+    def test_one_query_proves_nothing(self):
+        figure = compare(np.array([0.5]), np.array([0.2]))
+        assert (figure.mean, figure.low, figure.high, figure.p) == (0.5, 0.5, 0.5, 1.0)
+        assert figure.over_lexical == pytest.approx(0.3)
+
+    def test_is_the_same_each_time(self):
+        values = np.random.default_rng(1).random(20)
+        assert compare(values, values[::-1]) == compare(values, values[::-1])
+
+
+class TestReporting:
+    def test_the_table_is_markdown(self):
+        assert table(RECORD).splitlines() == [
+            "12 test queries over 34,567 products; mean [95 % interval].",
+            "",
+            "| stage | nDCG@10 | over BM25 (paired p) | MRR@10 | recall@100 |",
+            "|---|---|---|---|---|",
+            "| lexical | 0.500 [0.400, 0.610] |  | 0.700 | 0.812 |",
+            "| ranked | 0.500 [0.400, 0.610] | +0.100 (0.032) | 0.700 | 0.812 |",
+        ]
+
+    @pytest.mark.parametrize("low", [0.4, 0.52])
+    def test_table_and_plot_are_written(self, tmp_path, low):
+        one = {**RECORD["stages"]["lexical"], "nDCG@10": {**FIGURE, "low": low}}
+        write_report(tmp_path, {**RECORD, "stages": {"lexical": one}})
+        assert (tmp_path / "evaluation.md").read_text().startswith("12 test queries")
+        assert (tmp_path / "evaluation.png").read_bytes().startswith(b"\x89PNG")
+
+    def test_an_evaluation_measures_every_stage(self, published, tmp_path):
+        catalogue = Catalogue(tuple(tiny.catalogue()))
+        wanted = [p for p in catalogue.products if p.title.startswith("red camping tent")]
+        judgments = Judgments(
+            tuple(
+                Judgment(query_id="q", query="red camping tent", product_id=p.product_id, label="E", split="dev")
+                for p in wanted
+            )
+        )
+        evaluate(
+            tmp_path,
+            release=published / "current",
+            catalogue=catalogue,
+            judgments=judgments,
+            split="dev",
+            console=QUIET,
+        )
+        record = json.loads((tmp_path / "evaluation.json").read_text())
+        assert (record["queries"], record["products"]) == (1, len(catalogue.products))
+        assert tuple(record["stages"]) == STAGES
+        assert record["stages"]["lexical"]["nDCG@10"]["mean"] == pytest.approx(1)
+        assert record["stages"]["ranked"]["recall@100"]["mean"] == pytest.approx(1)
+
+    def test_a_split_without_judgments_is_refused(self, published, tmp_path):
+        with pytest.raises(DataError, match="no judgment in split 'test'; choose another"):
+            evaluate(
+                tmp_path,
+                release=published / "current",
+                catalogue=Catalogue(tuple(tiny.catalogue())),
+                judgments=Judgments(tuple(judged(q="aE"))),
+                split="test",
+                console=QUIET,
+            )
