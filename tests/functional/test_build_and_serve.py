@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from shelfbridge.catalogue import Catalogue, Judgments, read_catalogue, read_jud
 from shelfbridge.client import SearchClient
 from shelfbridge.contract import STEPS
 from shelfbridge.errors import ArtefactError
+from tests.functional.wire import Wire
 
 SPLITS = {"train": 6, "dev": 3, "test": 3}
 ROOT = Path(__file__).parents[2]
@@ -120,6 +122,19 @@ def test_an_answer_names_its_release_its_steps_and_the_products(release, data, s
     assert [hit.rank for hit in result.hits] == [1, 2, 3]
     for hit in result.hits:
         assert hit.product["title"] == catalogue.products[catalogue.rows_of[hit.product_id]].title
+
+
+def test_queries_of_different_lengths_are_joined_and_answered_as_alone(server):
+    queries = [f"{'red ' * words}boots" for words in range(8)] * 3
+    wire = Wire(server.address)
+    with SearchClient(server.address, timeout=30) as client, ThreadPoolExecutor(len(queries)) as pool:
+        alone = [[hit.product_id for hit in client.search(query, k=5).hits] for query in queries]
+        answered, executed = wire.counts("encoder")
+        together = [[hit.product_id for hit in result.hits] for result in pool.map(client.search, queries)]
+        more_answered, more_executed = wire.counts("encoder")
+    wire.close()
+    assert [ids[:5] for ids in together] == alone
+    assert more_executed - executed < more_answered - answered == len(queries)
 
 
 def test_a_damaged_release_is_not_opened(release, tmp_path):

@@ -1,6 +1,7 @@
 """A release is whole, checked, and made current in one step; what it is measured by is right."""
 
 import io
+import json
 import shutil
 from pathlib import Path
 
@@ -11,9 +12,12 @@ from rich.console import Console
 from tritonclient.grpc import model_config_pb2
 
 from build import release
+from build.evaluate import STAGES, evaluate
 from build.release import adapt_width, assemble, embedding_width, publish, read_manifest, verify
+from build.report import table, write_report
 from shelfbridge import contract
-from shelfbridge.errors import ArtefactError
+from shelfbridge.catalogue import Catalogue, Judgment, Judgments
+from shelfbridge.errors import ArtefactError, DataError
 from tests.functional import tiny
 
 QUIET = Console(file=io.StringIO())
@@ -224,3 +228,56 @@ RECORD = {
         for stage in ("lexical", "ranked")
     },
 }
+
+
+class TestReporting:
+    def test_the_table_is_markdown(self):
+        assert table(RECORD).splitlines() == [
+            "12 test queries over 34,567 products; mean [95 % interval].",
+            "",
+            "| stage | nDCG@10 | over BM25 (paired p) | MRR@10 | recall@100 |",
+            "|---|---|---|---|---|",
+            "| lexical | 0.500 [0.400, 0.610] |  | 0.700 | 0.812 |",
+            "| ranked | 0.500 [0.400, 0.610] | +0.100 (0.032) | 0.700 | 0.812 |",
+        ]
+
+    @pytest.mark.parametrize("low", [0.4, 0.52])
+    def test_table_and_plot_are_written(self, tmp_path, low):
+        one = {**RECORD["stages"]["lexical"], "nDCG@10": {**FIGURE, "low": low}}
+        write_report(tmp_path, {**RECORD, "stages": {"lexical": one}})
+        assert (tmp_path / "evaluation.md").read_text().startswith("12 test queries")
+        assert (tmp_path / "evaluation.png").read_bytes().startswith(b"\x89PNG")
+
+    def test_an_evaluation_measures_every_stage(self, published, tmp_path):
+        catalogue = Catalogue(tuple(tiny.catalogue()))
+        wanted = [p for p in catalogue.products if p.title.startswith("red camping tent")]
+        judgments = Judgments(
+            tuple(
+                Judgment(query_id="q", query="red camping tent", product_id=p.product_id, label="E", split="dev")
+                for p in wanted
+            )
+        )
+        evaluate(
+            tmp_path,
+            release=published / "current",
+            catalogue=catalogue,
+            judgments=judgments,
+            split="dev",
+            console=QUIET,
+        )
+        record = json.loads((tmp_path / "evaluation.json").read_text())
+        assert (record["queries"], record["products"]) == (1, len(catalogue.products))
+        assert tuple(record["stages"]) == STAGES
+        assert record["stages"]["lexical"]["nDCG@10"]["mean"] == pytest.approx(1)
+        assert record["stages"]["ranked"]["recall@100"]["mean"] == pytest.approx(1)
+
+    def test_a_split_without_judgments_is_refused(self, published, tmp_path):
+        with pytest.raises(DataError, match="no judgment in split 'test'; choose another"):
+            evaluate(
+                tmp_path,
+                release=published / "current",
+                catalogue=Catalogue(tuple(tiny.catalogue())),
+                judgments=Judgments((Judgment(query_id="q", query="q", product_id="a", label="E", split="dev"),)),
+                split="test",
+                console=QUIET,
+            )
