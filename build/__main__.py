@@ -7,8 +7,9 @@ bullet_points, description, category ("Sports > Tents"), price, stock, rating an
 query_id, query, product_id and label (E exact, S substitute, C complement, I irrelevant), and may have split
 (train, dev, test). The figures at the end are those of the test split, or of dev where there is none.
 
-Stages: encoder -> its ONNX graph -> index -> cross-encoder -> ranker -> release -> evaluation. Each skips what is
-unchanged, so a second run takes seconds and an interrupted one goes on where it stopped.
+Stages: encoder -> its ONNX graph -> index -> cross-encoder -> ranker -> students -> int8 and fp16 -> gate -> release ->
+evaluation. Each skips what is unchanged, so a second run takes seconds and an interrupted one goes on where it stopped.
+The gate refuses a release that loses more nDCG@10 by its compression than the budget.
 """
 
 import argparse
@@ -16,13 +17,12 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
 
-from build import cross_encoder, encoder, evaluate, export, index, ranker, release
+from build import evaluate
 from build.foreign import ForeignPairs, read_pairs
+from build.pipeline import Shop, build
 from build.settings import PRESETS, Settings
-from build.tokenizer import write_tokenizer
 from build.workspace import Workspace, tree_digest
 from shelfbridge.catalogue import Catalogue, Judgments, Rejection, Split, read_catalogue, read_judgments, summary
 from shelfbridge.errors import DataError, ShelfbridgeError
@@ -46,24 +46,43 @@ def main() -> None:
     parser.add_argument(
         "--pairs", type=Path, metavar="FILE", help="more for the cross-encoder: query, name, label of another shop"
     )
+    parser.add_argument("--precision", choices=("int8", "fp32"), help="of what the CPU serves (default: int8)")
+    parser.add_argument(
+        "--no-students", action="store_true", help="serve the fine-tuned networks themselves, not smaller ones"
+    )
+    parser.add_argument(
+        "--budget", type=float, metavar="X", help="nDCG@10 that compression may cost (default: that of the preset)"
+    )
     options = parser.parse_args()
     console = Console()
-    settings = PRESETS[options.preset]
-    settings = replace(settings, base=options.encoder or settings.base)
-    settings = replace(settings, teacher=options.ranker)
+    settings = chosen(options)
     try:
         catalogue, judgments = read(options.catalogue, options.judgments, console)
         foreign = read_pairs(options.pairs) if options.pairs else ForeignPairs()
         if options.pairs:
             report(console, options.pairs, len(foreign.rows), "pairs", foreign.rejected)
-        made = build(
-            options.out, catalogue, judgments, settings, foreign=foreign, data=data_digest(options), console=console
-        )
+        shop = Shop(catalogue, judgments, foreign, data_digest(options), settings, console)
+        made = build(options.out, shop)
+        console.print(measured(options.out, shop, made), highlight=False)
     except ShelfbridgeError as error:
         raise SystemExit(f"error: {error}") from error
     except KeyboardInterrupt:
         raise SystemExit("stopped; the same command goes on where this one ended") from None
     console.print(f"release: {made}")
+
+
+def chosen(options: argparse.Namespace) -> Settings:
+    """The preset with what the command line changes of it."""
+    settings = PRESETS[options.preset]
+    compression = settings.compression
+    if options.precision:
+        compression = replace(compression, precision=options.precision)
+    if options.budget is not None:
+        compression = replace(compression, budget=options.budget)
+    if options.no_students:
+        settings = replace(settings, encoder_student=None, cross_encoder_student=None)
+    base = options.encoder or settings.base
+    return replace(settings, base=base, teacher=options.ranker, compression=compression)
 
 
 def data_digest(options: argparse.Namespace) -> str:
@@ -94,105 +113,16 @@ def report(console: Console, file: Path, count: int, what: str, rejected: tuple[
         console.print(summary(rejected), highlight=False, markup=False)
 
 
-def _local(base: str) -> Path | str:
-    """A base model's folder, which counts by its content, or its Hugging Face id."""
-    return Path(base) if Path(base).is_dir() else base
-
-
-def build(
-    out: Path,
-    catalogue: Catalogue,
-    judgments: Judgments,
-    settings: Settings,
-    *,
-    foreign: ForeignPairs,
-    data: str,
-    console: Console,
-) -> Path:
-    """Run all stages and publish.
-
-    Returns:
-        Folder of the release.
-    """
-    space = Workspace(out / "stages", console)
-    shop = {"catalogue": catalogue, "judgments": judgments, "settings": settings, "console": console}
-
-    base, teacher_base = (_local(name) for name in (settings.base, settings.teacher or settings.base))
-    words = space.stage("tokenizer", partial(write_tokenizer, settings=settings), base=base, teacher=teacher_base)
-    pieces = space.stage(
-        "pieces", partial(index.write_pieces, catalogue=catalogue, tokenizer=words), data=data, tokenizer=words
-    )
-    store = space.stage("store", partial(index.write_store, catalogue=catalogue), data=data)
-    trained = space.stage(
-        "encoder",
-        partial(encoder.train, tokenizer=words, **shop),
-        data=data,
-        tokenizer=words,
-        base=base,
-        of=settings.encoder,
-    )
-    graph = space.stage("encoder-onnx", partial(export.export_encoder, trained=trained), trained=trained)
-    indexed = space.stage(
-        "index",
-        partial(index.write_index, catalogue=catalogue, tokenizer=words, graph=graph, console=console),
-        data=data,
-        graph=graph,
-    )
-    teacher = space.stage(
-        "cross-encoder",
-        partial(cross_encoder.train, tokenizer=words, pieces=pieces, foreign=foreign.rows, **shop),
-        data=data,
-        pieces=pieces,
-        foreign=foreign.rows,
-        base=teacher_base,
-        of=settings.cross_encoder,
-    )
-    head = space.stage(
-        "ranker",
-        partial(
-            ranker.train, tokenizer=words, graph=graph, index=indexed, pieces=pieces, cross_encoder=teacher, **shop
-        ),
-        index=indexed,
-        teacher=teacher,
-        of=settings.ranker,
-    )
-    head_graph = space.stage("ranker-onnx", partial(export.export_ranker, trained=head), trained=head)
-    blend = float(np.load(head / "blend.npy"))
-    teacher_graph = space.stage(
-        "cross-encoder-onnx",
-        partial(export.export_cross_encoder, trained=teacher, weight=blend),
-        trained=teacher,
-        weight=blend,
-    )
-    made = release.publish(
-        out / "releases",
-        parts={
-            "preprocess": words,
-            "encoder": graph,
-            "retrieve": indexed,
-            "ranker": head_graph,
-            "shortlist": pieces,
-            "cross_encoder": teacher_graph,
-            "postprocess": store,
-        },
-        about={
-            "base": settings.base,
-            "teacher": settings.teacher or settings.base,
-            "data": data,
-            "pairs": len(foreign.rows),
-        },
-    )
-    split: Split = "test" if judgments.of("test").rows else "dev"
-    measured = space.stage(
+def measured(out: Path, shop: Shop, made: Path) -> str:
+    """The release's figures on the test split, or on dev where there is none, as a table."""
+    split: Split = "test" if shop.judgments.of("test").rows else "dev"
+    folder = Workspace(out / "stages", shop.console).stage(
         "evaluation",
-        partial(
-            evaluate.evaluate, release=made, catalogue=catalogue, judgments=judgments, split=split, console=console
-        ),
-        data=data,
+        partial(evaluate.evaluate, release=made, split=split, console=shop.console, **shop.known),
+        data=shop.data,
         release=made / "manifest.json",
     )
-    console.print((measured / "evaluation.md").read_text(), highlight=False)
-    return made
+    return (folder / "evaluation.md").read_text()
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from build.examples import Example
 from build.foreign import ForeignPair
 from build.models import CrossEncoder
 from build.settings import CrossEncoderSettings, Settings
+from build.tokenizer import claim
 from build.training import fit
 from shelfbridge.catalogue import Catalogue, Judgments
 from shelfbridge.retrieval import ProductPairs
@@ -58,21 +59,18 @@ def train(
     """
     chosen = settings.cross_encoder
     torch.manual_seed(chosen.training.seed)
-    model = CrossEncoder(settings.teacher or settings.base)
+    model = CrossEncoder(settings.teacher or settings.base, kept=tokenizer / "kept.npy")
+    claim(model.trunk, tokenizer)
     words = WordPieces(tokenizer / "tokenizer.json")
     products = ProductPairs.open(pieces)
     abroad = _abroad(folder / "foreign", words, foreign)
     train_set = examples.judged(catalogue, judgments.of("train"))
     dev_set = examples.judged(catalogue, judgments.of("dev"))[: chosen.dev_queries]
 
-    def loss(batch: Sequence[Pair]) -> Tensor:
-        gains = torch.tensor([pair.gain for pair in batch])
-        return functional.binary_cross_entropy_with_logits(model(*_read(words, batch)), gains)
-
     best = fit(
         model,
         partial(epoch, train_set=train_set, products=products, abroad=abroad, catalogue=catalogue, chosen=chosen),
-        loss,
+        partial(loss, model, words),
         lambda: judged_ndcg(model, words, products, dev_set),
         training=chosen.training,
         folder=folder,
@@ -80,6 +78,12 @@ def train(
     )
     console.print(f"  dev nDCG@10 among judged products: {best:.3f}")
     model.save(folder)
+
+
+def loss(model: CrossEncoder, words: WordPieces, batch: Sequence[Pair]) -> Tensor:
+    """Cross-entropy of the pairs' gains."""
+    gains = torch.tensor([pair.gain for pair in batch])
+    return functional.binary_cross_entropy_with_logits(model(*read(words, batch)), gains)
 
 
 def epoch(
@@ -124,7 +128,7 @@ def _abroad(folder: Path, words: WordPieces, foreign: Sequence[ForeignPair]) -> 
     return [Pair(pair.query, names, row, pair.gain) for row, pair in enumerate(foreign)]
 
 
-def _read(words: WordPieces, batch: Sequence[Pair]) -> tuple[Tensor, Tensor, Tensor]:
+def read(words: WordPieces, batch: Sequence[Pair]) -> tuple[Tensor, Tensor, Tensor]:
     """Ids, mask and types [B, L] of a batch of pairs."""
     rows = [pair.products.pair(words.queries([pair.query])[0][0], np.array([pair.row])) for pair in batch]
     width = max(ids.shape[1] for ids, _, _ in rows)
@@ -139,6 +143,6 @@ def judged_ndcg(model: CrossEncoder, words: WordPieces, products: ProductPairs, 
     """Mean nDCG@10 over each query's judged products."""
     figures = []
     for example in dev_set:
-        logits = model(*_read(words, _pairs([example], products)))
+        logits = model(*read(words, _pairs([example], products)))
         figures.append(ndcg(logits.numpy(), np.array(example.gains)))
     return float(np.mean(figures)) if figures else 0.0

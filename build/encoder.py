@@ -18,6 +18,7 @@ from build import examples
 from build.examples import Example
 from build.models import Encoder
 from build.settings import EncoderSettings, Settings
+from build.tokenizer import claim
 from build.training import fit
 from shelfbridge.catalogue import Catalogue, Judgments
 from shelfbridge.errors import DataError
@@ -37,7 +38,8 @@ def train(
     chosen = settings.encoder
     torch.manual_seed(chosen.training.seed)
     pieces = WordPieces(tokenizer / "tokenizer.json")
-    encoder = Encoder(settings.base)
+    encoder = Encoder(settings.base, kept=tokenizer / "kept.npy")
+    claim(encoder.trunk, tokenizer)
     texts = [product.full_text for product in catalogue.products]
     prepare(encoder, pieces, texts, chosen.training.seed)
     train_set = examples.judged(catalogue, judgments.of("train"))

@@ -53,7 +53,7 @@ def offline_runs(ensembles: Ensembles, catalogue: Catalogue, judgments: Judgment
     with progress(console) as bar:
         for query_id, query in bar.track(judgments.queries.items(), description="searching offline"):
             for stage, (rows, _) in ensembles.rankings(query).items():
-                runs[stage][query_id] = _by_place(catalogue.products[row].product_id for row in rows[:CANDIDATES])
+                runs[stage][query_id] = by_place(catalogue.products[row].product_id for row in rows[:CANDIDATES])
     return runs
 
 
@@ -64,17 +64,17 @@ def served_runs(address: str, judgments: Judgments, console: Console) -> dict[st
         for query_id, query in bar.track(judgments.queries.items(), description="searching the server"):
             for stage, deep in (("ranked", False), ("deep", True)):
                 result = client.search(query, k=CANDIDATES, deep=deep, with_payload=False)
-                runs[stage][query_id] = _by_place(hit.product_id for hit in result.hits)
+                runs[stage][query_id] = by_place(hit.product_id for hit in result.hits)
     return runs
 
 
-def _by_place(ids: Iterable[str]) -> dict[str, float]:
+def by_place(ids: Iterable[str]) -> dict[str, float]:
     """Scores that keep the order, for trec_eval has its own for equal ones."""
     return {product_id: -float(place) for place, product_id in enumerate(ids)}
 
 
-def measure(runs: Mapping[str, Run], judgments: Judgments) -> dict[str, dict[str, Figure]]:
-    """Figures by measure by stage."""
+def per_query(runs: Mapping[str, Run], judgments: Judgments) -> dict[str, dict[str, np.ndarray]]:
+    """Each judged query's figure [Q], by measure by stage; the queries in the judgments' order."""
     qrels = {qid: {pid: GRADES[label] for pid, label in labels.items()} for qid, labels in judgments.by_query.items()}
     evaluator = ir_measures.evaluator(list(MEASURES.values()), qrels)
     values: dict[str, dict[str, np.ndarray]] = {}
@@ -83,6 +83,12 @@ def measure(runs: Mapping[str, Run], judgments: Judgments) -> dict[str, dict[str
         values[stage] = {
             name: np.array([found.get((one, qid), 0.0) for qid in qrels]) for name, one in MEASURES.items()
         }
+    return values
+
+
+def measure(runs: Mapping[str, Run], judgments: Judgments) -> dict[str, dict[str, Figure]]:
+    """Figures by measure by stage."""
+    values = per_query(runs, judgments)
     base = values.get("lexical", next(iter(values.values())))
     return {stage: {name: compare(row[name], base[name]) for name in MEASURES} for stage, row in values.items()}
 

@@ -51,6 +51,28 @@ def synthetic(catalogue: Catalogue, count: int, seed: int) -> list[Example]:
     return examples
 
 
+def unlabelled(catalogue: Catalogue, queries: Sequence[Query], count: int, seed: int) -> list[Query]:
+    """Short texts in the shop's words that nobody has to judge: its queries, and spans of what products say.
+
+    Args:
+        catalogue: all products.
+        queries: shoppers' own, all taken.
+        count: texts beside them; half as `synthetic` makes them, half any one to eight words of a product.
+        seed: of the choice.
+    """
+    chance = random.Random(seed)
+    made: list[Query] = []
+    while len(made) < count:
+        product = chance.choice(catalogue.products)
+        if chance.random() < 0.5:
+            made.append(_query(product, chance))
+        else:
+            words = product.full_text.split()
+            start = chance.randrange(len(words))
+            made.append(" ".join(words[start : start + chance.randint(1, 8)]).lower())
+    return [*queries, *made]
+
+
 def _query(product: Product, chance: random.Random) -> Query:
     words = product.title.split()
     length = min(len(words), chance.randint(2, 4))

@@ -1,8 +1,8 @@
 """To ONNX: dynamic batch and lengths, standard operators only, and the same outputs as the torch model.
 
 The older exporter is used on purpose: it writes one self-contained file of a fifth of the newer one's time, and the
-graph is not optimised, which is what TensorRT's parser wants. Opset 18 is the first with the LayerNormalization and
-ReduceMax forms used here; TensorRT 10.12+ and 11 parse 9 to 25.
+graph is not optimised, which is what TensorRT's parser wants: `build.operators` holds each against its table. Opset 18
+is the first with the LayerNormalization and ReduceMax forms used here.
 """
 
 import warnings
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from build.models import Blend, CrossEncoder, Encoder, Ranker
+from build.operators import check_graph
 from shelfbridge import contract
 from shelfbridge.contract import CANDIDATES, SHORTLIST, SIGNALS, TOKEN_WIDTH
 from shelfbridge.errors import ArtefactError
@@ -95,15 +96,9 @@ def check(path: Path, model: nn.Module, example: dict[str, Tensor]) -> None:
     """Hold an exported graph against its torch model, on the example and on half of its batch.
 
     Raises:
-        ArtefactError: operators of another domain, or outputs that differ by more than `TOLERANCE`.
+        ArtefactError: something that TensorRT does not parse, or outputs that differ by more than `TOLERANCE`.
     """
-    graph = onnx.load(path)
-    onnx.checker.check_model(graph)
-    foreign = {node.domain for node in graph.graph.node} - {"", "ai.onnx"}
-    if foreign:
-        raise ArtefactError(
-            f"{path.name} holds operators of {', '.join(sorted(foreign))}; TensorRT parses none of them"
-        )
+    check_graph(path)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     for part in (example, {name: tensor[:1] for name, tensor in example.items()}):
         with torch.inference_mode():

@@ -4,14 +4,21 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import transformers
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoModel, AutoModelForSequenceClassification
 
+from build.narrow import load_narrowed, narrowed
+from build.vocabulary import slice_embeddings
 from shelfbridge.contract import SHORTLIST, SIGNALS, TOKEN_WIDTH
 from shelfbridge.errors import ArtefactError
+
+Kept = NDArray[np.int64] | Path | None
+"""Embedding rows to keep of a base model, int64 [V'], or their file; None keeps all."""
 
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
@@ -32,6 +39,18 @@ def base_folder(base: str) -> str:
     return base
 
 
+def positions(trunk: Any, attention_mask: Tensor) -> dict[str, Tensor]:
+    """Positions [B, S] for a transformer of RoBERTa's kind, which counts them after its padding's id; else nothing.
+
+    Its own way is a sum of integers, which TensorRT's CumSum does not take.
+    """
+    embeddings = getattr(trunk.base_model, "embeddings", None)
+    if not hasattr(embeddings, "create_position_ids_from_inputs_embeds"):
+        return {}
+    place = attention_mask.to(torch.float32).cumsum(1).to(attention_mask.dtype)
+    return {"position_ids": place * attention_mask + embeddings.padding_idx}
+
+
 class Encoder(nn.Module):
     """Query and product tower in one: a transformer, its mean as the embedding, a projection of its tokens.
 
@@ -41,9 +60,9 @@ class Encoder(nn.Module):
 
     weights: Tensor
 
-    def __init__(self, base: str, attention: str = "sdpa") -> None:
+    def __init__(self, base: str, attention: str = "sdpa", kept: Kept = None) -> None:
         super().__init__()
-        self.trunk = _load(AutoModel, base, attn_implementation=attention)
+        self.trunk = _load(AutoModel, base, kept, attn_implementation=attention)
         self.projection = nn.Linear(self.trunk.config.hidden_size, TOKEN_WIDTH, bias=False)
         self.register_buffer("weights", torch.ones(self.trunk.config.vocab_size))
 
@@ -63,7 +82,9 @@ class Encoder(nn.Module):
     def hidden(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """The transformer's last hidden states, [B, S, D]."""
         with reduced():
-            states: Tensor = self.trunk(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+            states: Tensor = self.trunk(
+                input_ids=input_ids, attention_mask=attention_mask, **positions(self.trunk, attention_mask)
+            ).last_hidden_state
         return states.to(torch.float32)
 
     def save(self, folder: Path) -> None:
@@ -83,16 +104,17 @@ class Encoder(nn.Module):
 class CrossEncoder(nn.Module):
     """Query and product read together, one relevance logit (arXiv:1901.04085)."""
 
-    def __init__(self, base: str, attention: str = "sdpa") -> None:
+    def __init__(self, base: str, attention: str = "sdpa", kept: Kept = None) -> None:
         super().__init__()
-        self.trunk = _load(AutoModelForSequenceClassification, base, attn_implementation=attention, num_labels=1)
+        self.trunk = _load(AutoModelForSequenceClassification, base, kept, attn_implementation=attention, num_labels=1)
         self.typed = getattr(self.trunk.config, "type_vocab_size", 0) > 1
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
         """Logit per pair, [B]; all inputs int64 [B, L]."""
-        types = {"token_type_ids": token_type_ids} if self.typed else {}
+        more = {"token_type_ids": token_type_ids} if self.typed else {}
+        more |= positions(self.trunk, attention_mask)
         with reduced():
-            logits: Tensor = self.trunk(input_ids=input_ids, attention_mask=attention_mask, **types).logits
+            logits: Tensor = self.trunk(input_ids=input_ids, attention_mask=attention_mask, **more).logits
         return logits.squeeze(-1).to(torch.float32)
 
     def save(self, folder: Path) -> None:
@@ -132,6 +154,25 @@ class Blend(nn.Module):
         return torch.cat([best, rest + behind], dim=1)
 
 
+class Dequantise(torch.autograd.Function):
+    """Stored int8 token vectors as the numbers they stand for; in ONNX DequantizeLinear, as TensorRT casts no int8."""
+
+    @staticmethod
+    def forward(ctx: Any, stored: Tensor, scale: float) -> Tensor:
+        """float32 from int8 of the same shape."""
+        return stored.to(torch.float32) * scale
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, None]:  # type: ignore[override]
+        """None: stored vectors are not trained."""
+        return None, None
+
+    @staticmethod
+    def symbolic(graph: Any, stored: Any, scale: float) -> Any:
+        """The node that the exporter writes; its zero-point is the default, 0."""
+        return graph.op("DequantizeLinear", stored, graph.op("Constant", value_t=torch.tensor(scale)))
+
+
 class Ranker(nn.Module):
     """Late interaction and the cheap signals through a linear head.
 
@@ -155,12 +196,12 @@ class Ranker(nn.Module):
         self, token_vectors: Tensor, candidate_tokens: Tensor, lengths: Tensor, cosines: Tensor, signals: Tensor
     ) -> Tensor:
         """What the head sees, [B, C, 5 + F]."""
-        products = candidate_tokens.to(torch.float32)
+        products = Dequantise.apply(candidate_tokens, self.scale)
         weights = token_vectors.square().sum(-1).sqrt().unsqueeze(1)
         real = (weights > 0).to(torch.float32)
-        queries = token_vectors * (self.scale / weights.transpose(1, 2).clamp(min=1e-6))
+        queries = token_vectors / weights.transpose(1, 2).clamp(min=1e-6)
         similar = torch.matmul(products, queries.transpose(1, 2).unsqueeze(1))
-        places = torch.arange(candidate_tokens.shape[2], dtype=torch.int32, device=lengths.device)
+        places = torch.arange(products.shape[2], dtype=torch.int32, device=lengths.device)
         there = (places < lengths.unsqueeze(-1)).unsqueeze(-1)
         best = similar.masked_fill(~there, -1.0).amax(2)
         total = weights.sum(-1)
@@ -208,12 +249,18 @@ class Ranker(nn.Module):
         return ranker.eval()
 
 
-def _load(kind: Any, base: str, **options: object) -> Any:
+def _load(kind: Any, base: str, kept: Kept, **options: object) -> Any:
     folder = base_folder(base)
     try:
-        return kind.from_pretrained(folder, **options)
+        if narrowed(Path(folder)):
+            trunk = load_narrowed(kind, Path(folder), **options)
+        else:
+            trunk = kind.from_pretrained(folder, **options)
     except (OSError, ValueError) as error:
         raise ArtefactError(
             f"base model {base!r} cannot be loaded ({str(error).splitlines()[0]}); "
             "give a Hugging Face id that can be reached from here or a folder with its files"
         ) from error
+    if kept is not None:
+        slice_embeddings(trunk, kept)
+    return trunk

@@ -9,7 +9,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from shelfbridge.errors import ArtefactError
-from shelfbridge.retrieval import CandidateIndex, Candidates, ProductPairs
+from shelfbridge.retrieval import CandidateIndex, Candidates, ProductPairs, Shortlist
 from shelfbridge.retrieval.index import fuse
 from shelfbridge.text import lexical_tokens, normalise
 from shelfbridge.wordpieces import WordPieces
@@ -75,26 +75,68 @@ class Ensembles:
     pairs: ProductPairs
     cross_encoder: onnxruntime.InferenceSession
 
+    @classmethod
+    def open(
+        cls, *, tokenizer: Path, encoder: Path, index: Path, ranker: Path, pieces: Path, cross_encoder: Path
+    ) -> "Ensembles":
+        """Open the folders of all steps, and three graphs."""
+        return cls(
+            retrieval=Retrieval.open(tokenizer / "tokenizer.json", encoder, index),
+            ranker=session(ranker),
+            pairs=ProductPairs.open(pieces),
+            cross_encoder=session(cross_encoder, threads=0),
+        )
+
     def rankings(self, query: str) -> dict[str, Ranking]:
         """The ranking that each stage gives: lexical, dense, fused, ranked, deep."""
         encoded = self.retrieval.encode(query)
         found = self.retrieval.candidates(encoded)
-        (scores,) = self.ranker.run(None, ranker_inputs(encoded, found))
-        best = self.pairs.shortlist(encoded.input_ids[0], encoded.attention_mask[0], found.rows, scores[0])
-        (deep,) = self.cross_encoder.run(
-            None,
-            {
-                "pair_ids": best.pair_ids[None],
-                "pair_types": best.pair_types[None],
-                "pair_mask": best.pair_mask[None],
-                "sorted_scores": best.scores[None],
-            },
-        )
+        scores = self.scores(encoded, found)
         return {
             **self.retrieval.parts(encoded),
-            "ranked": _ordered(found.rows, scores[0]),
-            "deep": _ordered(best.rows, deep[0]),
+            "ranked": ordered(found.rows, scores),
+            "deep": self._deep(encoded, found, scores),
         }
+
+    def ranked(self, query: str) -> Ranking:
+        """What `search` answers."""
+        encoded = self.retrieval.encode(query)
+        found = self.retrieval.candidates(encoded)
+        return ordered(found.rows, self.scores(encoded, found))
+
+    def deep(self, query: str) -> Ranking:
+        """What `search_deep` answers."""
+        encoded = self.retrieval.encode(query)
+        found = self.retrieval.candidates(encoded)
+        return self._deep(encoded, found, self.scores(encoded, found))
+
+    def scores(self, query: EncodedQuery, found: Candidates) -> NDArray[np.float32]:
+        """The ranker's scores [C]."""
+        (scores,) = self.ranker.run(None, ranker_inputs(query, found))
+        first: NDArray[np.float32] = scores[0]
+        return first
+
+    def shortlist(self, query: str) -> Shortlist:
+        """What the cross-encoder is shown."""
+        encoded = self.retrieval.encode(query)
+        found = self.retrieval.candidates(encoded)
+        scores = self.scores(encoded, found)
+        return self.pairs.shortlist(encoded.input_ids[0], encoded.attention_mask[0], found.rows, scores)
+
+    def _deep(self, query: EncodedQuery, found: Candidates, scores: NDArray[np.float32]) -> Ranking:
+        best = self.pairs.shortlist(query.input_ids[0], query.attention_mask[0], found.rows, scores)
+        (deep,) = self.cross_encoder.run(None, deep_inputs(best))
+        return ordered(best.rows, deep[0])
+
+
+def deep_inputs(best: Shortlist) -> dict[str, NDArray[Any]]:
+    """The cross-encoder's inputs for one query."""
+    return {
+        "pair_ids": best.pair_ids[None],
+        "pair_types": best.pair_types[None],
+        "pair_mask": best.pair_mask[None],
+        "sorted_scores": best.scores[None],
+    }
 
 
 def ranker_inputs(query: EncodedQuery, found: Candidates) -> dict[str, NDArray[Any]]:
@@ -122,7 +164,8 @@ def session(path: Path, threads: int = 1) -> onnxruntime.InferenceSession:
         raise ArtefactError(f"{path} cannot be loaded ({str(error).splitlines()[0]}); build it again") from error
 
 
-def _ordered(rows: NDArray[Any], scores: NDArray[Any]) -> Ranking:
+def ordered(rows: NDArray[Any], scores: NDArray[Any]) -> Ranking:
+    """Candidates without the padding, best first, ties by row."""
     known = rows >= 0
     rows, scores = rows[known], scores[known]
     order = np.lexsort((rows, -scores))

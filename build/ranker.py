@@ -31,8 +31,8 @@ LEAST_DIFFERENCE = 0.05
 """Of the worth of two products that make a pair: complement and irrelevant make none."""
 UNJUDGED = 0.3
 """Trust in an unjudged candidate being worse than a right one: it may be as good (5-fold nDCG@10 0.699 -> 0.710)."""
-BLENDS = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
-"""Weights tried for the cross-encoder's logits beside the ranker's scores."""
+BLENDS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
+"""Weights tried for the cross-encoder's logits beside the ranker's scores. None is 0: its graph would say nothing."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,11 @@ class Lists:
     gains: Tensor
     judged: list[np.ndarray]
 
+    def of(self, places: Sequence[int]) -> "Lists":
+        """Those of some queries."""
+        tensors = (part[list(places)] for part in (self.features, self.rows, self.gains))
+        return Lists([self.queries[place] for place in places], *tensors, [self.judged[place] for place in places])
+
 
 def train(
     folder: Path,
@@ -63,7 +68,7 @@ def train(
     settings: Settings,
     console: Console,
 ) -> None:
-    """Train on the train split, choose on dev, write the head and the blend's weight."""
+    """Train on the train split, choose on dev, write the head."""
     chosen = settings.ranker
     retrieval = Retrieval.open(tokenizer / "tokenizer.json", graph / "model.onnx", index)
     ranker = Ranker(float(np.load(index / "scale.npy"))).requires_grad_(False)
@@ -78,9 +83,30 @@ def train(
     best = max(figures, key=lambda weight: figures[weight])
     ranker.head.load_state_dict(heads[best].state_dict())
     ranker.save(folder)
-    blend = choose_blend(dev.features @ ranker.head.weight[0], dev, teacher, console)
-    console.print(f"  dev nDCG@10: {figures[best]:.3f}, the teacher counting {best}; blend of search_deep: {blend}")
-    np.save(folder / "blend.npy", np.float32(blend))
+    console.print(f"  dev nDCG@10: {figures[best]:.3f}, the teacher counting {best}")
+
+
+def write_blend(
+    folder: Path,
+    *,
+    tokenizer: Path,
+    graph: Path,
+    index: Path,
+    pieces: Path,
+    ranker: Path,
+    cross_encoder: Path,
+    catalogue: Catalogue,
+    judgments: Judgments,
+    console: Console,
+) -> None:
+    """Choose on dev how much the cross-encoder's logits count in `search_deep`, and write it to `blend.npy`."""
+    retrieval = Retrieval.open(tokenizer / "tokenizer.json", graph / "model.onnx", index)
+    head = Ranker.load(ranker).requires_grad_(False)
+    reader = Teacher(CrossEncoder.load(cross_encoder), ProductPairs.open(pieces))
+    dev = gather(examples.judged(catalogue, judgments.of("dev")), retrieval, head, console)
+    weight = choose_blend(dev.features @ head.head.weight[0], dev, reader, console)
+    console.print(f"  weight of the cross-encoder in search_deep: {weight}")
+    np.save(folder / "blend.npy", np.float32(weight))
 
 
 def gather(some: Sequence[Example], retrieval: Retrieval, ranker: Ranker, console: Console) -> Lists:
@@ -175,11 +201,14 @@ class Teacher:
 
 
 def mean_ndcg(scores: Tensor, lists: Lists) -> float:
-    """Mean nDCG@10 of scores [Q, C], against the ideal of all judgments."""
+    """Mean of `ndcgs`."""
+    return float(ndcgs(scores, lists).mean())
+
+
+def ndcgs(scores: Tensor, lists: Lists) -> np.ndarray:
+    """nDCG@10 of scores [Q, C] by query, float64 [Q], against the ideal of all judgments."""
     ranked = scores.masked_fill(lists.rows < 0, -torch.inf).numpy()
-    return float(
-        np.mean([_ndcg(*one) for one in zip(ranked, lists.gains.nan_to_num().numpy(), lists.judged, strict=True)])
-    )
+    return np.array([_ndcg(*one) for one in zip(ranked, lists.gains.nan_to_num().numpy(), lists.judged, strict=True)])
 
 
 def _ndcg(scores: np.ndarray, gains: np.ndarray, judged: np.ndarray) -> float:

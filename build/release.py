@@ -16,6 +16,7 @@ import shutil
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import onnx
@@ -33,13 +34,21 @@ SOURCES = Path(__file__).parent.parent / "model_repository"
 TOOLS = ("torch", "transformers", "onnx", "onnxruntime", "faiss-cpu", "bm25s", "numpy")
 
 
-def assemble(folder: Path, *, number: int, parts: Mapping[str, Path], about: Mapping[str, Any]) -> None:
+def assemble(
+    folder: Path,
+    *,
+    number: int,
+    parts: Mapping[str, Path],
+    about: Mapping[str, Any],
+    extra: Mapping[str, Path] = MappingProxyType({}),
+) -> None:
     """Put a model repository together in `folder` and write its manifest.
 
     Args:
         number: of the release, the version of every model in it.
         parts: per model, the stage whose result goes into its version folder.
         about: what the manifest tells beside files and tools.
+        extra: files for the release's own folder, by their names there.
     """
     for model in contract.MODELS:
         home = folder / model
@@ -49,8 +58,15 @@ def assemble(folder: Path, *, number: int, parts: Mapping[str, Path], about: Map
         if (SOURCES / model / "model.py").exists():
             shutil.copy(SOURCES / model / "model.py", here)
         if model in parts:
-            shutil.copytree(parts[model], here, copy_function=_link, dirs_exist_ok=True)
+            shutil.copytree(parts[model], here, copy_function=hard_link, dirs_exist_ok=True)
+    for name, file in extra.items():
+        hard_link(file, folder / name)
     adapt_width(folder, embedding_width(folder / "encoder" / str(number) / "model.onnx"))
+    write_manifest(folder, number=number, about=about)
+
+
+def write_manifest(folder: Path, *, number: int, about: Mapping[str, Any]) -> None:
+    """Write the manifest of the release in `folder`, over all the files that it holds."""
     files = {str(p.relative_to(folder)): file_digest(p) for p in sorted(folder.rglob("*")) if p.is_file()}
     manifest = {
         "release": number,
@@ -61,7 +77,13 @@ def assemble(folder: Path, *, number: int, parts: Mapping[str, Path], about: Map
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
 
 
-def publish(releases: Path, *, parts: Mapping[str, Path], about: Mapping[str, Any]) -> Path:
+def publish(
+    releases: Path,
+    *,
+    parts: Mapping[str, Path],
+    about: Mapping[str, Any],
+    extra: Mapping[str, Path] = MappingProxyType({}),
+) -> Path:
     """Assemble the next release, verify it, and make it current. An equal current release is kept.
 
     Returns:
@@ -76,16 +98,31 @@ def publish(releases: Path, *, parts: Mapping[str, Path], about: Mapping[str, An
     if _holds(current, made_from):
         return current.resolve()
     with unfinished(releases) as folder:
-        number = 1 + max((int(p.name) for p in releases.iterdir() if p.name.isdigit()), default=0)
-        assemble(folder, number=number, parts=parts, about={**about, "made_from": made_from})
+        number = next_number(releases)
+        assemble(folder, number=number, parts=parts, about={**about, "made_from": made_from}, extra=extra)
         verify(folder)
         open_release(folder).rankings("a first search")
-        folder.rename(releases / str(number))
-        link = releases / ".next"
-        link.unlink(missing_ok=True)
-        link.symlink_to(str(number))
-        link.replace(current)
-    return releases / str(number)
+        return make_current(folder, number)
+
+
+def next_number(releases: Path) -> int:
+    """The number of the release after all that are there."""
+    return 1 + max((int(p.name) for p in releases.iterdir() if p.name.isdigit()), default=0)
+
+
+def make_current(folder: Path, number: int) -> Path:
+    """Give an unfinished release its name and let `current` point to it, in one step.
+
+    Returns:
+        Its folder from now on.
+    """
+    releases = folder.parent
+    release = folder.rename(releases / str(number))
+    link = releases / ".next"
+    link.unlink(missing_ok=True)
+    link.symlink_to(str(number))
+    link.replace(releases / "current")
+    return release
 
 
 def _holds(release: Path, made_from: Mapping[str, str]) -> bool:
@@ -139,7 +176,7 @@ def open_release(release: Path) -> Ensembles:
     )
 
 
-def _link(source: str, target: str) -> str:
+def hard_link(source: str | Path, target: str | Path) -> str | Path:
     """A hard link where the disk allows, else a copy: neither stage results nor releases are ever edited."""
     try:
         os.link(source, target)

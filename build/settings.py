@@ -1,6 +1,12 @@
 """What a build is told: how long to train, on how much. A preset is one set of it."""
 
 from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from build.narrow import Shape
+
+Method = Literal["max", "entropy", "percentile"]
+"""Of choosing an activation's range: its largest value, least relative entropy (Migacz, GTC 2017), or a percentile."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,34 @@ class RankerSettings:
 
 
 @dataclass(frozen=True)
+class Student:
+    """A smaller network that learns from a fine-tuned one."""
+
+    shape: Shape
+    training: Training
+    texts: int
+    """That an encoder's student reads in an epoch; queries beside train's whose candidates a cross-encoder's reads."""
+
+
+@dataclass(frozen=True)
+class Compression:
+    """From fp32 to what is served."""
+
+    precision: Literal["int8", "fp32"] = "int8"
+    """Of the linear layers on the CPU."""
+    half: bool = True
+    """Whether to write the fp16 graph too, for engines."""
+    methods: tuple[Method, ...] = ("entropy", "percentile")
+    """Ways of calibration that are tried; nDCG@10 chooses."""
+    budget: float = 0.005
+    """nDCG@10 that a release may lose against its fp32 original. Beyond it, it is refused."""
+    queries: int = 150
+    """Judged queries that are compared, those of dev first."""
+    most_error: float = 0.01
+    """1 - cosine of the outputs down to which the worst layers stay in floating point where the budget is broken."""
+
+
+@dataclass(frozen=True)
 class Settings:
     """All that a build is told beside its data."""
 
@@ -60,12 +94,19 @@ class Settings:
     encoder: EncoderSettings = field(kw_only=True)
     cross_encoder: CrossEncoderSettings = field(kw_only=True)
     ranker: RankerSettings = field(kw_only=True)
+    encoder_student: Student | None = None
+    """None: the fine-tuned encoder itself reads queries."""
+    cross_encoder_student: Student | None = None
+    """None: the fine-tuned cross-encoder itself is served."""
+    compression: Compression = Compression()
 
 
 FULL = Settings(
     encoder=EncoderSettings(Training(epochs=3, batch=32, learning_rate=2e-5, patience=1), judged=4000, synthetic=1000),
     cross_encoder=CrossEncoderSettings(Training(epochs=1, batch=16, learning_rate=5e-5), judged=6000, synthetic=1000),
     ranker=RankerSettings(teacher_queries=200),
+    encoder_student=Student(Shape(3, 12, 1536), Training(epochs=3, batch=64, learning_rate=3e-4), texts=12000),
+    cross_encoder_student=Student(Shape(2, 4, 384), Training(epochs=3, batch=32, learning_rate=3e-4), texts=200),
 )
 QUICK = replace(
     FULL,
@@ -76,6 +117,9 @@ QUICK = replace(
         Training(epochs=1, batch=16, learning_rate=8e-5), judged=1200, synthetic=0, dev_queries=5
     ),
     ranker=RankerSettings(teacher_queries=20),
+    encoder_student=None,
+    cross_encoder_student=None,
+    compression=Compression(half=False, methods=("percentile",), queries=40),
 )
 SMOKE = replace(
     FULL,
@@ -84,6 +128,9 @@ SMOKE = replace(
         Training(epochs=1, batch=8, learning_rate=5e-5), judged=16, synthetic=8, dev_queries=2
     ),
     ranker=RankerSettings(teacher_queries=4),
+    encoder_student=Student(Shape(2, 6, 256), Training(epochs=1, batch=64, learning_rate=1e-4), texts=128),
+    cross_encoder_student=Student(Shape(1, 4, 128), Training(epochs=1, batch=32, learning_rate=1e-4), texts=2),
+    compression=Compression(methods=("percentile",), queries=6, budget=1.0),
 )
 PRESETS = {"quick": QUICK, "full": FULL, "smoke": SMOKE}
 """`full` is what a shop serves; `quick` fits a coffee break; `smoke` only shows that every stage runs."""

@@ -26,6 +26,8 @@ from rich.console import Console
 
 KEPT = 3
 """Results kept per stage; older ones are deleted when a new one appears."""
+SETTINGS = "build.settings"
+"""No code: what a stage needs of it is among what the stage is made from."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ def code_digest(module: ModuleType | None) -> str:
 
 
 def _used(module: ModuleType, seen: set[ModuleType]) -> set[ModuleType]:
-    if module in seen:
+    if module in seen or module.__name__ == SETTINGS:
         return seen
     seen.add(module)
     for name in _imports(module):

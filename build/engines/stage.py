@@ -1,0 +1,105 @@
+"""One engine from gate to proof: the stage whose result goes into a release's version folder."""
+
+import json
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+
+from build.engines.api import TensorRT
+from build.engines.buckets import Profile
+from build.engines.builder import Options, build_plan
+from build.engines.checks import check
+from build.engines.runtime import Device, EngineSession
+from build.operators import check_graph
+from build.workspace import Workspace, file_digest
+from shelfbridge import contract
+from shelfbridge.engine import PLAN, RECORD, EngineRecord, Precision
+
+LAYERS = "engine_layers.json"
+CHECKS = "engine_checks.json"
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where engines are built and tried."""
+
+    trt: TensorRT
+    device: Device
+    caches: Path
+    """Folder of the timing caches."""
+    runs: int
+    """Timed runs per shape."""
+    console: Console
+
+    @property
+    def timings(self) -> Path:
+        """The timing cache of this GPU and TensorRT: another's would be refused or, worse, believed."""
+        name = f"{self.device.name}-{self.device.compute_capability}-{self.trt.__version__}"
+        return self.caches / f"{name.replace(' ', '-').replace('/', '-')}.timings"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to build."""
+
+    name: str
+    """Of the model."""
+    master: Path
+    precision: Precision
+    profiles: tuple[Profile, ...]
+    options: Options
+    vocabulary: int
+    """Word pieces that the tokenizer knows."""
+
+
+def engine_stage(space: Workspace, job: Job, bench: Bench) -> Path:
+    """The folder of an engine, built now or by an earlier run on the same GPU with the same TensorRT."""
+    return space.stage(
+        f"engine-{job.name}",
+        partial(build_engine, job=job, bench=bench),
+        job=replace(job, master=Path(job.master.name)),
+        master=job.master,
+        gpu=(bench.device.name, bench.device.compute_capability),
+        tensorrt=bench.trt.__version__,
+        runs=bench.runs,
+    )
+
+
+def build_engine(folder: Path, *, job: Job, bench: Bench) -> None:
+    """Fill a folder with an engine: plan, record, layers and checks.
+
+    Raises:
+        ArtefactError: the graph, the engine or its answers are refused.
+        KeyboardInterrupt: the build was cancelled.
+    """
+    check_graph(job.master)
+    built = build_plan(bench.trt, job.master, job.profiles, job.options, cache=bench.timings, console=bench.console)
+    (folder / PLAN).write_bytes(built.plan)
+    (folder / LAYERS).write_text(built.layers)
+    record = EngineRecord(
+        model=job.name,
+        precision=job.precision,
+        tensorrt=bench.trt.__version__,
+        gpu=bench.device.name,
+        compute_capability=bench.device.compute_capability,
+        plan_sha256=file_digest(folder / PLAN),
+        master=job.master.name,
+        master_sha256=file_digest(job.master),
+        profiles=job.profiles,
+        build_seconds=round(built.seconds, 1),
+        **asdict(job.options),
+    )
+    (folder / RECORD).write_text(record.model_dump_json(indent=2) + "\n")
+    seen = check(
+        EngineSession(folder, trt=bench.trt, device=bench.device),
+        job.master,
+        contract.MODELS[job.name],
+        job.profiles,
+        precision=job.precision,
+        vocabulary=job.vocabulary,
+        runs=bench.runs,
+        console=bench.console,
+    )
+    (folder / CHECKS).write_text(json.dumps(seen, indent=2) + "\n")

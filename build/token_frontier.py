@@ -1,0 +1,257 @@
+"""How small the stored token vectors can be before shoppers notice: nDCG@10 against bytes per product.
+
+    python -m build.token_frontier --tokenizer tokenizer.json --encoder model.onnx --index DIR \\
+        --catalogue F --judgments F --out DIR
+
+They are most of what an index holds and of what a search moves. Each variant (`build.token_codes`) stores the token
+vectors of an index otherwise; retrieval stays as it is, and the ranker's head is fitted anew, to judgments alone. The
+figures: nDCG@10 of dev queries by a head fitted to the training ones; the same over both, each query scored by heads
+that did not see it (repeated k-fold cross-validation), for dev alone has few; 95 % intervals of the difference to what
+is stored today by paired bootstrap over queries; Kendall's tau with today's order of its ten first. Times are of late
+interaction alone, in onnxruntime on one thread, all variants in turn.
+
+Chosen is the fewest bytes among the variants that lose at most 0.005 nDCG@10, cross-validated, and whose intervals,
+there and on dev, reach no loss at all. With few queries that is a bet: proven is the fewest bytes whose cross-validated
+interval excludes more loss.
+"""
+
+import argparse
+import random
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from scipy import stats
+from torch import Tensor
+
+from build import examples
+from build.models import Ranker
+from build.offline import Retrieval
+from build.ranker import Lists, fit_head, gather, ndcgs
+from build.settings import PRESETS
+from build.token_codes import BASELINE, Recoded, Variant, directions, encode, find, stored
+from build.token_report import write_report
+from build.token_timing import seconds
+from build.training import progress
+from shelfbridge.catalogue import Catalogue, Judgments, read_catalogue, read_judgments
+from shelfbridge.errors import DataError, ShelfbridgeError
+
+VARIANTS = (
+    BASELINE,
+    *(Variant(width=width) for width in (96, 64, 48, 32, 16)),
+    *(Variant(bits=bits) for bits in (4, 2, 1)),
+    *(Variant(tokens=tokens, by=by) for by in ("position", "rarity") for tokens in (64, 48, 32, 24, 16)),
+    *(Variant(width, bits) for width, bits in ((96, 4), (64, 4), (48, 4), (32, 4), (64, 2), (32, 2))),
+    *(Variant(width, 8, tokens) for width, tokens in ((64, 64), (48, 64), (32, 64), (32, 48))),
+    *(Variant(width, 4, 64) for width in (128, 64, 32)),
+    *(Variant(width, 4, 64, "rarity") for width in (128, 64)),
+)
+BUDGET = 0.005
+FOLDS, REPEATS = 5, 3
+SAMPLE = 50_000
+"""Vectors that the principal directions are computed from."""
+TIMED_QUERIES = 4
+TRAINING_QUERIES = 200
+"""Most that heads are fitted to: a head of some twenty weights gains little from more."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A variant's mean nDCG@10, and its difference to the baseline's with a 95 % interval over queries."""
+
+    mean: float
+    over_baseline: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """What was measured of a variant. Milliseconds are a query's; `times_baseline` is the median ratio of a round."""
+
+    variant: Variant
+    dev: Difference
+    validated: Difference
+    tau: float
+    bytes_per_product: float
+    megabytes: float
+    milliseconds: float
+    times_baseline: float
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A variant's nDCG@10 of dev queries and, validated, of all queries; and its dev scores, [Q, C]."""
+
+    dev: NDArray[np.float64]
+    validated: NDArray[np.float64]
+    scores: Tensor
+
+
+def score(lists: Lists, train: Sequence[int], dev: Sequence[int], decay: float) -> Scored:
+    """Fit heads and score the queries that they did not see."""
+    held = lists.of(dev)
+    scores = _scores(lists.of(train), held, decay)
+    validated = np.zeros((REPEATS, len(lists.queries)))
+    for repeat in range(REPEATS):
+        order = np.random.default_rng(repeat).permutation(len(lists.queries))
+        for fold in np.array_split(order, min(FOLDS, len(order))):
+            rest, left_out = lists.of(np.setdiff1d(order, fold).tolist()), lists.of(fold.tolist())
+            validated[repeat, fold] = ndcgs(_scores(rest, left_out, decay), left_out)
+    return Scored(ndcgs(scores, held), validated.mean(0), scores.masked_fill(held.rows < 0, -torch.inf))
+
+
+def _scores(fitted_to: Lists, others: Lists, decay: float) -> Tensor:
+    nothing = torch.full(fitted_to.rows.shape, torch.nan)
+    return others.features @ fit_head(fitted_to, nothing, 0.0, decay).weight[0]
+
+
+def difference(values: NDArray[np.float64], base: NDArray[np.float64]) -> Difference:
+    """Mean of values by query, and the paired bootstrap of its difference to the base's."""
+    paired = values - base
+    low = high = float(paired.mean())
+    if paired.std() > 0:
+        interval = stats.bootstrap((paired,), np.mean, method="percentile", rng=np.random.default_rng(7))
+        low, high = map(float, interval.confidence_interval)
+    return Difference(float(values.mean()), float(paired.mean()), low, high)
+
+
+def tau(base: Tensor, scores: Tensor) -> float:
+    """Kendall's tau between two scorings [Q, C] of the base's ten first, mean over queries."""
+    first = base.argsort(dim=1, descending=True, stable=True)[:, :10]
+    pairs = zip(base.gather(1, first).numpy(), scores.gather(1, first).numpy(), strict=True)
+    known = ((one[np.isfinite(one)], other[np.isfinite(one)]) for one, other in pairs)
+    taus = [stats.kendalltau(one, other).statistic for one, other in known if len(one) > 1]
+    return float(np.nanmean(taus))
+
+
+def choose(rows: Sequence[Row]) -> Row:
+    """The fewest bytes among the variants that lose at most `BUDGET`, cross-validated, and nowhere significantly."""
+    return _smallest(
+        [row for row in rows if row.validated.over_baseline >= -BUDGET and min(row.validated.high, row.dev.high) >= 0]
+    )
+
+
+def prove(rows: Sequence[Row]) -> Row:
+    """The fewest bytes among the variants whose interval excludes a loss of more than `BUDGET`, cross-validated."""
+    return _smallest([row for row in rows if row.validated.low >= -BUDGET])
+
+
+def _smallest(rows: Sequence[Row]) -> Row:
+    return min(rows, key=lambda row: (row.bytes_per_product, -row.validated.mean))
+
+
+def measure(
+    folder: Path,
+    *,
+    tokenizer: Path,
+    encoder: Path,
+    index: Path,
+    catalogue: Catalogue,
+    judgments: Judgments,
+    decay: float,
+    console: Console,
+    variants: Sequence[Variant] = VARIANTS,
+) -> list[Row]:
+    """Measure variants of an index's token vectors; write `token_frontier.json`, `.md` and `.png` to `folder`.
+
+    Args:
+        tokenizer: a `tokenizer.json`.
+        encoder: the encoder's graph.
+        index: folder of the index.
+        decay: of the ranker's head, as `RankerSettings.decay`.
+        variants: the first is what the others are held against.
+
+    Raises:
+        DataError: no training or no dev query.
+        ArtefactError: a file is missing, damaged, or does not belong to the others.
+    """
+    train, dev = (examples.judged(catalogue, judgments.of(split)) for split in ("train", "dev"))
+    if not train or not dev:
+        raise DataError("no judgment in split 'train' or none in 'dev'; the frontier needs queries of both")
+    if len(train) > TRAINING_QUERIES:
+        train = random.Random(7).sample(train, TRAINING_QUERIES)
+    some, places = [*train, *dev], range(len(train) + len(dev))
+    retrieval = Retrieval.open(tokenizer, encoder, index)
+    found = find(retrieval, some, console)
+    kept = stored(retrieval, catalogue, found.rows, float(np.load(index / "scale.npy")))
+    kept = stored(retrieval, catalogue, found.rows, float(np.load(index / "scale.npy")))
+    sample = np.random.default_rng(7).permutation(len(kept.vectors.values))[:SAMPLE]
+    principal = directions(kept.vectors.values[sample].astype(np.float32))
+    recoded = [Recoded(**vars(retrieval), found=found, codes=encode(kept, one, principal)) for one in variants]
+    scored = []
+    with progress(console) as bar:
+        for one in bar.track(recoded, description="ranking"):
+            lists = gather(some, one, Ranker(one.codes.scale), Console(quiet=True))
+            scored.append(score(lists, places[: len(train)], places[len(train) :], decay))
+    times = seconds(recoded, list(found.queries)[-TIMED_QUERIES:], console)
+    lengths = np.diff(retrieval.index.tokens.offsets)
+    rows = []
+    for place, (variant, figures) in enumerate(zip(variants, scored, strict=True)):
+        size = float(np.minimum(lengths, variant.tokens).mean() * variant.vector_bytes)
+        rows.append(
+            Row(
+                variant,
+                dev=difference(figures.dev, scored[0].dev),
+                validated=difference(figures.validated, scored[0].validated),
+                tau=tau(scored[0].scores, figures.scores),
+                bytes_per_product=size,
+                megabytes=size * len(lengths) / 1e6,
+                milliseconds=float(np.median(times[:, place])) * 1e3,
+                times_baseline=float(np.median(times[:, place] / times[:, 0])),
+            )
+        )
+    write_report(folder, record(rows, len(train), len(dev), len(lengths)))
+    return rows
+
+
+def record(rows: Sequence[Row], train: int, dev: int, products: int) -> dict[str, Any]:
+    """All that is reported, as JSON."""
+    return {
+        "queries": {"train": train, "dev": dev, "validated": train + dev, "folds": FOLDS, "repeats": REPEATS},
+        "products": products,
+        "budget": BUDGET,
+        "chosen": choose(rows).variant.name,
+        "proven": prove(rows).variant.name,
+        "variants": [{"name": row.variant.name, **asdict(row)} for row in rows],
+    }
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tokenizer", type=Path, required=True, metavar="FILE", help="tokenizer.json of the build")
+    parser.add_argument("--encoder", type=Path, required=True, metavar="FILE", help="the encoder's ONNX graph")
+    parser.add_argument("--index", type=Path, required=True, metavar="DIR", help="the index made with both")
+    parser.add_argument("--catalogue", type=Path, required=True, metavar="FILE")
+    parser.add_argument("--judgments", type=Path, required=True, metavar="FILE")
+    parser.add_argument("--preset", choices=PRESETS, default="full", help="whose ranker (default: %(default)s)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("token_frontier"), help="folder of the report (default: %(default)s)"
+    )
+    options = parser.parse_args()
+    console = Console()
+    try:
+        catalogue = read_catalogue(options.catalogue)
+        measure(
+            options.out,
+            tokenizer=options.tokenizer,
+            encoder=options.encoder,
+            index=options.index,
+            catalogue=catalogue,
+            judgments=read_judgments(options.judgments, catalogue),
+            decay=PRESETS[options.preset].ranker.decay,
+            console=console,
+        )
+    except ShelfbridgeError as error:
+        raise SystemExit(f"error: {error}") from error
+    console.print((options.out / "token_frontier.md").read_text(), highlight=False)
+
+
+if __name__ == "__main__":
+    main()

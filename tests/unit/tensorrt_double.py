@@ -1,0 +1,411 @@
+"""A recording double of TensorRT. It is no TensorRT: it says nothing of what one would accept, build or answer.
+
+It has the names of the Python API that `build/engines` uses, notes every call, holds the caller to the API's own rules
+(a strongly typed network, profiles that cover the dynamic inputs, addresses for every tensor) and raises where a rule
+is broken. Its "plan" is the ONNX file with a header, and its "engine" runs it by onnxruntime on the memory whose
+addresses it was given, so that shapes, types and buffers are exercised too.
+"""
+# ruff: noqa: N802
+
+import ctypes
+import enum
+import json
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+
+MAGIC = b"no plan of TensorRT\n"
+TYPES = {"tensor(float)": np.float32, "tensor(int64)": np.int64, "tensor(int32)": np.int32, "tensor(int8)": np.int8}
+
+
+class Severity(enum.IntEnum):
+    INTERNAL_ERROR = 0
+    ERROR = 1
+    WARNING = 2
+
+
+class ILogger:
+    Severity = Severity
+
+    def __init__(self) -> None:
+        self.ready = True
+
+
+class IProgressMonitor:
+    def __init__(self) -> None:
+        self.ready = True
+
+
+class BuilderFlag(enum.Enum):
+    """Without the precision flags, which TensorRT 11 has not."""
+
+    REFIT = "REFIT"
+    VERSION_COMPATIBLE = "VERSION_COMPATIBLE"
+
+
+class MemoryPoolType(enum.Enum):
+    WORKSPACE = "WORKSPACE"
+
+
+class ProfilingVerbosity(enum.Enum):
+    DETAILED = "DETAILED"
+
+
+class LayerInformationFormat(enum.Enum):
+    JSON = "JSON"
+
+
+class TensorIOMode(enum.Enum):
+    INPUT = "INPUT"
+    OUTPUT = "OUTPUT"
+
+
+class WithFlag(enum.IntEnum):
+    """TensorRT 10 and 11: the flag is there; 11 ignores it."""
+
+    STRONGLY_TYPED = 1
+
+
+class WithoutFlag(enum.IntEnum):
+    """A TensorRT that has dropped the flag."""
+
+    PREFER_AOT_PYTHON_PLUGINS = 2
+
+
+class TensorRTDouble:
+    """Stands where the module `tensorrt` would."""
+
+    ILogger = ILogger
+    IProgressMonitor = IProgressMonitor
+    BuilderFlag = BuilderFlag
+    MemoryPoolType = MemoryPoolType
+    ProfilingVerbosity = ProfilingVerbosity
+    LayerInformationFormat = LayerInformationFormat
+    TensorIOMode = TensorIOMode
+
+    def __init__(self, version: str = "10.15.1.29", *, flag: bool = True) -> None:
+        self.__version__ = version
+        self.NetworkDefinitionCreationFlag = WithFlag if flag else WithoutFlag
+        self.calls: list[tuple[Any, ...]] = []
+        self.parser_errors: list[tuple[str, str, str]] = []
+        """Node, operator and description of each."""
+        self.build_error = ""
+        self.load_error = ""
+        self.refused_timings: set[bytes] = set()
+        self.during_build: Callable[[], None] = lambda: None
+        self.outputs_times = 1.0
+        """What the engine's float outputs are multiplied by: an engine that differs from its graph."""
+
+    def named(self, name: str) -> list[tuple[Any, ...]]:
+        """The arguments of every call of this name."""
+        return [call[1:] for call in self.calls if call[0] == name]
+
+    def Builder(self, logger: object) -> "BuilderDouble":
+        assert isinstance(logger, ILogger)
+        assert logger.ready
+        return BuilderDouble(self, logger)
+
+    def OnnxParser(self, network: "NetworkDouble", logger: object) -> "ParserDouble":
+        assert isinstance(logger, ILogger)
+        return ParserDouble(self, network)
+
+    def Runtime(self, logger: object) -> "RuntimeDouble":
+        assert isinstance(logger, ILogger)
+        return RuntimeDouble(self, logger)
+
+    @staticmethod
+    def nptype(trt_type: Any) -> type:
+        return trt_type
+
+
+class NetworkDouble:
+    graph = b""
+
+
+class ParserErrorDouble:
+    def __init__(self, name: str, operator: str, text: str) -> None:
+        self._name, self._operator, self._text = name, operator, text
+
+    def desc(self) -> str:
+        return self._text
+
+    def node(self) -> int:
+        return 7
+
+    def node_name(self) -> str:
+        return self._name
+
+    def node_operator(self) -> str:
+        return self._operator
+
+
+class ParserDouble:
+    def __init__(self, trt: TensorRTDouble, network: NetworkDouble) -> None:
+        self._trt, self._network = trt, network
+
+    @property
+    def num_errors(self) -> int:
+        return len(self._trt.parser_errors)
+
+    def parse_from_file(self, model: str) -> bool:
+        assert isinstance(model, str)
+        self._trt.calls.append(("parse", model))
+        self._network.graph = Path(model).read_bytes()
+        return not self._trt.parser_errors
+
+    def get_error(self, index: int) -> ParserErrorDouble:
+        return ParserErrorDouble(*self._trt.parser_errors[index])
+
+
+class TimingCacheDouble:
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+
+    def serialize(self) -> bytes:
+        return self.content
+
+
+class ProfileDouble:
+    def __init__(self) -> None:
+        self.shapes: dict[str, list[tuple[int, ...]]] = {}
+
+    def set_shape(self, input: str, min: tuple[int, ...], opt: tuple[int, ...], max: tuple[int, ...]) -> None:
+        self.shapes[input] = [min, opt, max]
+
+    def __bool__(self) -> bool:
+        return all(a <= b <= c for shapes in self.shapes.values() for a, b, c in zip(*shapes, strict=True)) and bool(
+            self.shapes
+        )
+
+
+class ConfigDouble:
+    """Takes the attributes that are set here and no others."""
+
+    __slots__ = ("_cache", "_trt", "flags", "profiles", "profiling_verbosity", "progress_monitor")
+
+    def __init__(self, trt: TensorRTDouble) -> None:
+        self._trt = trt
+        self.flags: set[BuilderFlag] = set()
+        self.profiles: list[ProfileDouble] = []
+        self._cache: TimingCacheDouble | None = None
+        self.progress_monitor: Any = None
+        self.profiling_verbosity: Any = None
+
+    def set_flag(self, flag: BuilderFlag) -> None:
+        self._trt.calls.append(("set_flag", flag))
+        self.flags.add(flag)
+
+    def set_memory_pool_limit(self, pool: MemoryPoolType, pool_size: int) -> None:
+        self._trt.calls.append(("set_memory_pool_limit", pool, pool_size))
+
+    def add_optimization_profile(self, profile: ProfileDouble) -> int:
+        self._trt.calls.append(("add_optimization_profile", dict(profile.shapes)))
+        self.profiles.append(profile)
+        return len(self.profiles) - 1 if profile else -1
+
+    def create_timing_cache(self, serialized_timing_cache: bytes) -> TimingCacheDouble | None:
+        self._trt.calls.append(("create_timing_cache", serialized_timing_cache))
+        return (
+            None if serialized_timing_cache in self._trt.refused_timings else TimingCacheDouble(serialized_timing_cache)
+        )
+
+    def set_timing_cache(self, cache: TimingCacheDouble, ignore_mismatch: bool) -> bool:
+        assert not ignore_mismatch
+        self._trt.calls.append(("set_timing_cache", cache.content))
+        self._cache = cache
+        return True
+
+    def get_timing_cache(self) -> TimingCacheDouble:
+        assert self._cache is not None
+        return TimingCacheDouble(self._cache.content + b"+")
+
+
+class BuilderDouble:
+    PHASES = (("Building engine", None, 2), ("Timing kernels", "Building engine", 5))
+
+    def __init__(self, trt: TensorRTDouble, logger: Any) -> None:
+        self._trt, self._logger = trt, logger
+
+    def create_network(self, flags: int) -> NetworkDouble:
+        self._trt.calls.append(("create_network", flags))
+        if self._trt.NetworkDefinitionCreationFlag is WithFlag:
+            assert flags == 1 << int(WithFlag.STRONGLY_TYPED)
+        else:
+            assert flags == 0
+        return NetworkDouble()
+
+    def create_builder_config(self) -> ConfigDouble:
+        return ConfigDouble(self._trt)
+
+    def create_optimization_profile(self) -> ProfileDouble:
+        return ProfileDouble()
+
+    def build_serialized_network(self, network: NetworkDouble, config: ConfigDouble) -> bytes | None:
+        assert config.profiling_verbosity is ProfilingVerbosity.DETAILED
+        assert config._cache is not None
+        assert isinstance(config.progress_monitor, IProgressMonitor)
+        assert config.progress_monitor.ready
+        model = onnx.load_from_string(network.graph)
+        dynamic = {one.name for one in model.graph.input}
+        assert all(dynamic == set(profile.shapes) for profile in config.profiles)
+        assert config.profiles
+        if not self._phases(config.progress_monitor):
+            return None
+        if self._trt.build_error:
+            self._logger.log(Severity.WARNING, "a warning that is no cause")
+            self._logger.log(Severity.ERROR, self._trt.build_error)
+            return None
+        header = {
+            "version": self._trt.__version__,
+            "flags": sorted(flag.value for flag in config.flags),
+            "profiles": [profile.shapes for profile in config.profiles],
+        }
+        return MAGIC + json.dumps(header).encode() + b"\n" + network.graph
+
+    def _phases(self, monitor: Any) -> bool:
+        for name, parent, steps in self.PHASES:
+            monitor.phase_start(name, parent, steps)
+            for step in range(steps):
+                self._trt.during_build()
+                self._trt.calls.append(("step", name, step))
+                if not monitor.step_complete(name, step):
+                    monitor.phase_finish(name)
+                    return False
+            monitor.phase_finish(name)
+        return True
+
+
+class RuntimeDouble:
+    engine_host_code_allowed = False
+
+    def __init__(self, trt: TensorRTDouble, logger: Any) -> None:
+        self._trt, self._logger = trt, logger
+
+    def deserialize_cuda_engine(self, serialized_engine: bytes) -> "EngineDouble | None":
+        magic, header, graph = serialized_engine.split(b"\n", 2)
+        told = json.loads(header)
+        if magic + b"\n" != MAGIC or told["version"] != self._trt.__version__ or self._trt.load_error:
+            self._logger.log(Severity.ERROR, self._trt.load_error or "serialization version mismatch")
+            return None
+        assert ("VERSION_COMPATIBLE" in told["flags"]) == self.engine_host_code_allowed
+        return EngineDouble(self._trt, graph, told["profiles"])
+
+
+class InspectorDouble:
+    def get_engine_information(self, format: LayerInformationFormat) -> str:
+        assert format is LayerInformationFormat.JSON
+        return '{"Layers": [{"Name": "a layer", "LayerType": "gemm"}], "I/O Tensors": []}'
+
+
+class EngineDouble:
+    def __init__(self, trt: TensorRTDouble, graph: bytes, profiles: list[dict[str, list[list[int]]]]) -> None:
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        self.trt, self.profiles = trt, profiles
+        self.session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        self.inputs = [one.name for one in self.session.get_inputs()]
+        self.tensors = {one.name: TYPES[one.type] for one in (*self.session.get_outputs(), *self.session.get_inputs())}
+        self.num_io_tensors = len(self.tensors)
+        self.num_optimization_profiles = len(profiles)
+
+    def get_tensor_name(self, index: int) -> str:
+        return list(self.tensors)[index]
+
+    def get_tensor_mode(self, name: str) -> TensorIOMode:
+        return TensorIOMode.INPUT if name in self.inputs else TensorIOMode.OUTPUT
+
+    def get_tensor_dtype(self, name: str) -> type:
+        return self.tensors[name]
+
+    def get_tensor_profile_shape(self, name: str, profile_index: int) -> list[list[int]]:
+        return self.profiles[profile_index][name]
+
+    def create_engine_inspector(self) -> InspectorDouble:
+        return InspectorDouble()
+
+    def create_execution_context(self) -> "ContextDouble":
+        self.trt.calls.append(("create_execution_context",))
+        return ContextDouble(self)
+
+
+class ContextDouble:
+    def __init__(self, engine: EngineDouble) -> None:
+        self._engine = engine
+        self._profile: int | None = None
+        self._shapes: dict[str, tuple[int, ...]] = {}
+        self._addresses: dict[str, int] = {}
+
+    def set_optimization_profile_async(self, profile_index: int, stream_handle: int) -> bool:
+        assert isinstance(stream_handle, int)
+        self._engine.trt.calls.append(("set_optimization_profile", profile_index))
+        self._profile = profile_index
+        return profile_index < self._engine.num_optimization_profiles
+
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        assert self._profile is not None
+        least, _, most = self._engine.profiles[self._profile][name]
+        self._shapes[name] = shape
+        return all(low <= size <= high for low, size, high in zip(least, shape, most, strict=True))
+
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        """By the names that the graph gives its dims."""
+        session = self._engine.session
+        sizes = {
+            dim: size
+            for one in session.get_inputs()
+            for dim, size in zip(one.shape, self._shapes[one.name], strict=True)
+        }
+        (output,) = (one for one in session.get_outputs() if one.name == name)
+        return tuple(sizes.get(dim, dim) for dim in output.shape)
+
+    def set_tensor_address(self, name: str, memory: int) -> bool:
+        self._addresses[name] = memory
+        return memory != 0 and name in self._engine.tensors
+
+    def execute_async_v3(self, stream_handle: int) -> bool:
+        assert set(self._addresses) == set(self._engine.tensors)
+        outputs = self._run(self._read)
+        for one, array in zip(self._engine.session.get_outputs(), outputs, strict=True):
+            answer = np.ascontiguousarray(array * array.dtype.type(self._engine.trt.outputs_times))
+            ctypes.memmove(self._addresses[one.name], answer.ctypes.data, answer.nbytes)
+        return True
+
+    def _read(self, name: str, shape: tuple[int, ...]) -> Any:
+        dtype = np.dtype(self._engine.tensors[name])
+        return np.frombuffer(ctypes.string_at(self._addresses[name], math.prod(shape) * dtype.itemsize), dtype).reshape(
+            shape
+        )
+
+    def _run(self, array: Callable[[str, tuple[int, ...]], Any]) -> list[Any]:
+        return self._engine.session.run(None, {name: array(name, shape) for name, shape in self._shapes.items()})
+
+
+class CpuDevice:
+    """The memory of this process in place of a GPU's."""
+
+    name = "No GPU at all"
+    handle = 0
+
+    def __init__(self, compute_capability: str = "9.0") -> None:
+        self.compute_capability = compute_capability
+
+    def put(self, array: Any) -> torch.Tensor:
+        return torch.from_numpy(array.copy())
+
+    def empty(self, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+        return torch.full(shape, 77, dtype=dtype)
+
+    def finish(self) -> None:
+        pass
+
+    def milliseconds(self, work: Callable[[], object]) -> float:
+        begun = time.perf_counter()
+        work()
+        return (time.perf_counter() - begun) * 1000

@@ -1,0 +1,177 @@
+"""Optimization profiles follow the shop's lengths, hold every shape once, and are what TensorRT takes."""
+
+import itertools
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from build.engines.buckets import (
+    DISTANCE,
+    KINDS,
+    MOST,
+    PAIR,
+    PRODUCT,
+    QUERY,
+    STEP,
+    VARYING,
+    Length,
+    buckets,
+    distance,
+    longest,
+    profiles,
+    read_lengths,
+    usual_lengths,
+)
+from shelfbridge.contract import MODELS
+from shelfbridge.errors import ArtefactError
+
+NETWORKS = ("encoder", "ranker", "cross_encoder")
+LENGTHS = {"query": {5: 30, 8: 50, 21: 20}, "product": {20: 60, 33: 40, 90: 2}, "pair": {48: 10, 60: 30, 96: 8}}
+histograms = st.dictionaries(st.integers(1, 300), st.integers(1, 1000), min_size=1, max_size=40)
+
+
+class TestBuckets:
+    @given(histogram=histograms, kind=st.sampled_from(KINDS))
+    def test_hold_every_length_once_and_in_order(self, histogram, kind):
+        made = buckets(longest(histogram, kind))
+        assert 1 <= len(made) <= MOST
+        assert [one.least for one in made] == [1, *(one.most + 1 for one in made[:-1])]
+        assert made[-1].most == kind.most
+        assert all(one.least <= one.usual <= one.most for one in made)
+
+    @given(histogram=histograms, kind=st.sampled_from(KINDS))
+    def test_are_as_few_as_the_rule_permits(self, histogram, kind):
+        weights = longest(histogram, kind)
+        made = buckets(weights)
+        bound = max(DISTANCE * sum(length * weight for length, weight in weights.items()), STEP / 4)
+        if len(made) > 1:
+            fewer = buckets(weights, most=len(made) - 1)
+            assert sum(distance(weights, one) for one in fewer) > bound
+        if len(made) < MOST:
+            assert sum(distance(weights, one) for one in made) <= bound
+
+    def test_two_crowds_get_a_bucket_each(self):
+        made = buckets(longest({8: 50, 48: 50}, QUERY))
+        assert [one.usual for one in made] == [8, 48]
+
+    def test_one_crowd_needs_one(self):
+        assert len(buckets(longest({15: 1, 16: 50, 17: 1}, QUERY))) == 1
+
+    def test_are_no_worse_than_any_other_cut_into_two(self):
+        weights = longest({4: 30, 9: 30, 22: 20, 40: 10, 63: 10}, QUERY)
+        made = buckets(weights, most=2)
+        cost = sum(distance(weights, one) for one in made)
+        for edge in range(STEP, QUERY.most, STEP):
+            cut = [
+                min(sum(weights[length] * abs(length - usual) for length in part) for usual in part)
+                for part in (range(1, edge + 1), range(edge + 1, QUERY.most + 1))
+            ]
+            assert cost <= sum(cut) + 1e-9
+
+    def test_a_bucket_that_gains_nothing_is_not_made(self):
+        weights = {length: 0.5 if length in (1, STEP) else 0.0 for length in range(1, 2 * STEP + 1)}
+        (only,) = buckets(weights)
+        assert distance(weights, only) > STEP / 4
+
+    @given(histogram=histograms, kind=st.sampled_from(KINDS))
+    def test_the_longest_of_many_is_a_distribution(self, histogram, kind):
+        weights = longest(histogram, kind)
+        assert list(weights) == list(range(1, kind.most + 1))
+        assert min(weights.values()) >= 0
+        assert sum(weights.values()) == pytest.approx(1)
+
+    def test_the_longest_of_two_is_worked_out(self):
+        assert longest({1: 1, 2: 1}, Length("two", 2, 2)) == pytest.approx({1: 0.25, 2: 0.75})
+
+    def test_a_length_above_the_limit_counts_as_the_limit(self):
+        assert longest({500: 3}, PAIR)[PAIR.most] == pytest.approx(1)
+
+
+class TestProfiles:
+    @pytest.mark.parametrize("name", NETWORKS)
+    def test_have_the_contracts_shapes(self, name):
+        for profile in profiles(MODELS[name], LENGTHS, 64):
+            assert list(profile) == [tensor.name for tensor in MODELS[name].inputs]
+            for tensor in MODELS[name].inputs:
+                for shape in (profile[tensor.name].min, profile[tensor.name].opt, profile[tensor.name].max):
+                    assert len(shape) == 1 + len(tensor.dims)
+                    assert all(dim in (-1, size) for dim, size in zip(tensor.dims, shape[1:], strict=True))
+
+    @pytest.mark.parametrize("name", NETWORKS)
+    def test_lie_in_order_as_tensorrt_wants_them(self, name):
+        for profile in profiles(MODELS[name], LENGTHS, 64):
+            for shapes in profile.values():
+                assert all(a <= b <= c for a, b, c in zip(shapes.min, shapes.opt, shapes.max, strict=True))
+
+    @pytest.mark.parametrize("name", NETWORKS)
+    def test_one_and_only_one_admits_a_shape(self, name):
+        made = profiles(MODELS[name], LENGTHS, 64)
+        kinds = list(dict.fromkeys(VARYING[t.name] for t in MODELS[name].inputs if -1 in t.dims))
+        for batch in (1, 2, 3, 17, 64):
+            for chosen in itertools.product(*(sorted({1, 7, 8, 9, kind.most - 1, kind.most}) for kind in kinds)):
+                at = dict(zip(kinds, chosen, strict=True))
+                admitted = [
+                    all(
+                        profile[t.name].admits((batch, *(at[VARYING[t.name]] if d == -1 else d for d in t.dims)))
+                        for t in MODELS[name].inputs
+                    )
+                    for profile in made
+                ]
+                assert admitted.count(True) == 1, (batch, at)
+
+    def test_none_admits_more_than_the_batch_or_the_length(self):
+        made = profiles(MODELS["encoder"], LENGTHS, 4)
+        for shape in ((5, 8), (1, QUERY.most + 1), (1, 0), (0, 8), (1, 8, 1)):
+            assert not any(profile["input_ids"].admits(shape) for profile in made)
+
+    def test_a_batch_of_one_has_its_own(self):
+        made = profiles(MODELS["encoder"], LENGTHS, 64)
+        assert {profile["input_ids"].max[0] for profile in made} == {1, 64}
+        assert {profile["input_ids"].max[0] for profile in profiles(MODELS["encoder"], LENGTHS, 1)} == {1}
+
+    def test_the_rankers_follow_the_candidates_and_admit_every_query(self):
+        for profile in profiles(MODELS["ranker"], LENGTHS, 64):
+            assert (profile["token_vectors"].min[1], profile["token_vectors"].max[1]) == (1, QUERY.most)
+
+    def test_the_candidates_of_a_query_are_as_long_as_the_longest_of_them(self):
+        (first, *_) = profiles(MODELS["ranker"], {**LENGTHS, "product": {20: 90, 88: 10}}, 1)[::-1]
+        assert first["candidate_tokens"].opt[2] == 88
+
+    def test_usual_lengths_come_in_order_of_their_chance(self):
+        (chance, first), (other, second) = itertools.islice(usual_lengths(MODELS["encoder"], LENGTHS), 2)
+        assert (first, second) == ({"query": 8}, {"query": 5})
+        assert (chance, other) == pytest.approx((0.5, 0.3))
+
+    def test_usual_lengths_of_two_kinds_are_combined(self):
+        all_of_them = list(usual_lengths(MODELS["ranker"], LENGTHS))
+        assert len(all_of_them) == QUERY.most * PRODUCT.most
+        assert sum(chance for chance, _ in all_of_them) == pytest.approx(1)
+        assert set(all_of_them[0][1]) == {"query", "product"}
+
+
+class TestReading:
+    def test_gives_lengths_as_numbers(self, tmp_path):
+        (tmp_path / "lengths.json").write_text(json.dumps(LENGTHS))
+        assert read_lengths(tmp_path / "lengths.json") == LENGTHS
+
+    @pytest.mark.parametrize(
+        "content",
+        [
+            None,
+            "",
+            "[]",
+            "{}",
+            json.dumps({**LENGTHS, "pair": {}}),
+            json.dumps({**LENGTHS, "pair": {"0": 3}}),
+            json.dumps({**LENGTHS, "query": {"8": 0}}),
+            json.dumps({**LENGTHS, "query": {"long": 1}}),
+            json.dumps({"query": LENGTHS["query"]}),
+        ],
+    )
+    def test_refuses_what_is_no_histogram(self, tmp_path, content):
+        if content is not None:
+            (tmp_path / "lengths.json").write_text(content)
+        with pytest.raises(ArtefactError, match=r"lengths\.json.*build the release again"):
+            read_lengths(tmp_path / "lengths.json")

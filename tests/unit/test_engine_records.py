@@ -1,0 +1,243 @@
+"""Who may load a plan, and what the Triton container does before it becomes the server."""
+
+import hashlib
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+
+from deploy.containers import serve
+from shelfbridge.engine import EngineRecord, Range, plan_refusal, read_record, refusal
+from shelfbridge.errors import ArtefactError, PrerequisiteError
+
+CONTAINERS = Path(serve.__file__).parent
+PLAN = b"a plan"
+RECORD = EngineRecord(
+    model="ranker",
+    precision="int8",
+    tensorrt="10.15.1.29",
+    gpu="NVIDIA L4",
+    compute_capability="8.9",
+    plan_sha256=hashlib.sha256(PLAN).hexdigest(),
+    master="int8.onnx",
+    master_sha256="",
+    profiles=({"signals": Range(min=(1, 100, 12), opt=(1, 100, 12), max=(1, 100, 12))},),
+    version_compatible=False,
+    refittable=False,
+    workspace_mb=None,
+    build_seconds=12.5,
+)
+COMPATIBLE = RECORD.model_copy(update={"version_compatible": True})
+
+
+class TestRefusal:
+    @pytest.mark.parametrize("version", ["10.15.1", "10.15.1.29", "10.15.1.30"])
+    def test_the_version_that_built_it_may_load_it(self, version):
+        assert refusal(RECORD, version, "8.9") is None
+
+    @pytest.mark.parametrize("version", ["10.15.0", "10.15.2", "10.16.1", "10.14.1", "11.1.0"])
+    def test_another_version_may_not(self, version):
+        message = refusal(RECORD, version, "8.9")
+        assert message == (
+            f"ranker: its plan was built by TensorRT 10.15.1, but this is {version}; "
+            "build the engines again in the container that serves them (make engines)"
+        )
+
+    @pytest.mark.parametrize("version", ["10.15.1", "10.15.2", "10.16.0"])
+    def test_a_newer_minor_version_may_load_a_compatible_plan(self, version):
+        assert refusal(COMPATIBLE, version, "8.9") is None
+
+    @pytest.mark.parametrize("version", ["10.15.0", "10.14.9", "11.0.0", "9.99.0"])
+    def test_an_older_one_or_another_major_may_not(self, version):
+        assert "TensorRT 10.15.1" in str(refusal(COMPATIBLE, version, "8.9"))
+
+    @pytest.mark.parametrize("record", [RECORD, COMPATIBLE])
+    def test_another_architecture_may_not(self, record):
+        message = str(refusal(record, "10.15.1", "9.0"))
+        assert "compute capability 8.9 (NVIDIA L4), but this GPU has 9.0; build the engines again" in message
+
+    def test_a_version_that_is_none_is_said_to_be(self):
+        with pytest.raises(ArtefactError, match="'ten' is no TensorRT version"):
+            refusal(RECORD, "ten", "8.9")
+
+    def test_the_recorded_plan_is_accepted(self, tmp_path):
+        (tmp_path / "model.plan").write_bytes(PLAN)
+        assert plan_refusal(RECORD, tmp_path / "model.plan") is None
+
+    def test_a_changed_or_missing_plan_is_refused(self, tmp_path):
+        plan = tmp_path / "model.plan"
+        assert "cannot be read" in str(plan_refusal(RECORD, plan))
+        plan.write_bytes(PLAN + b"!")
+        assert "was changed since it was built; build the engines again" in str(plan_refusal(RECORD, plan))
+
+
+class TestRecord:
+    def test_is_read_as_it_was_written(self, tmp_path):
+        (tmp_path / "engine.json").write_text(RECORD.model_dump_json())
+        assert read_record(tmp_path / "engine.json") == RECORD
+
+    @pytest.mark.parametrize("content", [None, "", "{}", RECORD.model_dump_json().replace("int8", "int3")])
+    def test_anything_else_is_refused(self, tmp_path, content):
+        if content is not None:
+            (tmp_path / "engine.json").write_text(content)
+        with pytest.raises(ArtefactError, match=r"engine\.json.*build the engines again"):
+            read_record(tmp_path / "engine.json")
+
+
+def library(number: int):
+    return lambda name: SimpleNamespace(getInferLibVersion=lambda: number)
+
+
+class TestMachine:
+    @pytest.mark.parametrize(
+        ("number", "version"), [(101501, "10.15.1"), (100000, "10.0.0"), (110100, "11.1.0"), (120003, "12.0.3")]
+    )
+    def test_the_librarys_number_is_decoded(self, number, version):
+        assert serve.tensorrt_version(library(number)) == version
+
+    def test_the_older_encoding_is_refused(self):
+        with pytest.raises(PrerequisiteError, match="8601, older than TensorRT 10"):
+            serve.tensorrt_version(library(8601))
+
+    def test_the_newest_library_is_asked_first(self):
+        asked = []
+
+        def load(name: str):
+            asked.append(name)
+            if name.endswith(".11"):
+                raise OSError("no such file")
+            return library(101501)(name)
+
+        assert serve.tensorrt_version(load) == "10.15.1"
+        assert asked == ["libnvinfer.so.11", "libnvinfer.so.10"]
+
+    def test_no_library_is_said_with_its_cure(self):
+        with pytest.raises(PrerequisiteError, match=r"libnvinfer was not found.*--config-name cpu"):
+            serve.tensorrt_version()
+
+    def test_the_gpus_are_asked_for(self):
+        said = SimpleNamespace(stdout="NVIDIA L4, 8.9\nNVIDIA H100 80GB HBM3, 9.0\n")
+        assert serve.compute_capabilities(lambda *a, **k: said) == {"NVIDIA L4": "8.9", "NVIDIA H100 80GB HBM3": "9.0"}
+
+    @pytest.mark.parametrize(
+        "failure", [FileNotFoundError("nvidia-smi"), subprocess.CalledProcessError(9, "nvidia-smi")]
+    )
+    def test_no_driver_is_said_with_its_cure(self, failure):
+        def fails(*_: object, **__: object) -> None:
+            raise failure
+
+        with pytest.raises(PrerequisiteError, match=r"no GPU can be asked for.*docker run --gpus all"):
+            serve.compute_capabilities(fails)
+
+    def test_no_gpu_is_said_with_its_cure(self):
+        with pytest.raises(PrerequisiteError, match="sees no GPU; start the container with its GPU"):
+            serve.compute_capabilities(lambda *a, **k: SimpleNamespace(stdout="No devices were found\n"))
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch):
+    """Two models, one with an engine, on a machine that may serve it."""
+    for name, platform in (("ranker", "tensorrt_plan"), ("search", "ensemble")):
+        (tmp_path / name / "3").mkdir(parents=True)
+        (tmp_path / name / "config.pbtxt").write_text(f'name: "{name}"\nplatform: "{platform}"\n')
+    (tmp_path / "ranker/3/engine.json").write_text(RECORD.model_dump_json())
+    (tmp_path / "ranker/3/model.plan").write_bytes(PLAN)
+    monkeypatch.setattr(serve, "tensorrt_version", lambda: "10.15.1")
+    monkeypatch.setattr(serve, "compute_capabilities", lambda: {"NVIDIA L4": "8.9"})
+    return tmp_path
+
+
+class TestServing:
+    def test_fitting_engines_are_served(self, repository):
+        assert serve.prepare(repository, None, ["--log-verbose=1"]) == [
+            "tritonserver",
+            f"--model-repository={repository}",
+            "--disable-auto-complete-config",
+            "--log-verbose=1",
+        ]
+
+    def test_compatible_plans_are_announced_to_triton(self, repository):
+        (repository / "ranker/3/engine.json").write_text(COMPATIBLE.model_dump_json())
+        assert "--backend-config=tensorrt,version-compatible=true" in serve.prepare(repository, None, [])
+
+    def test_every_reason_is_named(self, repository, monkeypatch):
+        monkeypatch.setattr(serve, "compute_capabilities", lambda: {"NVIDIA H100": "9.0", "NVIDIA L4": "8.9"})
+        (repository / "ranker/3/model.plan").write_bytes(b"another")
+        with pytest.raises(ArtefactError) as refused:
+            serve.prepare(repository, None, [])
+        first, second = str(refused.value).splitlines()
+        assert "this GPU has 9.0" in first
+        assert "was changed since it was built" in second
+
+    def test_a_model_without_its_engine_is_named(self, repository):
+        (repository / "ranker/3/engine.json").unlink()
+        with pytest.raises(ArtefactError, match="no engine for ranker; run make engines"):
+            serve.prepare(repository, None, [])
+
+    def test_the_graphs_are_served_without_asking_for_a_gpu(self, repository, monkeypatch):
+        monkeypatch.setattr(serve, "compute_capabilities", lambda: pytest.fail("asked for a GPU"))
+        (repository / "ranker/3/model.plan").write_bytes(b"another")
+        assert "--model-config-name=cpu" in serve.prepare(repository, "cpu", [])
+
+    def test_an_empty_folder_is_no_repository(self, tmp_path):
+        with pytest.raises(ArtefactError, match="holds no model"):
+            serve.prepare(tmp_path, None, [])
+
+    def test_the_process_becomes_the_server(self, repository, monkeypatch):
+        became = []
+        monkeypatch.setattr(serve.os, "execvp", lambda file, line: became.append((file, line)))
+        serve.main(["--repository", str(repository), "--http-port=9000"])
+        assert became == [("tritonserver", serve.prepare(repository, None, ["--http-port=9000"]))]
+
+    def test_a_refusal_ends_it_with_the_reason(self, repository, monkeypatch):
+        monkeypatch.setattr(serve, "tensorrt_version", lambda: "11.1.0")
+        monkeypatch.setattr(serve.os, "execvp", lambda *_: pytest.fail("served what was refused"))
+        with pytest.raises(
+            SystemExit, match=r"error: ranker: its plan was built by TensorRT 10\.15\.1, but this is 11\.1\.0"
+        ):
+            serve.main(["--repository", str(repository)])
+
+
+@pytest.fixture(scope="module")
+def compose():
+    return yaml.safe_load((CONTAINERS / "compose.yaml").read_text())
+
+
+class TestContainers:
+    def test_every_service_takes_the_one_tag(self, compose):
+        assert set(compose["services"]) == {"engines", "triton"}
+        for service in compose["services"].values():
+            assert service["build"]["args"]["TAG"].startswith("${TAG:?")
+        settings = dict(
+            line.split("=", 1)
+            for line in (CONTAINERS / ".env").read_text().splitlines()
+            if line and not line.startswith("#")
+        )
+        assert list(settings) == ["TAG"]
+        assert settings["TAG"].endswith("-py3")
+
+    @pytest.mark.parametrize("service", ["engines", "triton"])
+    def test_dockerfiles_start_from_that_tag_and_copy_what_is_there(self, compose, service):
+        build = compose["services"][service]["build"]
+        context = (CONTAINERS / build["context"]).resolve()
+        lines = (context / build["dockerfile"]).read_text().splitlines()
+        bases = [line for line in lines if line.startswith("FROM")]
+        assert len(bases) == 1
+        assert bases[0].endswith(":${TAG}")
+        copied = [name for line in lines if line.startswith("COPY") for name in line.split()[1:-1]]
+        assert copied
+        assert [name for name in copied if not (context / name).exists()] == []
+
+    @pytest.mark.parametrize("service", ["engines", "triton"])
+    def test_services_get_a_gpu_and_no_more_rights_than_they_need(self, compose, service):
+        wanted = compose["services"][service]
+        (device,) = wanted["deploy"]["resources"]["reservations"]["devices"]
+        assert (device["driver"], device["capabilities"]) == ("nvidia", ["gpu"])
+        assert wanted["read_only"] is True
+        assert wanted["cap_drop"] == ["ALL"]
+
+    def test_the_server_cannot_write_to_releases(self, compose):
+        assert all(volume.endswith(":ro") for volume in compose["services"]["triton"]["volumes"])
+        assert "USER 1000:1000" in (CONTAINERS / "Dockerfile.triton").read_text()
