@@ -19,7 +19,7 @@ ifneq ($(PIP_INDEX_URL),)
 export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
 endif
 
-.PHONY: install demo ports serve stop test test-all check format lint types lock clean
+.PHONY: install demo ports serve stop frontier engines test test-all check format lint types lock clean
 .DEFAULT_GOAL := demo
 
 install: .venv/installed ## the environment alone
@@ -31,6 +31,15 @@ demo: ports $(OUT)/release ## from nothing to searches on a real Triton
 serve: ports $(OUT)/release ## the same server, left running
 	@$(BIN)/python -m deploy.embedded up --repository $(OUT)/releases/current
 	@echo 'Try:  $(BIN)/python -m clients.search "waterproof hiking boots" -k 5      Stop it:  make stop'
+
+frontier: .venv/installed $(SAMPLE) ## what compression costs in nDCG@10 and gains in speed, candidate by candidate
+	@$(BIN)/python -m build.frontier --catalogue $(SAMPLE) --judgments $(OUT)/sample/judgments.tsv --out $(OUT) \
+	    --preset quick --results $(OUT)/frontier
+
+PRECISION ?= int8
+engines: ## on a GPU host with Docker: TensorRT engines for the current release, proved, then published
+	@USER_ID=$$(id -u) GROUP_ID=$$(id -g) docker compose -f deploy/containers/compose.yaml run --build --rm engines \
+	    --release out/releases/current --precision $(PRECISION) --out out/engine_report $(ENGINE_FLAGS)
 
 # Before the long work, not after it
 ports:

@@ -24,7 +24,7 @@ TEXTS = 256
 BATCH = 16
 RANKED = 32
 """Queries whose candidates the ranker's graphs are compared on: a query has 100 candidates, 1.6 MB of tokens."""
-READ = 48
+READ = 16
 """Queries whose first candidates calibrate the cross-encoder: 20 pairs each."""
 
 Feed = dict[str, NDArray[Any]]

@@ -7,9 +7,11 @@ among all products of the batch (in-batch negatives) and a mined hard negative: 
 import random
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.console import Console
 from torch import Tensor
 from torch.nn import functional
@@ -72,8 +74,8 @@ def prepare(encoder: Encoder, pieces: WordPieces, texts: Sequence[str], seed: in
     encoder.weights.copy_(rarity.clamp(min=LEAST_WEIGHT))
     some = random.Random(seed).sample(texts, min(CHUNK, len(texts)))
     with torch.inference_mode():
-        ids, mask = _tensors(pieces.products(some))
-        states = functional.normalize(encoder.eval().hidden(ids, mask)[mask == 1], dim=-1)
+        read, real = _tensors(pieces.products(some))
+        states = functional.normalize(encoder.eval().hidden(read, real)[real == 1], dim=-1)
         directions = torch.linalg.svd(states, full_matrices=False).Vh[: encoder.projection.out_features]
         encoder.projection.weight[: len(directions)] = directions
 
@@ -132,7 +134,8 @@ def maxsim(query_tokens: Tensor, product_tokens: Tensor) -> Tensor:
     similar = torch.einsum("qsp,ntp->qnst", query_tokens, functional.normalize(product_tokens, dim=-1))
     best = similar.masked_fill(padded[None, :, None, :], -1e4).amax(-1)
     weights = query_tokens.norm(dim=-1)
-    return (best * (weights > 0)[:, None]).sum(-1) / weights.sum(-1)[:, None]
+    mean: Tensor = (best * (weights > 0)[:, None]).sum(-1) / weights.sum(-1)[:, None]
+    return mean
 
 
 def judged_ndcg(
@@ -149,12 +152,12 @@ def judged_ndcg(
     return float(np.mean(figures)) if figures else 0.0
 
 
-def ndcg(scores: np.ndarray, gains: np.ndarray, depth: int = 10) -> float:
+def ndcg(scores: NDArray[Any], gains: NDArray[Any], depth: int = 10) -> float:
     """nDCG of some scored products with known gains."""
     discount = 1 / np.log2(np.arange(min(depth, len(gains))) + 2)
     ideal = float(np.sort(gains)[::-1][:depth] @ discount)
     return float(gains[np.argsort(-scores, kind="stable")[:depth]] @ discount) / ideal if ideal else 0.0
 
 
-def _tensors(arrays: tuple[np.ndarray, np.ndarray]) -> tuple[Tensor, Tensor]:
+def _tensors(arrays: tuple[NDArray[Any], NDArray[Any]]) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(arrays[0]), torch.from_numpy(arrays[1])

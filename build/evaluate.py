@@ -12,10 +12,12 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import ir_measures
 import numpy as np
 from ir_measures import RR, R, nDCG
+from numpy.typing import NDArray
 from rich.console import Console
 from scipy import stats
 
@@ -73,11 +75,11 @@ def by_place(ids: Iterable[str]) -> dict[str, float]:
     return {product_id: -float(place) for place, product_id in enumerate(ids)}
 
 
-def per_query(runs: Mapping[str, Run], judgments: Judgments) -> dict[str, dict[str, np.ndarray]]:
+def per_query(runs: Mapping[str, Run], judgments: Judgments) -> dict[str, dict[str, NDArray[Any]]]:
     """Each judged query's figure [Q], by measure by stage; the queries in the judgments' order."""
     qrels = {qid: {pid: GRADES[label] for pid, label in labels.items()} for qid, labels in judgments.by_query.items()}
     evaluator = ir_measures.evaluator(list(MEASURES.values()), qrels)
-    values: dict[str, dict[str, np.ndarray]] = {}
+    values: dict[str, dict[str, NDArray[Any]]] = {}
     for stage, run in runs.items():
         found = {(m.measure, m.query_id): m.value for m in evaluator.iter_calc(run)}
         values[stage] = {
@@ -93,7 +95,7 @@ def measure(runs: Mapping[str, Run], judgments: Judgments) -> dict[str, dict[str
     return {stage: {name: compare(row[name], base[name]) for name in MEASURES} for stage, row in values.items()}
 
 
-def compare(values: np.ndarray, base: np.ndarray) -> Figure:
+def compare(values: NDArray[Any], base: NDArray[Any]) -> Figure:
     """A figure from each query's value and the base's value for the same query."""
     mean, difference = float(values.mean()), values - base
     low = high = mean

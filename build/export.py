@@ -8,11 +8,13 @@ is the first with the LayerNormalization and ReduceMax forms used here.
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from build.models import Blend, CrossEncoder, Encoder, Ranker
@@ -107,7 +109,7 @@ def check(path: Path, model: nn.Module, example: dict[str, Tensor]) -> None:
         _agree(path, expected if isinstance(expected, tuple) else (expected,), got)
 
 
-def _agree(path: Path, expected: Sequence[Tensor], got: Sequence[np.ndarray]) -> None:
+def _agree(path: Path, expected: Sequence[Tensor], got: Sequence[NDArray[Any]]) -> None:
     for torch_output, onnx_output in zip(expected, got, strict=True):
         difference = float(np.abs(torch_output.numpy() - onnx_output).max())
         if not difference <= TOLERANCE:

@@ -1,8 +1,10 @@
 """Everything per product that a search needs, computed once: vectors, token vectors, terms, word pieces, payloads."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 
 from build.offline import session
@@ -39,8 +41,8 @@ def write_index(folder: Path, *, catalogue: Catalogue, tokenizer: Path, graph: P
     pieces, model = WordPieces(tokenizer / "tokenizer.json"), session(graph / "model.onnx", threads=0)
     texts = [product.full_text for product in catalogue.products]
     by_length = np.argsort([len(text) for text in texts], kind="stable")
-    vectors: list[np.ndarray] = [np.empty(0)] * len(texts)
-    tokens: list[np.ndarray] = [np.empty(0)] * len(texts)
+    vectors: list[NDArray[Any]] = [np.empty(0)] * len(texts)
+    tokens: list[NDArray[Any]] = [np.empty(0)] * len(texts)
     with progress(console) as bar:
         task = bar.add_task("encoding products", total=len(texts))
         for start in range(0, len(texts), BATCH):

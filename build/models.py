@@ -44,7 +44,7 @@ def positions(trunk: Any, attention_mask: Tensor) -> dict[str, Tensor]:
 
     Its own way is a sum of integers, which TensorRT's CumSum does not take.
     """
-    embeddings = getattr(trunk.base_model, "embeddings", None)
+    embeddings: Any = getattr(trunk.base_model, "embeddings", None)
     if not hasattr(embeddings, "create_position_ids_from_inputs_embeds"):
         return {}
     place = attention_mask.to(torch.float32).cumsum(1).to(attention_mask.dtype)
@@ -163,7 +163,7 @@ class Dequantise(torch.autograd.Function):
         return stored.to(torch.float32) * scale
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[None, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, None]:
         """None: stored vectors are not trained."""
         return None, None
 
@@ -196,7 +196,8 @@ class Ranker(nn.Module):
         self, token_vectors: Tensor, candidate_tokens: Tensor, lengths: Tensor, cosines: Tensor, signals: Tensor
     ) -> Tensor:
         """What the head sees, [B, C, 5 + F]."""
-        products = Dequantise.apply(candidate_tokens, self.scale)
+        dequantise: Any = Dequantise.apply
+        products = dequantise(candidate_tokens, self.scale)
         weights = token_vectors.square().sum(-1).sqrt().unsqueeze(1)
         real = (weights > 0).to(torch.float32)
         queries = token_vectors / weights.transpose(1, 2).clamp(min=1e-6)

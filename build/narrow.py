@@ -31,7 +31,7 @@ class Shape:
         return f"{self.layers}x{self.heads}x{self.neurons}"
 
 
-def layers_of(trunk: PreTrainedModel) -> nn.ModuleList:
+def layers_of(trunk: PreTrainedModel) -> list[Any]:
     """The layers of a BERT-like model (BERT, MiniLM, RoBERTa, XLM-R, ELECTRA, …), with or without a head.
 
     Raises:
@@ -43,7 +43,7 @@ def layers_of(trunk: PreTrainedModel) -> nn.ModuleList:
             f"a {trunk.config.model_type} model cannot be pruned here, only BERT-like ones "
             "(bert, roberta, xlm-roberta, electra); build without students, or choose such a base"
         )
-    return layers
+    return list(layers)
 
 
 def shape_of(trunk: PreTrainedModel) -> Shape:
@@ -74,7 +74,8 @@ def narrow(
         neurons: per kept layer, its feed-forward neurons; as many in each.
     """
     layers = layers_of(trunk)
-    trunk.base_model.encoder.layer = nn.ModuleList(layers[number] for number in kept)
+    encoder: Any = trunk.base_model.encoder
+    encoder.layer = nn.ModuleList(layers[number] for number in kept)
     for number, (layer, some, others) in enumerate(zip(layers_of(trunk), heads, neurons, strict=True)):
         attention = layer.attention.self
         attention.layer_idx = number

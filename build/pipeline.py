@@ -57,7 +57,7 @@ class Originals:
     feeds: Path
 
     @property
-    def retrieval(self) -> dict[str, Path]:
+    def retrieval(self) -> dict[str, Any]:
         """The folders that find candidates, as the stages after it take them."""
         return {"tokenizer": self.tokenizer, "graph": self.encoder_graph, "index": self.index}
 
@@ -324,8 +324,7 @@ def build(out: Path, shop: Shop) -> Path:
             budget=settings.compression.budget,
             console=shop.console,
         ),
-        teacher=teacher_graph,
-        ranker=made.ranker_graph,
+        originals=(teacher_graph.name, made.ranker_graph.name, made.encoder_graph.name, made.index.name),
         of=settings.compression,
         **parts,
     )

@@ -20,7 +20,7 @@ from rich.console import Console
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from build import cross_encoder, encoder
+from build import cross_encoder, encoder, examples
 from build.models import CrossEncoder, Encoder
 from build.narrow import Shape, layers_of, multiplications, narrow, shape_of
 from build.settings import CrossEncoderSettings, EncoderSettings, Training
@@ -118,7 +118,7 @@ def prune_encoder(
     hold(network.trunk, tokenizer, model)
     texts = [product.full_text for product in catalogue.products]
     chosen = EncoderSettings(TRAINING, judged=BATCHES * TRAINING.batch, synthetic=0)
-    train_set = encoder.examples.judged(catalogue, judgments.of("train"))
+    train_set = examples.judged(catalogue, judgments.of("train"))
     batches = encoder.epoch(train_set, catalogue, chosen, 0)
     losses = (lambda batch=batch: encoder.contrast(network, words, batch, texts, chosen.tokens) for batch in batches)
     cut(network.trunk, shape, importance(network.trunk, losses))
@@ -149,7 +149,7 @@ def prune_cross_encoder(
     network, words = CrossEncoder.load(model), WordPieces(tokenizer / "tokenizer.json")
     hold(network.trunk, tokenizer, model)
     chosen = CrossEncoderSettings(TRAINING, judged=BATCHES * TRAINING.batch, synthetic=0)
-    train_set = cross_encoder.examples.judged(catalogue, judgments.of("train"))
+    train_set = examples.judged(catalogue, judgments.of("train"))
     batches = cross_encoder.epoch(
         0, train_set=train_set, products=ProductPairs.open(pieces), abroad=(), catalogue=catalogue, chosen=chosen
     )

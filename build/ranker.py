@@ -8,9 +8,11 @@ linear head has one optimum, which L-BFGS finds in a second; chosen on dev is on
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.console import Console
 from torch import Tensor, nn
 from torch.nn import functional
@@ -47,12 +49,13 @@ class Lists:
     features: Tensor
     rows: Tensor
     gains: Tensor
-    judged: list[np.ndarray]
+    judged: list[NDArray[Any]]
 
     def of(self, places: Sequence[int]) -> "Lists":
         """Those of some queries."""
-        tensors = (part[list(places)] for part in (self.features, self.rows, self.gains))
-        return Lists([self.queries[place] for place in places], *tensors, [self.judged[place] for place in places])
+        features, rows, gains = (part[list(places)] for part in (self.features, self.rows, self.gains))
+        judged = [self.judged[place] for place in places]
+        return Lists([self.queries[place] for place in places], features, rows, gains, judged)
 
 
 def train(
@@ -122,7 +125,7 @@ def gather(some: Sequence[Example], retrieval: Retrieval, ranker: Ranker, consol
             rows.append(torch.from_numpy(found.rows))
             gains.append(torch.tensor([gain.get(int(row), torch.nan) for row in found.rows]))
     judged = [np.array(example.gains) for example in some]
-    return Lists(queries, *(torch.stack(part) for part in (features, rows, gains)), judged)
+    return Lists(queries, torch.stack(features), torch.stack(rows), torch.stack(gains), judged)
 
 
 def fit_head(lists: Lists, opinions: Tensor, teacher_weight: float, decay: float) -> nn.Linear:
@@ -205,13 +208,13 @@ def mean_ndcg(scores: Tensor, lists: Lists) -> float:
     return float(ndcgs(scores, lists).mean())
 
 
-def ndcgs(scores: Tensor, lists: Lists) -> np.ndarray:
+def ndcgs(scores: Tensor, lists: Lists) -> NDArray[Any]:
     """nDCG@10 of scores [Q, C] by query, float64 [Q], against the ideal of all judgments."""
     ranked = scores.masked_fill(lists.rows < 0, -torch.inf).numpy()
     return np.array([_ndcg(*one) for one in zip(ranked, lists.gains.nan_to_num().numpy(), lists.judged, strict=True)])
 
 
-def _ndcg(scores: np.ndarray, gains: np.ndarray, judged: np.ndarray) -> float:
+def _ndcg(scores: NDArray[Any], gains: NDArray[Any], judged: NDArray[Any]) -> float:
     discount = 1 / np.log2(np.arange(10) + 2)
     ideal = np.sort(judged)[::-1][:10]
     found = gains[np.argsort(-scores, kind="stable")[:10]]

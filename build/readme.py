@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from build.frontier.report import summary
 from build.report import table
 
 ROOT = Path(__file__).parent.parent
@@ -18,6 +19,8 @@ def blocks() -> dict[str, str]:
     return {
         "esci_us": table(_read("esci_us/evaluation.json")),
         "sample": table(_read("sample/evaluation.json")),
+        "frontier_esci_us": summary(_read("esci_us/frontier/frontier.json")),
+        "frontier_sample": summary(_read("sample/frontier/frontier.json")),
         "latency": latency(_read("latency/latency.json")),
     }
 

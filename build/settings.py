@@ -128,8 +128,8 @@ SMOKE = replace(
         Training(epochs=1, batch=8, learning_rate=5e-5), judged=16, synthetic=8, dev_queries=2
     ),
     ranker=RankerSettings(teacher_queries=4),
-    encoder_student=Student(Shape(2, 6, 256), Training(epochs=1, batch=64, learning_rate=1e-4), texts=128),
-    cross_encoder_student=Student(Shape(1, 4, 128), Training(epochs=1, batch=32, learning_rate=1e-4), texts=2),
+    encoder_student=Student(Shape(4, 12, 1024), Training(epochs=1, batch=64, learning_rate=1e-4), texts=128),
+    cross_encoder_student=Student(Shape(4, 12, 1024), Training(epochs=1, batch=16, learning_rate=3e-4), texts=2),
     compression=Compression(methods=("percentile",), queries=6, budget=1.0),
 )
 PRESETS = {"quick": QUICK, "full": FULL, "smoke": SMOKE}

@@ -23,10 +23,10 @@ from build.foreign import ForeignPairs, read_pairs
 from build.frontier.grid import GRIDS
 from build.frontier.networks import STUDENT_BUDGET, Workbench
 from build.frontier.report import write_report
+from build.frontier.tokens import measure
 from build.panel import Panel
 from build.pipeline import Shop, Stages
 from build.settings import PRESETS
-from build.token_frontier import measure
 from build.workspace import Workspace
 from shelfbridge.errors import ShelfbridgeError
 

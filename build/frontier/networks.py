@@ -85,11 +85,12 @@ class Workbench:
     def rows(self, grid: Grid) -> list[Row]:
         """All candidates, judged; timed where the CPU serves such a file; the best of each network marked."""
         rows = []
-        for network, candidates in (
-            ("encoder", self._encoders(grid)),
-            ("ranker", [self._ranker()]),
-            ("cross_encoder", self._cross_encoders(grid)),
-        ):
+        made: dict[Network, list[Candidate]] = {
+            "encoder": self._encoders(grid),
+            "ranker": [self._ranker()],
+            "cross_encoder": self._cross_encoders(grid),
+        }
+        for network, candidates in made.items():
             some = self._judged(candidates)
             self._time(network, candidates, some)
             choose(some)

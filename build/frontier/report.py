@@ -9,7 +9,7 @@ import matplotlib
 matplotlib.use("Agg")
 from matplotlib import pyplot
 
-from build import token_report
+from build.frontier import token_report
 
 TITLES = {
     "encoder": "Encoder of queries",
@@ -68,6 +68,34 @@ def _line(row: dict[str, Any], deep: bool) -> str:
         f"{row['ms']:.2f}" if row["ms"] else "",
         f"{row['per_second']:.0f}" if row["per_second"] else "",
         f"**{', '.join(marks)}**" if marks else "",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def summary(record: dict[str, Any]) -> str:
+    """Of each network the fp32 teacher, what was chosen, and what the build's preset serves."""
+    lines = [
+        "| network | candidate | dev nDCG@10 | on all judged, less the teacher's | multiply-adds | MB | ms | per s | |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for network, title in TITLES.items():
+        rows = [row for row in record["rows"] if row["network"] == network]
+        lines += [_brief(title, row, rows[0]) for row in rows if row is rows[0] or row["chosen"] or row["served"]]
+    return "\n".join(lines) + "\n"
+
+
+def _brief(title: str, row: dict[str, Any], teacher: dict[str, Any]) -> str:
+    change = row["all"]
+    cells = [
+        title,
+        f"{row['name']}, {row['precision']}",
+        f"{row['dev']['served']:.3f}",
+        "" if row is teacher else f"{change['difference']:+.4f} [{change['low']:+.3f}, {change['high']:+.3f}]",
+        f"1/{teacher['multiply_adds'] / row['multiply_adds']:.1f}" if row["multiply_adds"] else "",
+        f"{row['megabytes']:.1f}",
+        f"{row['ms']:.2f}" if row["ms"] else "",
+        f"{row['per_second']:.0f}" if row["per_second"] else "",
+        ", ".join(name for name in ("chosen", "served") if row[name]),
     ]
     return f"| {' | '.join(cells)} |"
 

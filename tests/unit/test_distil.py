@@ -82,10 +82,15 @@ def teachers(tmp_path_factory, tokenizer):
 
 
 @pytest.fixture(scope="module")
-def pruned(tmp_path_factory, teachers, tokenizer, pieces, catalogue, judgments):
+def shop(tokenizer, catalogue, judgments):
+    return {"tokenizer": tokenizer, "catalogue": catalogue, "judgments": judgments}
+
+
+@pytest.fixture(scope="module")
+def pruned(tmp_path_factory, teachers, pieces, shop):
     """Folders of what is left of both, by kind."""
     folder = tmp_path_factory.mktemp("pruned")
-    more = {"tokenizer": tokenizer, "catalogue": catalogue, "judgments": judgments, "shape": SHAPE}
+    more = {**shop, "shape": SHAPE}
     (folder / "encoder").mkdir()
     (folder / "reader").mkdir()
     prune_encoder(folder / "encoder", model=teachers[Encoder], **more)
@@ -104,14 +109,12 @@ def test_pruning_leaves_the_shape(pruned):
     assert shape_of(CrossEncoder.load(pruned[CrossEncoder]).trunk) == SHAPE
 
 
-def test_an_encoder_comes_nearer_to_its_teacher(tmp_path, teachers, pruned, tokenizer, catalogue, judgments):
+def test_an_encoder_comes_nearer_to_its_teacher(tmp_path, teachers, pruned, tokenizer, shop):
     distil_encoder(
         tmp_path,
         teacher=teachers[Encoder],
         student=pruned[Encoder],
-        tokenizer=tokenizer,
-        catalogue=catalogue,
-        judgments=judgments,
+        **shop,
         texts=160,
         training=TRAINING,
         console=QUIET,

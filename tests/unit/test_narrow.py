@@ -78,13 +78,17 @@ def test_a_network_of_another_build_is_refused_by_name():
         layers_of(DistilBertModel(DistilBertConfig(**sizes)))
 
 
+def loss(model, sign: float = 1.0):
+    return lambda: sign * model(input_ids=IDS, attention_mask=MASK).last_hidden_state[..., 0].sum()
+
+
 class TestImportance:
     def test_finds_the_head_and_the_neurons_that_matter(self):
         model = small()
         for layer in layers_of(model):
             layer.attention.output.dense.weight.data[:, :24] = 0  # all heads but the last
             layer.output.dense.weight.data[:, 5:] = 0  # all neurons but the first five
-        found = importance(model, [lambda: model(input_ids=IDS, attention_mask=MASK).last_hidden_state[..., 0].sum()])
+        found = importance(model, [loss(model)])
         assert found.heads.shape == (4, 4)
         assert found.neurons.shape == (4, 48)
         assert (found.heads[:, 3] > 0).all()
@@ -94,18 +98,14 @@ class TestImportance:
 
     def test_is_the_mean_of_absolute_gradients(self):
         model = small()
-
-        def loss(sign: float):
-            return lambda: sign * model(input_ids=IDS, attention_mask=MASK).last_hidden_state[..., 0].sum()
-
-        one, both = importance(model, [loss(1.0)]), importance(model, [loss(1.0), loss(-1.0)])
+        one, both = importance(model, [loss(model)]), importance(model, [loss(model), loss(model, -1.0)])
         torch.testing.assert_close(one.heads, both.heads)
         torch.testing.assert_close(one.neurons, both.neurons)
 
     def test_leaves_the_model_as_it_was(self):
         model = small()
         before = states(model)
-        importance(model, [lambda: model(input_ids=IDS, attention_mask=MASK).last_hidden_state.sum()])
+        importance(model, [loss(model)])
         torch.testing.assert_close(states(model), before)
         assert all(parameter.grad is None for parameter in model.parameters())
 

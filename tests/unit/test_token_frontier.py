@@ -7,12 +7,12 @@ import pytest
 import torch
 from rich.console import Console
 
-from build import token_frontier
+from build.frontier import tokens as token_frontier
+from build.frontier.token_codes import BASELINE, Stored, Variant, directions, encode, piece_weights, unit
+from build.frontier.token_timing import MaxSim, _maxsim
+from build.frontier.tokens import Difference, Row, choose, difference, measure, prove, score, tau
 from build.models import Ranker
 from build.ranker import Lists
-from build.token_codes import BASELINE, Stored, Variant, directions, encode, piece_weights, unit
-from build.token_frontier import Difference, Row, choose, difference, measure, prove, score, tau
-from build.token_timing import MaxSim, _maxsim
 from shelfbridge.catalogue import Catalogue, Judgment, Judgments, Product
 from shelfbridge.contract import CANDIDATES, SIGNALS, TOKEN_WIDTH
 from shelfbridge.errors import ArtefactError, DataError

@@ -15,8 +15,8 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from build.export import OPSET
+from build.frontier.token_codes import Codes, Recoded, unit
 from build.offline import session
-from build.token_codes import Codes, Recoded, unit
 from build.training import progress
 
 ROUNDS = 15

@@ -1,10 +1,10 @@
 """How small the stored token vectors can be before shoppers notice: nDCG@10 against bytes per product.
 
-    python -m build.token_frontier --tokenizer tokenizer.json --encoder model.onnx --index DIR \\
+    python -m build.frontier.tokens --tokenizer tokenizer.json --encoder model.onnx --index DIR \\
         --catalogue F --judgments F --out DIR
 
-They are most of what an index holds and of what a search moves. Each variant (`build.token_codes`) stores the token
-vectors of an index otherwise; retrieval stays as it is, and the ranker's head is fitted anew, to judgments alone. The
+They are most of what an index holds and of what a search moves. Each variant (`token_codes`) stores the token vectors
+of an index otherwise; retrieval stays as it is, and the ranker's head is fitted anew, to judgments alone. The
 figures: nDCG@10 of dev queries by a head fitted to the training ones; the same over both, each query scored by heads
 that did not see it (repeated k-fold cross-validation), for dev alone has few; 95 % intervals of the difference to what
 is stored today by paired bootstrap over queries; Kendall's tau with today's order of its ten first. Times are of late
@@ -30,13 +30,13 @@ from scipy import stats
 from torch import Tensor
 
 from build import examples
+from build.frontier.token_codes import BASELINE, Recoded, Variant, directions, encode, find, stored
+from build.frontier.token_report import write_report
+from build.frontier.token_timing import seconds
 from build.models import Ranker
 from build.offline import Retrieval
 from build.ranker import Lists, fit_head, gather, ndcgs
 from build.settings import PRESETS
-from build.token_codes import BASELINE, Recoded, Variant, directions, encode, find, stored
-from build.token_report import write_report
-from build.token_timing import seconds
 from build.training import progress
 from shelfbridge.catalogue import Catalogue, Judgments, read_catalogue, read_judgments
 from shelfbridge.errors import DataError, ShelfbridgeError

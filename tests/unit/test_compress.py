@@ -1,0 +1,91 @@
+"""A network's forms: what is written, how calibration is chosen, and when layers stay in floating point."""
+
+import io
+import json
+
+import numpy as np
+import onnx
+import pytest
+from rich.console import Console
+
+from build import compress as module
+from build import qdq
+from build.compress import compress
+from build.fidelity import outputs, session
+from build.settings import Compression
+from shelfbridge.errors import ArtefactError
+from tests.unit.quantised import feeds, write_encoder
+
+QUIET = Console(file=io.StringIO())
+
+
+@pytest.fixture(scope="module")
+def graph(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("graph")
+    write_encoder(folder).rename(folder / "model.onnx")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def batches(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("feeds")
+    (folder / "encoder").mkdir()
+    for place, feed in enumerate(feeds()):
+        np.savez(folder / f"encoder/{place:04}.npz", **feed)
+    return folder
+
+
+def run(folder, graph, batches, judge, **chosen):
+    settings = Compression(**{"half": False, "methods": ("max", "percentile"), **chosen})
+    compress(folder, network="encoder", graph=graph, feeds=batches, chosen=settings, judge=judge, console=QUIET)
+    return json.loads((folder / "compression.json").read_text())
+
+
+def judged(*figures: float):
+    """A judge that gives the figures in turn: of fp32, then of each trial."""
+    left = list(figures)
+    return lambda _: left.pop(0)
+
+
+def test_the_better_calibration_is_kept(tmp_path, graph, batches):
+    record = run(tmp_path, graph, batches, judged(0.7, 0.69, 0.699))
+    assert [trial["method"] for trial in record["trials"]] == ["max", "percentile"]
+    assert record["chosen"] == {"method": "percentile", "kept": [], "ndcg": 0.699}
+    assert {path.name for path in tmp_path.iterdir()} == {"fp32.onnx", "int8.onnx", "model.onnx", "compression.json"}
+    assert (tmp_path / "fp32.onnx").read_bytes() == (graph / "model.onnx").read_bytes()
+    master, served = (onnx.load(tmp_path / name) for name in ("int8.onnx", "model.onnx"))
+    assert qdq.linears(master)
+    some = list(feeds())[:2]
+    one, other = outputs(session(master), some), outputs(session(served), some)
+    for name in one:
+        np.testing.assert_allclose(one[name], other[name], atol=0.02)
+
+
+def test_layers_stay_in_floating_point_where_the_budget_is_broken(tmp_path, graph, batches):
+    record = run(tmp_path, graph, batches, judged(0.7, 0.6, 0.698), methods=("percentile",), most_error=1e-6)
+    assert record["chosen"]["ndcg"] == 0.698
+    assert record["chosen"]["kept"]
+    assert not set(record["chosen"]["kept"]) & set(qdq.linears(onnx.load(tmp_path / "int8.onnx")))
+
+
+def test_fp32_is_served_where_it_is_wanted(tmp_path, graph, batches):
+    run(tmp_path, graph, batches, judged(0.7), precision="fp32", half=True)
+    assert (tmp_path / "model.onnx").read_bytes() == (graph / "model.onnx").read_bytes()
+    assert not (tmp_path / "int8.onnx").exists()
+    assert (tmp_path / "fp16.onnx").stat().st_size < 0.7 * (tmp_path / "fp32.onnx").stat().st_size
+
+
+def test_a_calibration_that_fails_does_not_end_the_others(tmp_path, graph, batches, monkeypatch):
+    real = module.quantise
+
+    def failing(folder, *, method, **more):
+        if method == "max":
+            raise ArtefactError("max: too far")
+        real(folder, method=method, **more)
+
+    monkeypatch.setattr(module, "quantise", failing)
+    record = run(tmp_path, graph, batches, judged(0.7, 0.699))
+    assert record["chosen"]["method"] == "percentile"
+    (tmp_path / "again").mkdir()
+    with pytest.raises(ArtefactError, match="max: too far"):
+        run(tmp_path / "again", graph, batches, judged(0.7), methods=("max",))
