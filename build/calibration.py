@@ -4,6 +4,7 @@ Batches hold rows of equal length, because padding would bias the ranges of acti
 """
 
 import json
+import random
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -54,6 +55,7 @@ def write_feeds(
     retrieval = Retrieval.open(tokenizer / "tokenizer.json", graph / "model.onnx", index)
     products = ProductPairs.open(pieces)
     own = sorted(set(judgments.of("train").queries.values()))
+    random.Random(1).shuffle(own)
     texts = examples.unlabelled(catalogue, own[:TEXTS], max(0, TEXTS - len(own)), seed=1)
     queries = [retrieval.encode(text) for text in texts]
     _write(folder / "encoder", _of_equal_length(queries))

@@ -1,7 +1,7 @@
 """One network, from its fp32 graph to all the forms that are served: int8 and fp16, and the file for the CPU.
 
-How ranges are calibrated is chosen by nDCG@10, not by the error of some layer. Where the best choice still costs more
-than the budget, the layers that lose most stay in floating point. `compression.json` says what was tried and chosen.
+How ranges are calibrated is chosen by nDCG@10 of queries that are not calibrated on. Where the best choice still costs
+more than the budget, the layers that lose most stay in floating point. `compression.json` says what was tried.
 """
 
 import json
@@ -22,8 +22,8 @@ from build.release import hard_link
 from build.settings import Compression, Method
 from shelfbridge.errors import ArtefactError
 
-SENSED = 12
-"""Batches on which layers are compared where the budget is broken: each layer runs them twice."""
+SENSED = 6
+"""One batch in so many is not calibrated on: the layers are compared by it where the budget is broken."""
 Judge = Callable[[Any], float]
 """Mean nDCG@10 with a session in the network's place."""
 
@@ -55,6 +55,7 @@ def compress(
         ArtefactError: no way of calibration gives a file that can be used.
     """
     source, batches = graph / "model.onnx", feeds_of(feeds, network)
+    unseen = batches[::SENSED]
     hard_link(source, folder / "fp32.onnx")
     record: dict[str, Any] = {"network": network, "fp32": judge(session(source)), "trials": []}
     if chosen.half:
@@ -64,14 +65,16 @@ def compress(
     elif network == "ranker":
         quantise_ranker(folder, graph=source, feeds=batches)
     else:
+        calibrating = [batch for place, batch in enumerate(batches) if place % SENSED]
         tried: dict[Trial, Path] = {}
 
         def attempt(method: Method, kept: tuple[str, ...] = ()) -> None:
             place = folder / f".{method}-{len(kept)}"
             place.mkdir()
             try:
-                quantise(place, graph=source, feeds=batches, method=method, keep=kept, console=console)
+                quantise(place, graph=source, feeds=calibrating, method=method, keep=kept, console=console)
             except ArtefactError as error:
+                shutil.rmtree(place)
                 refused.append(error)
             else:
                 tried[Trial(method, kept, judge(session(place / "model.onnx")))] = place
@@ -83,11 +86,13 @@ def compress(
             raise refused[-1]
         best = max(tried, key=lambda trial: trial.ndcg)
         if record["fp32"] - best.ndcg > chosen.budget:
-            master, some = tried[best] / "int8.onnx", batches[:SENSED]
-            report = sensitivity.measure(source, master, some, console=console)
-            kept, _ = sensitivity.choose(report, chosen.most_error, graph=source, master=master, feeds=some)
-            attempt(best.method, tuple(kept))
-            best = max(tried, key=lambda trial: trial.ndcg)
+            master = tried[best] / "int8.onnx"
+            report = sensitivity.measure(source, master, unseen, console=console)
+            kept, _ = sensitivity.choose(report, chosen.most_error, graph=source, master=master, feeds=unseen)
+            sensitivity.write(folder, report, kept)
+            if kept:
+                attempt(best.method, tuple(kept))
+                best = max(tried, key=lambda trial: trial.ndcg)
         for name in ("int8.onnx", "model.onnx"):
             (tried[best] / name).rename(folder / name)
         for place in tried.values():

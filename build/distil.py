@@ -40,6 +40,7 @@ from shelfbridge.wordpieces import WordPieces
 
 HELD_OUT = 200
 """Texts on which a student encoder is compared with its teacher."""
+UNSEEN = 8
 ASKED = 24
 """Candidates of a query that the teacher is asked about: the first `SHORTLIST`, and some of the rest."""
 
@@ -151,7 +152,7 @@ def ask(
     synthetic: int,
     console: Console,
 ) -> None:
-    """Write the cross-encoder's logits for what retrieval finds: `train.json`, and `dev.json` to compare students by.
+    """Write the cross-encoder's logits for what retrieval finds: `train.json`, and `unseen.json` to choose by.
 
     Args:
         folder: to write to.
@@ -161,7 +162,7 @@ def ask(
         index: folder of the index.
         pieces: folder of the products' word pieces.
         catalogue: all products.
-        judgments: queries of train, with all their judged products, and of dev.
+        judgments: queries of train with their judged products; one in `UNSEEN` of them is for `unseen.json`.
         synthetic: queries made from products' words beside those of train.
         console: for the progress.
     """
@@ -169,7 +170,8 @@ def ask(
     network, products = CrossEncoder.load(teacher), ProductPairs.open(pieces)
     judged = examples.judged(catalogue, judgments.of("train"))
     made = [Example(text, (), ()) for text in examples.unlabelled(catalogue, (), synthetic, seed=0)]
-    for name, some in (("train", [*judged, *made]), ("dev", examples.judged(catalogue, judgments.of("dev")))):
+    learnt = [example for place, example in enumerate(judged) if place % UNSEEN]
+    for name, some in (("train", [*learnt, *made]), ("unseen", judged[::UNSEEN])):
         opinions = Opinions([], [], [])
         with progress(console) as bar:
             for example in bar.track(some, description=f"asking the teacher, {name}"):
@@ -223,13 +225,13 @@ def distil_cross_encoder(
     )
     hold(network.trunk, tokenizer, student)
     network.trunk.base_model.embeddings.word_embeddings.weight.requires_grad_(False)
-    train, dev = (Opinions.load(opinions / f"{name}.json") for name in ("train", "dev"))
+    train, unseen = (Opinions.load(opinions / f"{name}.json") for name in ("train", "unseen"))
     pairs = [
         Pair(query, products, row, logit)
         for query, rows, logits in zip(train.queries, train.rows, train.logits, strict=True)
         for row, logit in zip(rows.tolist(), logits.tolist(), strict=True)
     ]
-    encoded = [words.queries([query])[0][0] for query in dev.queries]
+    encoded = [words.queries([query])[0][0] for query in unseen.queries]
 
     def epoch(number: int) -> list[list[Pair]]:
         some = random.Random(training.seed * 1000 + number).sample(pairs, len(pairs))
@@ -242,13 +244,13 @@ def distil_cross_encoder(
     def agreement() -> float:
         taus = [
             stats.kendalltau(_logits(network, products, query, rows), logits).statistic
-            for query, rows, logits in zip(encoded, dev.rows, dev.logits, strict=True)
+            for query, rows, logits in zip(encoded, unseen.rows, unseen.logits, strict=True)
             if len(rows) > 1
         ]
-        return float(np.nan_to_num(np.mean(taus)))
+        return float(np.mean(np.nan_to_num(taus))) if taus else 0.0
 
     best = fit(network, epoch, loss, agreement, training=training, folder=folder, console=console)
-    console.print(f"  Kendall's tau with the teacher on dev: {best:.3f}")
+    console.print(f"  Kendall's tau with the teacher on queries held out: {best:.3f}")
     network.save(folder)
 
 

@@ -1,10 +1,16 @@
 """What there is to learn from: judged pairs, and queries made from the products' own words."""
 
 import random
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from shelfbridge.catalogue import Catalogue, Judgments, Label, Product
+from shelfbridge.text import CJK
+
+_WORD = re.compile(rf"[{CJK}]{{1,2}}|[^\s{CJK}]+")
+"""Words, and pairs of characters where a script has no spaces."""
+_BETWEEN = re.compile(rf"(?<=[{CJK}]) (?=[{CJK}])")
 
 Query = str
 Row = int
@@ -67,17 +73,21 @@ def unlabelled(catalogue: Catalogue, queries: Sequence[Query], count: int, seed:
         if chance.random() < 0.5:
             made.append(_query(product, chance))
         else:
-            words = product.full_text.split()
+            words = _WORD.findall(product.full_text)
             start = chance.randrange(len(words))
-            made.append(" ".join(words[start : start + chance.randint(1, 8)]).lower())
+            made.append(_joined(words[start : start + chance.randint(1, 8)]))
     return [*queries, *made]
 
 
+def _joined(words: Sequence[str]) -> Query:
+    return _BETWEEN.sub("", " ".join(words)).lower()
+
+
 def _query(product: Product, chance: random.Random) -> Query:
-    words = product.title.split()
+    words = _WORD.findall(product.title)
     length = min(len(words), chance.randint(2, 4))
     start = chance.randint(0, len(words) - length)
-    forms = [" ".join(words[start : start + length])] * 2
+    forms = [_joined(words[start : start + length])] * 2
     if product.category:
         forms += [f"{named} {product.category[-1]}" for named in (product.brand, product.color) if named]
     return chance.choice(forms).lower()

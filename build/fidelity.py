@@ -12,6 +12,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import ModelProto
 
+from shelfbridge.contract import SHORTLIST, SORTED_SCORES
 from shelfbridge.errors import ArtefactError
 
 Feed = Mapping[str, NDArray[Any]]
@@ -38,9 +39,12 @@ def some(feeds: Sequence[Feed]) -> Sequence[Feed]:
 def outputs(running: onnxruntime.InferenceSession, feeds: Sequence[Feed]) -> Rows:
     """The rows of every output over all feeds; an output of one axis counts as rows of width 1."""
     names = [one.name for one in running.get_outputs()]
+    # The cross-encoder passes the candidates behind its shortlist through, only lowered by the worst of its logits
+    width = SHORTLIST if SORTED_SCORES.name in {one.name for one in running.get_inputs()} else None
     runs = [running.run(None, dict(feed)) for feed in feeds]
     return {
-        name: np.concatenate([_rows(run[place]) for run in runs]).astype(np.float64) for place, name in enumerate(names)
+        name: np.concatenate([_rows(run[place])[:, :width] for run in runs]).astype(np.float64)
+        for place, name in enumerate(names)
     }
 
 

@@ -18,6 +18,9 @@ from transformers import AutoConfig, PreTrainedModel
 
 from shelfbridge.errors import ArtefactError
 
+ATTENTION = ("query", "key", "value", "attention_head_size")
+"""What is cut in the attention of a layer."""
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -30,6 +33,10 @@ class Shape:
     def __str__(self) -> str:
         return f"{self.layers}x{self.heads}x{self.neurons}"
 
+    def within(self, other: "Shape") -> "Shape":
+        """As much of it as another has."""
+        return Shape(min(self.layers, other.layers), min(self.heads, other.heads), min(self.neurons, other.neurons))
+
 
 def layers_of(trunk: PreTrainedModel) -> list[Any]:
     """The layers of a BERT-like model (BERT, MiniLM, RoBERTa, XLM-R, ELECTRA, …), with or without a head.
@@ -38,10 +45,11 @@ def layers_of(trunk: PreTrainedModel) -> list[Any]:
         ArtefactError: the model is built in another way.
     """
     layers = getattr(getattr(trunk.base_model, "encoder", None), "layer", None)
-    if not isinstance(layers, nn.ModuleList) or not hasattr(layers[0], "intermediate"):
+    attention = getattr(getattr(layers[0], "attention", None), "self", None) if layers else None
+    if not isinstance(layers, nn.ModuleList) or not all(hasattr(attention, name) for name in ATTENTION):
         raise ArtefactError(
             f"a {trunk.config.model_type} model cannot be pruned here, only BERT-like ones "
-            "(bert, roberta, xlm-roberta, electra); build without students, or choose such a base"
+            "(bert, roberta, xlm-roberta, electra); build with --no-students, or choose such a base"
         )
     return list(layers)
 

@@ -95,7 +95,7 @@ class Ensembles:
         return {
             **self.retrieval.parts(encoded),
             "ranked": ordered(found.rows, scores),
-            "deep": self._deep(encoded, found, scores),
+            "deep": ordered(*self.read(self._shortlist(encoded, found, scores))),
         }
 
     def ranked(self, query: str) -> Ranking:
@@ -106,9 +106,18 @@ class Ensembles:
 
     def deep(self, query: str) -> Ranking:
         """What `search_deep` answers."""
+        return ordered(*self.read(self.shortlist(query)))
+
+    def shortlist(self, query: str) -> Shortlist:
+        """What the cross-encoder is shown."""
         encoded = self.retrieval.encode(query)
         found = self.retrieval.candidates(encoded)
-        return self._deep(encoded, found, self.scores(encoded, found))
+        return self._shortlist(encoded, found, self.scores(encoded, found))
+
+    def read(self, shown: Shortlist) -> Ranking:
+        """Rows [C], as they are in the shortlist, and the scores that the cross-encoder leaves them."""
+        (scores,) = self.cross_encoder.run(None, deep_inputs(shown))
+        return shown.rows, scores[0]
 
     def scores(self, query: EncodedQuery, found: Candidates) -> NDArray[np.float32]:
         """The ranker's scores [C]."""
@@ -116,17 +125,8 @@ class Ensembles:
         first: NDArray[np.float32] = scores[0]
         return first
 
-    def shortlist(self, query: str) -> Shortlist:
-        """What the cross-encoder is shown."""
-        encoded = self.retrieval.encode(query)
-        found = self.retrieval.candidates(encoded)
-        scores = self.scores(encoded, found)
-        return self.pairs.shortlist(encoded.input_ids[0], encoded.attention_mask[0], found.rows, scores)
-
-    def _deep(self, query: EncodedQuery, found: Candidates, scores: NDArray[np.float32]) -> Ranking:
-        best = self.pairs.shortlist(query.input_ids[0], query.attention_mask[0], found.rows, scores)
-        (deep,) = self.cross_encoder.run(None, deep_inputs(best))
-        return ordered(best.rows, deep[0])
+    def _shortlist(self, query: EncodedQuery, found: Candidates, scores: NDArray[np.float32]) -> Shortlist:
+        return self.pairs.shortlist(query.input_ids[0], query.attention_mask[0], found.rows, scores)
 
 
 def deep_inputs(best: Shortlist) -> dict[str, NDArray[Any]]:

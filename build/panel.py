@@ -1,5 +1,6 @@
 """Judged queries by which a compressed network is compared with its original: what shoppers would see of it."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -10,16 +11,23 @@ from rich.console import Console
 from scipy import stats
 
 from build.evaluate import by_place, per_query
-from build.offline import Ensembles, Ranking
+from build.offline import Ensembles, Ranking, ordered
 from build.training import progress
-from shelfbridge.catalogue import Catalogue, Judgments
-from shelfbridge.contract import CANDIDATES
+from shelfbridge.catalogue import Catalogue, Judgment, Judgments
+from shelfbridge.contract import CANDIDATES, SHORTLIST
 from shelfbridge.errors import ArtefactError
+from shelfbridge.retrieval import Shortlist
 
 Network = Literal["encoder", "ranker", "cross_encoder"]
 Stage = Literal["ranked", "deep"]
-MOST = 150
-"""Queries compared: those of dev first, then of train, which no compression step learns from."""
+HELD_BACK = 3
+"""One in so many training queries is kept from every compression step (students, importance, calibration)."""
+
+
+ROUNDING = 1e-6
+"""Relative difference below which scores are the same."""
+LEAST_TO_CHOOSE = 10
+"""Queries without which a choice is made by all of the panel."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +42,27 @@ class Verdict:
         return Verdict(self.rankings[:count], self.ndcg[:count])
 
 
+def held_back(judgments: Judgments) -> set[str]:
+    """Ids of the training queries that compression does not learn from, by a hash of their text."""
+    return {
+        query_id
+        for query_id, query in judgments.of("train").queries.items()
+        if int(hashlib.sha1(query.encode()).hexdigest(), 16) % HELD_BACK == 0
+    }
+
+
+def to_learn_from(judgments: Judgments) -> Judgments:
+    """The judgments that compression steps see: train without what is held back, and dev and test."""
+    held = held_back(judgments)
+    return Judgments(tuple(row for row in judgments.rows if row.split != "train" or row.query_id not in held))
+
+
 @dataclass(frozen=True)
 class Panel:
-    """Judged queries of dev and train."""
+    """Judged queries that no compression step learns from: those of dev, and the training queries held back.
+
+    The fine-tuned originals did learn from the latter, so what a compressed network loses there is an upper estimate.
+    """
 
     catalogue: Catalogue
     judgments: Judgments
@@ -44,16 +70,25 @@ class Panel:
     """How many of them are of dev; they come first."""
 
     @classmethod
-    def of(cls, catalogue: Catalogue, judgments: Judgments, most: int = MOST) -> "Panel":
-        """The panel of a shop."""
+    def of(cls, catalogue: Catalogue, judgments: Judgments, most: int) -> "Panel":
+        """The panel of a shop, of at most so many queries."""
         dev, train = (judgments.of(split) for split in ("dev", "train"))
-        chosen = list(dict.fromkeys([*dev.by_query, *train.by_query]))[:most]
-        by_query: dict[str, list[Any]] = {query_id: [] for query_id in chosen}
+        held = held_back(judgments)
+        chosen = list(dict.fromkeys([*dev.by_query, *(one for one in train.by_query if one in held)]))[:most]
+        by_query: dict[str, list[Judgment]] = {query_id: [] for query_id in chosen}
         for row in (*dev.rows, *train.rows):
             if row.query_id in by_query:
                 by_query[row.query_id].append(row)
         rows = tuple(row for some in by_query.values() for row in some)
         return cls(catalogue, Judgments(rows), len(set(chosen) & set(dev.by_query)))
+
+    @property
+    def choosing(self) -> "Panel":
+        """The part that choices are made by, so that others can judge them: all but dev, if that is enough."""
+        some = list(self.judgments.by_query)[self.dev :]
+        if len(some) < LEAST_TO_CHOOSE:
+            return self
+        return Panel(self.catalogue, Judgments(tuple(r for r in self.judgments.rows if r.query_id in set(some))), 0)
 
     def judge(self, ensembles: Ensembles, stage: Stage, console: Console) -> Verdict:
         """Rankings of a stage and what they are worth.
@@ -64,8 +99,14 @@ class Panel:
         rankings = []
         with progress(console) as bar:
             for query in bar.track(list(self.judgments.queries.values()), description=f"judging {stage}"):
-                rows, scores = ensembles.ranked(query) if stage == "ranked" else ensembles.deep(query)
-                check_scores(scores, "ranker" if stage == "ranked" else "cross_encoder")
+                if stage == "ranked":
+                    rows, scores = ensembles.ranked(query)
+                    check_scores(scores, "ranker")
+                else:
+                    shown = ensembles.shortlist(query)
+                    rows, scores = ensembles.read(shown)
+                    check_read(shown, scores)
+                    rows, scores = ordered(rows, scores)
                 rankings.append((rows, scores))
         return self.verdict(rankings)
 
@@ -79,6 +120,12 @@ class Panel:
         return Verdict(rankings, per_query({"": run}, self.judgments)[""]["nDCG@10"])
 
 
+def check_read(shown: Shortlist, scores: NDArray[Any]) -> None:
+    """As `check_scores`, of what a cross-encoder adds to the ranker's scores [C] of a shortlist."""
+    known = shown.rows[:SHORTLIST] >= 0
+    check_scores((scores[:SHORTLIST] - shown.scores[:SHORTLIST])[known], "cross_encoder")
+
+
 def check_scores(scores: NDArray[Any], network: str) -> None:
     """Refuse scores that tell nothing apart, or are no numbers.
 
@@ -87,7 +134,7 @@ def check_scores(scores: NDArray[Any], network: str) -> None:
     """
     if not np.isfinite(scores).all():
         raise ArtefactError(f"{network} gives scores that are no numbers; its weights are out of range, train it again")
-    if len(scores) > 1 and np.ptp(scores) == 0:
+    if len(scores) > 1 and np.ptp(scores) <= ROUNDING * max(1.0, float(np.abs(scores).max())):
         raise ArtefactError(
             f"{network} gives the same score to every product; it has no head for one logit, or was loaded as another "
             "kind of model: look at its training and its loading"

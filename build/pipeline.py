@@ -4,8 +4,7 @@ The originals are the fine-tuned networks in fp32. Students, quantisation and th
 makes its candidates by the same stages.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,10 @@ from rich.console import Console
 from build import calibration, compress, cross_encoder, distil, encoder, export, gate, index, prune, release
 from build import ranker as ranking
 from build.foreign import ForeignPairs
+from build.models import CrossEncoder, Encoder
+from build.narrow import layers_of, shape_of
 from build.offline import Ensembles
-from build.panel import Network, Panel, Stage, with_network
+from build.panel import Network, Panel, Stage, to_learn_from, with_network
 from build.settings import Settings, Student
 from build.tokenizer import write_tokenizer
 from build.workspace import Workspace
@@ -39,6 +40,16 @@ class Shop:
     def known(self) -> dict[str, Any]:
         """The data, as most stages take them."""
         return {"catalogue": self.catalogue, "judgments": self.judgments}
+
+    @property
+    def learnable(self) -> dict[str, Any]:
+        """The same, as compression may see them."""
+        return {"catalogue": self.catalogue, "judgments": to_learn_from(self.judgments)}
+
+    @property
+    def panel(self) -> Panel:
+        """The queries that compression is judged by."""
+        return Panel.of(self.catalogue, self.judgments, self.settings.compression.queries)
 
 
 @dataclass(frozen=True)
@@ -138,7 +149,9 @@ class Stages:
         head_graph = space.stage("ranker-onnx", partial(export.export_ranker, trained=head), trained=head)
         feeds = space.stage(
             "feeds",
-            partial(calibration.write_feeds, tokenizer=words, graph=graph, index=indexed, pieces=pieces, **shop.known),
+            partial(
+                calibration.write_feeds, tokenizer=words, graph=graph, index=indexed, pieces=pieces, **shop.learnable
+            ),
             index=indexed,
             pieces=pieces,
         )
@@ -152,6 +165,7 @@ class Stages:
 
     def encoder_student(self, made: Originals, student: Student) -> Path:
         """Folder of a pruned and distilled encoder for queries."""
+        student = replace(student, shape=student.shape.within(shape_of(Encoder.load(made.encoder).trunk)))
         cut = self.space.stage(
             f"encoder-pruned-{student.shape}",
             partial(
@@ -159,7 +173,7 @@ class Stages:
                 model=made.encoder,
                 tokenizer=made.tokenizer,
                 shape=student.shape,
-                **self.shop.known,
+                **self.shop.learnable,
             ),
             model=made.encoder,
             shape=student.shape,
@@ -174,7 +188,7 @@ class Stages:
                 texts=student.texts,
                 training=student.training,
                 console=self.shop.console,
-                **self.shop.known,
+                **self.shop.learnable,
             ),
             student=cut,
             texts=student.texts,
@@ -183,6 +197,8 @@ class Stages:
 
     def cross_encoder_student(self, made: Originals, student: Student) -> Path:
         """Folder of a pruned and distilled cross-encoder."""
+        whole = shape_of(CrossEncoder.load(made.cross_encoder).trunk)
+        student = replace(student, shape=student.shape.within(whole))
         opinions = self.space.stage(
             "opinions",
             partial(
@@ -192,7 +208,7 @@ class Stages:
                 synthetic=student.texts,
                 console=self.shop.console,
                 **made.retrieval,
-                **self.shop.known,
+                **self.shop.learnable,
             ),
             teacher=made.cross_encoder,
             index=made.index,
@@ -206,7 +222,7 @@ class Stages:
                 tokenizer=made.tokenizer,
                 pieces=made.pieces,
                 shape=student.shape,
-                **self.shop.known,
+                **self.shop.learnable,
             ),
             model=made.cross_encoder,
             shape=student.shape,
@@ -227,14 +243,14 @@ class Stages:
             of=student.training,
         )
 
-    def compressed(
-        self,
-        made: Originals,
-        network: Network,
-        graph: Path,
-        judge: Callable[[Any], float],
-    ) -> Path:
+    def compressed(self, made: Originals, network: Network, graph: Path, whole: Ensembles) -> Path:
         """Folder of a network in every form that is served."""
+        stage: Stage = "deep" if network == "cross_encoder" else "ranked"
+        panel = self.shop.panel.choosing
+
+        def judge(running: Any) -> float:
+            return float(panel.judge(with_network(whole, network, running), stage, self.shop.console).ndcg.mean())
+
         return self.space.stage(
             graph.parent.name.replace("-onnx", "-compressed"),
             partial(
@@ -249,6 +265,7 @@ class Stages:
             network=network,
             graph=graph,
             feeds=made.feeds,
+            ranker=made.ranker_graph,
             of=self.shop.settings.compression,
         )
 
@@ -292,7 +309,10 @@ def build(out: Path, shop: Shop) -> Path:
     """
     space, settings = Workspace(out / "stages", shop.console), shop.settings
     stages = Stages(space, shop)
-    made, panel = stages.originals(), Panel.of(shop.catalogue, shop.judgments, settings.compression.queries)
+    if settings.encoder_student or settings.cross_encoder_student:
+        for base in {settings.base, settings.teacher or settings.base}:
+            layers_of(Encoder(base).trunk)  # refused now, not after hours of training
+    made = stages.originals()
     reader, steps = made.cross_encoder, []
     teacher_graph = stages.blended(made, reader)
     graphs: dict[Network, Path] = {
@@ -310,17 +330,18 @@ def build(out: Path, shop: Shop) -> Path:
     whole = made.ensembles(teacher_graph)
     parts: dict[str, Path] = {}
     for network, graph in graphs.items():
-        parts[network] = stages.compressed(made, network, graph, _judge(shop, panel, whole, network))
+        parts[network] = stages.compressed(made, network, graph, whole)
         if network == "cross_encoder" and settings.cross_encoder_student:
             steps.append(gate.Step("distilling the cross-encoder", network, graph / "model.onnx"))
-        steps.append(gate.Step(f"quantising the {network}", network, parts[network] / "model.onnx"))
+        if settings.compression.precision == "int8" and network != "ranker":  # whose CPU form stays in fp32
+            steps.append(gate.Step(f"quantising the {network}", network, parts[network] / "model.onnx"))
     space.stage(
         "gate",
         partial(
             gate.gate,
             originals=whole,
             steps=steps,
-            panel=panel,
+            panel=shop.panel,
             budget=settings.compression.budget,
             console=shop.console,
         ),
@@ -345,8 +366,3 @@ def build(out: Path, shop: Shop) -> Path:
             "pairs": len(shop.foreign.rows),
         },
     )
-
-
-def _judge(shop: Shop, panel: Panel, whole: Ensembles, network: Network) -> Callable[[Any], float]:
-    stage: Stage = "deep" if network == "cross_encoder" else "ranked"
-    return lambda session: float(panel.judge(with_network(whole, network, session), stage, shop.console).ndcg.mean())

@@ -1,6 +1,6 @@
 """Cut layers, heads and feed-forward neurons out of a fine-tuned transformer: what is gone costs no time.
 
-Layers are kept at even distances, the first and the last among them (Sajjad et al., arXiv:2004.03844, compare such
+Layers are kept at even distances, from the first to the last (Sajjad et al., arXiv:2004.03844, compare such
 choices). Heads are ranked as by Michel et al. (arXiv:1905.10650): the mean absolute gradient of the fine-tuning loss
 with respect to a factor on the head's output. Neurons are ranked by the same first-order criterion (Molchanov et al.,
 arXiv:1906.10771). What it costs is won back by `build.distil`.
@@ -117,9 +117,9 @@ def prune_encoder(
     network, words = Encoder.load(model), WordPieces(tokenizer / "tokenizer.json")
     hold(network.trunk, tokenizer, model)
     texts = [product.full_text for product in catalogue.products]
-    chosen = EncoderSettings(TRAINING, judged=BATCHES * TRAINING.batch, synthetic=0)
+    chosen = EncoderSettings(TRAINING, judged=BATCHES * TRAINING.batch, synthetic=BATCHES * TRAINING.batch)
     train_set = examples.judged(catalogue, judgments.of("train"))
-    batches = encoder.epoch(train_set, catalogue, chosen, 0)
+    batches = encoder.epoch(train_set, catalogue, chosen, 0)[:BATCHES]
     losses = (lambda batch=batch: encoder.contrast(network, words, batch, texts, chosen.tokens) for batch in batches)
     cut(network.trunk, shape, importance(network.trunk, losses))
     network.save(folder)

@@ -236,6 +236,8 @@ def percentiles(
     most = np.zeros(len(names))
     for feed in feeds:
         most = np.maximum(most, [np.abs(value).max() for value in running.run(list(names), dict(feed))])
+    if broken := [name for name, value in zip(names, most, strict=True) if not np.isfinite(value)]:
+        raise ArtefactError(f"{broken[0]} holds infinities or NaN on the calibration set; train the network again")
     counts = np.zeros((len(names), BINS))
     for feed in feeds:
         for place, value in enumerate(running.run(list(names), dict(feed))):

@@ -31,7 +31,7 @@ from shelfbridge.errors import ArtefactError
 from shelfbridge.retrieval import ProductPairs, ProductStore
 
 SOURCES = Path(__file__).parent.parent / "model_repository"
-TOOLS = ("torch", "transformers", "onnx", "onnxruntime", "faiss-cpu", "bm25s", "numpy")
+TOOLS = ("torch", "transformers", "onnx", "onnxruntime", "nvidia-modelopt", "faiss-cpu", "bm25s", "numpy")
 
 
 def assemble(

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedModel
 
 from build import vocabulary
@@ -77,7 +78,7 @@ def hold(trunk: PreTrainedModel, tokenizer: Path, model: Path) -> None:
     Raises:
         ArtefactError: it was, or has another number of word pieces.
     """
-    pieces = len(json.loads((tokenizer / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"])
+    pieces = Tokenizer.from_file(str(tokenizer / "tokenizer.json")).get_vocab_size(with_added_tokens=True)
     claimed = getattr(trunk.config, "tokenizer_sha256", None)
     if trunk.config.vocab_size != pieces or claimed not in (None, _identity(tokenizer)):
         raise ArtefactError(

@@ -11,8 +11,9 @@ from shelfbridge.errors import InvalidQuery
 
 _BLANK = re.compile(r"\s+")
 _REPLACED = {"Cc": " ", "Cf": "", "Co": " ", "Cs": " "}
-_CJK = "\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
-_PIECE = re.compile(rf"(?P<cjk>[{_CJK}]+)|(?P<number>\d+(?:[.,/]\d+)*)|(?P<word>[^\W\d_{_CJK}]+)")
+CJK = "\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
+"""Character ranges of the scripts that put no spaces between words."""
+_PIECE = re.compile(rf"(?P<cjk>[{CJK}]+)|(?P<number>\d+(?:[.,/]\d+)*)|(?P<word>[^\W\d_{CJK}]+)")
 NEGATED = "\u00ac"
 """Mark in front of a term that the text denies."""
 DENIALS = {"without": 2, "not": 2, "no": 1, "non": 1}

@@ -29,12 +29,13 @@ def write_report(folder: Path, record: dict[str, Any]) -> None:
 
 def table(record: dict[str, Any]) -> str:
     """The record as Markdown."""
-    budget = record["student_budget"]
+    budget = record["budget"]
     lines = [
-        f"{record['dev']} dev queries, {record['all']} judged queries in all, {record['products']:,} products. "
+        f"{record['dev']} dev queries, and {record['all'] - record['dev']} of train that no compression step saw "
+        f"(together: panel); {record['products']:,} products. "
         "Differences of nDCG@10 are paired with the fp32 teacher [95 % interval]; τ is Kendall's with the teacher's "
         f"order of its ten first; times are of {record['cores']} cores, one request alone (p50) and all cores busy. "
-        f"**Chosen**: the quickest that loses at most {budget} on dev and on all.",
+        f"**Chosen**: the quickest that loses at most {budget} on dev and on the panel.",
     ]
     for network, title in TITLES.items():
         rows = [row for row in record["rows"] if row["network"] == network]
@@ -43,7 +44,7 @@ def table(record: dict[str, Any]) -> str:
             "",
             f"**{title}** (layers x heads x neurons)",
             "",
-            "| candidate | dev nDCG@10 | difference on dev | on all judged | "
+            "| candidate | dev nDCG@10 | difference on dev | on the panel | "
             + ("alone | " if deep else "")
             + "τ@10 | M multiply-adds | MB | ms | per s | |",
             "|---|---|---|---|---|---|---|---|---|---|" + ("---|" if deep else ""),
@@ -75,8 +76,8 @@ def _line(row: dict[str, Any], deep: bool) -> str:
 def summary(record: dict[str, Any]) -> str:
     """Of each network the fp32 teacher, what was chosen, and what the build's preset serves."""
     lines = [
-        "| network | candidate | dev nDCG@10 | on all judged, less the teacher's | multiply-adds | MB | ms | per s | |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| network | candidate | dev nDCG@10 | less the teacher's | on the panel | multiply-adds | MB | ms | per s | |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for network, title in TITLES.items():
         rows = [row for row in record["rows"] if row["network"] == network]
@@ -85,12 +86,11 @@ def summary(record: dict[str, Any]) -> str:
 
 
 def _brief(title: str, row: dict[str, Any], teacher: dict[str, Any]) -> str:
-    change = row["all"]
     cells = [
         title,
         f"{row['name']}, {row['precision']}",
         f"{row['dev']['served']:.3f}",
-        "" if row is teacher else f"{change['difference']:+.4f} [{change['low']:+.3f}, {change['high']:+.3f}]",
+        *["" if row is teacher else _change(row[part]) for part in ("dev", "all")],
         f"1/{teacher['multiply_adds'] / row['multiply_adds']:.1f}" if row["multiply_adds"] else "",
         f"{row['megabytes']:.1f}",
         f"{row['ms']:.2f}" if row["ms"] else "",
@@ -98,6 +98,10 @@ def _brief(title: str, row: dict[str, Any], teacher: dict[str, Any]) -> str:
         ", ".join(name for name in ("chosen", "served") if row[name]),
     ]
     return f"| {' | '.join(cells)} |"
+
+
+def _change(figure: dict[str, float]) -> str:
+    return f"{figure['difference']:+.4f} [{figure['low']:+.3f}, {figure['high']:+.3f}]"
 
 
 def plot(path: Path, record: dict[str, Any]) -> None:
@@ -125,12 +129,12 @@ def plot(path: Path, record: dict[str, Any]) -> None:
                 textcoords="offset points",
                 fontsize=7,
             )
-        axes.axhline(-record["student_budget"], color="#999999", linestyle=":")
+        axes.axhline(-record["budget"], color="#999999", linestyle=":")
         axes.axhline(0, color="#999999", linewidth=0.8)
         axes.set_xscale("log")
         axes.set_xlabel("ms, one request alone")
         axes.set_title(title)
         axes.legend(loc="lower right")
-    panels[0].set_ylabel("nDCG@10 less the fp32 teacher's, all judged queries")
+    panels[0].set_ylabel("nDCG@10 less the fp32 teacher's, on the panel")
     drawing.savefig(path, dpi=110)
     pyplot.close(drawing)

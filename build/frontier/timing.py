@@ -34,26 +34,26 @@ def timed(graphs: Mapping[str, Path], feeds: Sequence[Feed], console: Console) -
     loaded: dict[str, list[float]] = {name: [] for name in graphs}
     with progress(console) as bar, ThreadPoolExecutor(cores) as pool:
         task = bar.add_task("timing", total=ROUNDS * len(graphs))
-        opened = {name: [session(path) for _ in range(cores)] for name, path in graphs.items()}
+        opened = {name: session(path) for name, path in graphs.items()}
         for _ in range(ROUNDS):
-            for name, sessions in opened.items():
-                sessions[0].run(None, dict(feeds[0]))
+            for name, running in opened.items():
+                running.run(None, dict(feeds[0]))
                 for feed in feeds:
                     begun = time.perf_counter()
-                    sessions[0].run(None, dict(feed))
+                    running.run(None, dict(feed))
                     alone[name].append((time.perf_counter() - begun) * 1e3)
-                until = time.perf_counter() + SECONDS
-                runs = sum(pool.map(lambda one, until=until: _until(until, one, feeds), sessions))
-                loaded[name].append(runs / SECONDS)
+                loaded[name].append(sum(pool.map(_rate, [(running, feeds)] * cores)))
                 bar.advance(task)
     return {
         name: {"ms": float(np.median(alone[name])), "per_second": float(np.median(loaded[name]))} for name in graphs
     }
 
 
-def _until(until: float, running: Any, feeds: Sequence[Feed]) -> int:
-    count = 0
-    while time.perf_counter() < until:
+def _rate(work: tuple[Any, Sequence[Feed]]) -> float:
+    """Runs per second of one thread."""
+    running, feeds = work
+    begun, count = time.perf_counter(), 0
+    while time.perf_counter() < begun + SECONDS:
         running.run(None, dict(feeds[count % len(feeds)]))
         count += 1
-    return count
+    return count / (time.perf_counter() - begun)

@@ -30,7 +30,7 @@ def graph(tmp_path_factory):
 def batches(tmp_path_factory):
     folder = tmp_path_factory.mktemp("feeds")
     (folder / "encoder").mkdir()
-    for place, feed in enumerate(feeds()):
+    for place, feed in enumerate(feeds(count=10)):
         np.savez(folder / f"encoder/{place:04}.npz", **feed)
     return folder
 
@@ -68,6 +68,12 @@ def test_layers_stay_in_floating_point_where_the_budget_is_broken(tmp_path, grap
     assert not set(record["chosen"]["kept"]) & set(qdq.linears(onnx.load(tmp_path / "int8.onnx")))
 
 
+def test_where_no_layer_is_to_blame_the_best_calibration_stays(tmp_path, graph, batches):
+    record = run(tmp_path, graph, batches, judged(0.7, 0.6), methods=("percentile",), most_error=1.0)
+    assert record["chosen"] == {"method": "percentile", "kept": [], "ndcg": 0.6}
+    assert (tmp_path / "sensitivity.json").exists()
+
+
 def test_fp32_is_served_where_it_is_wanted(tmp_path, graph, batches):
     run(tmp_path, graph, batches, judged(0.7), precision="fp32", half=True)
     assert (tmp_path / "model.onnx").read_bytes() == (graph / "model.onnx").read_bytes()
@@ -86,6 +92,7 @@ def test_a_calibration_that_fails_does_not_end_the_others(tmp_path, graph, batch
     monkeypatch.setattr(module, "quantise", failing)
     record = run(tmp_path, graph, batches, judged(0.7, 0.699))
     assert record["chosen"]["method"] == "percentile"
+    assert not [path for path in tmp_path.iterdir() if path.is_dir()]
     (tmp_path / "again").mkdir()
     with pytest.raises(ArtefactError, match="max: too far"):
         run(tmp_path / "again", graph, batches, judged(0.7), methods=("max",))

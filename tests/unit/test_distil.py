@@ -16,7 +16,7 @@ from build.narrow import Shape, shape_of
 from build.prune import prune_cross_encoder, prune_encoder
 from build.settings import Training
 from build.tokenizer import claim, hold
-from shelfbridge.catalogue import Catalogue, Judgment, Judgments
+from shelfbridge.catalogue import Catalogue, Judgment, Judgments, Product
 from shelfbridge.errors import ArtefactError
 from shelfbridge.retrieval import ProductPairs
 from shelfbridge.wordpieces import WordPieces
@@ -138,7 +138,7 @@ def test_a_cross_encoder_comes_nearer_to_its_teacher(tmp_path, teachers, pruned,
             return network(ids, mask, types).numpy()
 
     queries = ["red tent", "blue lamp", "green hose", "white mug"]
-    for name, some in (("train", queries), ("dev", ["blue tent"])):
+    for name, some in (("train", queries), ("unseen", ["blue tent"])):
         Opinions(some, [rows] * len(some), [logits(teacher, q) for q in some]).save(tmp_path / f"{name}.json")
     loaded = Opinions.load(tmp_path / "train.json")
     np.testing.assert_allclose(loaded.logits[1], logits(teacher, "blue lamp"), rtol=1e-5)
@@ -176,4 +176,8 @@ def test_unlabelled_texts_are_short_pieces_of_the_shop(catalogue):
     assert texts[0] == "own query"
     assert len(texts) == 51
     known = {word for product in catalogue.products for word in product.full_text.lower().split()}
+    chinese = Catalogue((Product(product_id="1", title="红色跑步鞋防滑透气轻便运动鞋男女通用夏季新款"),))
+    cut = unlabelled(chinese, (), 40, seed=1)
+    assert all(len(text) <= 16 and " " not in text for text in cut)
+    assert len({len(text) for text in cut}) > 3
     assert all(set(text.split()) <= known and 1 <= len(text.split()) <= 8 for text in texts[1:])

@@ -74,7 +74,7 @@ def test_a_narrowed_network_is_saved_and_loaded(tmp_path, kind, config, network)
 
 def test_a_network_of_another_build_is_refused_by_name():
     sizes = {"vocab_size": 50, "dim": 32, "n_layers": 1, "n_heads": 2, "hidden_dim": 48}
-    with pytest.raises(ArtefactError, match=r"a distilbert model cannot be pruned here.*build without students"):
+    with pytest.raises(ArtefactError, match=r"a distilbert model cannot be pruned here.*build with --no-students"):
         layers_of(DistilBertModel(DistilBertConfig(**sizes)))
 
 
