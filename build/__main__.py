@@ -20,7 +20,8 @@ from rich.console import Console
 
 from build import evaluate
 from build.inputs import add_arguments, read_shop
-from build.pipeline import Shop, build
+from build.pipeline import build
+from build.stages import Shop
 from build.workspace import Workspace
 from shelfbridge.catalogue import Split
 from shelfbridge.errors import ShelfbridgeError

@@ -1,8 +1,13 @@
 """What the compressed models are calibrated on, and the lengths that engines are made for: the shop's own texts.
 
-Batches hold rows of equal length, because padding would bias the ranges of activations.
+    python -m build.calibration --tokenizer FOLDER --encoder FOLDER --index FOLDER --pieces FOLDER \\
+        --catalogue F --judgments F --out DIR
+
+Batches hold rows of equal length, because padding would bias the ranges of activations. The folders are those of a
+build: out/stages/tokenizer/DIGEST and so on; `python -m build.quantise --feeds DIR/encoder/*.npz` takes the result.
 """
 
+import argparse
 import json
 import random
 from collections import Counter, defaultdict
@@ -16,8 +21,9 @@ from numpy.typing import NDArray
 from build import examples
 from build.offline import EncodedQuery, Retrieval, ranker_inputs
 from build.quantise import read_feeds
-from shelfbridge.catalogue import Catalogue, Judgments
+from shelfbridge.catalogue import Catalogue, Judgments, read_catalogue, read_judgments
 from shelfbridge.contract import CANDIDATES, SHORTLIST
+from shelfbridge.errors import ShelfbridgeError
 from shelfbridge.retrieval import ProductPairs
 
 TEXTS = 256
@@ -109,6 +115,40 @@ def _shortlist(products: ProductPairs, query: EncodedQuery, rows: NDArray[np.int
 
 
 def _write(folder: Path, feeds: Iterator[Feed]) -> None:
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for number, feed in enumerate(feeds):
         np.savez(folder / f"{number:04}.npz", **feed)
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, what in {
+        "tokenizer": "tokenizer.json",
+        "encoder": "the encoder's model.onnx",
+        "index": "the index",
+        "pieces": "the products' word pieces",
+    }.items():
+        parser.add_argument(f"--{name}", type=Path, required=True, metavar="FOLDER", help=f"of {what}")
+    parser.add_argument("--catalogue", type=Path, required=True, metavar="FILE")
+    parser.add_argument("--judgments", type=Path, required=True, metavar="FILE", help="the queries of train are used")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new folder")
+    options = parser.parse_args()
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+        catalogue = read_catalogue(options.catalogue)
+        write_feeds(
+            options.out,
+            tokenizer=options.tokenizer,
+            graph=options.encoder,
+            index=options.index,
+            pieces=options.pieces,
+            catalogue=catalogue,
+            judgments=read_judgments(options.judgments, catalogue),
+        )
+    except ShelfbridgeError as error:
+        raise SystemExit(f"error: {error}") from error
+
+
+if __name__ == "__main__":
+    main()

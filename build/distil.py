@@ -10,15 +10,12 @@ retrieval would show it.
 """
 
 import argparse
-import json
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from rich.console import Console
 from scipy import stats
 from torch import Tensor
@@ -26,23 +23,18 @@ from torch.nn import functional
 
 from build import examples
 from build.cross_encoder import Pair, read
-from build.examples import Example
 from build.models import CrossEncoder, Encoder
-from build.offline import Retrieval
+from build.opinions import Opinions, logits_of
 from build.settings import Training
 from build.tokenizer import hold
-from build.training import fit, progress
+from build.training import fit
 from shelfbridge.catalogue import Catalogue, Judgments, read_catalogue, read_judgments
-from shelfbridge.contract import SHORTLIST
 from shelfbridge.errors import ShelfbridgeError
 from shelfbridge.retrieval import ProductPairs
 from shelfbridge.wordpieces import WordPieces
 
 HELD_OUT = 200
 """Texts on which a student encoder is compared with its teacher."""
-UNSEEN = 8
-ASKED = 24
-"""Candidates of a query that the teacher is asked about: the first `SHORTLIST`, and some of the rest."""
 
 
 def distil_encoder(
@@ -112,91 +104,6 @@ def _apart(master: Encoder, network: Encoder, words: WordPieces, batch: Sequence
     )
 
 
-@dataclass(frozen=True)
-class Opinions:
-    """Logits of a teacher: of some queries, for some rows of the catalogue each."""
-
-    queries: list[str]
-    rows: list[NDArray[np.int32]]
-    logits: list[NDArray[np.float32]]
-
-    def save(self, file: Path) -> None:
-        """Write to a JSON file."""
-        record = [
-            {"query": query, "rows": rows.tolist(), "logits": logits.tolist()}
-            for query, rows, logits in zip(self.queries, self.rows, self.logits, strict=True)
-        ]
-        file.write_text(json.dumps(record))
-
-    @classmethod
-    def load(cls, file: Path) -> "Opinions":
-        """Read what `save` wrote."""
-        record = json.loads(file.read_text())
-        return cls(
-            [one["query"] for one in record],
-            [np.array(one["rows"], np.int32) for one in record],
-            [np.array(one["logits"], np.float32) for one in record],
-        )
-
-
-def ask(
-    folder: Path,
-    *,
-    teacher: Path,
-    tokenizer: Path,
-    graph: Path,
-    index: Path,
-    pieces: Path,
-    catalogue: Catalogue,
-    judgments: Judgments,
-    synthetic: int,
-    console: Console,
-) -> None:
-    """Write the cross-encoder's logits for what retrieval finds: `train.json`, and `unseen.json` to choose by.
-
-    Args:
-        folder: to write to.
-        teacher: folder of the cross-encoder.
-        tokenizer: folder of `tokenizer.json`.
-        graph: folder of the encoder's `model.onnx`.
-        index: folder of the index.
-        pieces: folder of the products' word pieces.
-        catalogue: all products.
-        judgments: queries of train with their judged products; one in `UNSEEN` of them is for `unseen.json`.
-        synthetic: queries made from products' words beside those of train.
-        console: for the progress.
-    """
-    retrieval = Retrieval.open(tokenizer / "tokenizer.json", graph / "model.onnx", index)
-    network, products = CrossEncoder.load(teacher), ProductPairs.open(pieces)
-    judged = examples.judged(catalogue, judgments.of("train"))
-    made = [Example(text, (), ()) for text in examples.unlabelled(catalogue, (), synthetic, seed=0)]
-    learnt = [example for place, example in enumerate(judged) if place % UNSEEN]
-    for name, some in (("train", [*learnt, *made]), ("unseen", judged[::UNSEEN])):
-        opinions = Opinions([], [], [])
-        with progress(console) as bar:
-            for example in bar.track(some, description=f"asking the teacher, {name}"):
-                query = retrieval.encode(example.query)
-                found = retrieval.candidates(query).rows
-                found = found[found >= 0]
-                rest = np.random.default_rng(len(opinions.queries)).permutation(found[SHORTLIST:])
-                rows = np.concatenate([found[:SHORTLIST], rest[: ASKED - SHORTLIST]])
-                if name == "train":
-                    rows = np.union1d(rows, np.array(example.rows, np.int32))
-                opinions.queries.append(example.query)
-                opinions.rows.append(rows.astype(np.int32))
-                opinions.logits.append(_logits(network, products, query.input_ids[0], rows))
-        opinions.save(folder / f"{name}.json")
-
-
-@torch.inference_mode()
-def _logits(
-    network: CrossEncoder, products: ProductPairs, query: NDArray[np.int64], rows: NDArray[np.int32]
-) -> NDArray[np.float32]:
-    ids, types, mask = (torch.from_numpy(array) for array in products.pair(query, rows))
-    logits: NDArray[np.float32] = network(ids, mask, types).numpy()
-    return logits
-
-
 def distil_cross_encoder(
     folder: Path,
     *,
@@ -211,7 +118,7 @@ def distil_cross_encoder(
 
     Args:
         folder: to write to.
-        opinions: folder that `ask` filled.
+        opinions: folder that `build.opinions` filled.
         student: folder of the pruned cross-encoder.
         tokenizer: folder of `tokenizer.json`.
         pieces: folder of the products' word pieces.
@@ -243,7 +150,7 @@ def distil_cross_encoder(
 
     def agreement() -> float:
         taus = [
-            stats.kendalltau(_logits(network, products, query, rows), logits).statistic
+            stats.kendalltau(logits_of(network, products, query, rows), logits).statistic
             for query, rows, logits in zip(encoded, unseen.rows, unseen.logits, strict=True)
             if len(rows) > 1
         ]
@@ -261,7 +168,7 @@ def main() -> None:
     parser.add_argument("--student", type=Path, required=True, metavar="FOLDER", help="what build.prune left")
     parser.add_argument("--teacher", type=Path, metavar="FOLDER", help="the fine-tuned encoder")
     parser.add_argument(
-        "--opinions", type=Path, metavar="FOLDER", help="of the teaching cross-encoder: out/stages/opinions"
+        "--opinions", type=Path, metavar="FOLDER", help="what build.opinions wrote of the teaching cross-encoder"
     )
     parser.add_argument("--tokenizer", type=Path, required=True, metavar="FOLDER", help="folder of tokenizer.json")
     parser.add_argument("--pieces", type=Path, metavar="FOLDER", help="the products' word pieces, for a cross-encoder")

@@ -7,8 +7,8 @@ from pathlib import Path
 from rich.console import Console
 
 from build.foreign import ForeignPairs, read_pairs
-from build.pipeline import Shop
 from build.settings import PRESETS, Settings
+from build.stages import Shop
 from build.workspace import tree_digest
 from shelfbridge.catalogue import Catalogue, Judgments, Rejection, read_catalogue, read_judgments, summary
 from shelfbridge.errors import DataError

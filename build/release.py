@@ -70,8 +70,8 @@ def write_manifest(folder: Path, *, number: int, about: Mapping[str, Any]) -> No
     files = {str(p.relative_to(folder)): file_digest(p) for p in sorted(folder.rglob("*")) if p.is_file()}
     manifest = {
         "release": number,
-        **about,
         "tools": {"python": platform.python_version(), **{name: version(name) for name in TOOLS}},
+        **about,
         "files": files,
     }
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")

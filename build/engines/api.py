@@ -7,6 +7,7 @@ below exists in all of these versions.
 # ruff: noqa: D102, N802
 
 import importlib
+import logging
 from collections.abc import Sequence
 from typing import Any, Protocol, SupportsInt, cast
 
@@ -17,6 +18,11 @@ from shelfbridge.errors import PrerequisiteError
 
 OLDEST = (10, 12)
 """From here on a strongly typed network without precision flags is all that fp16 and int8 need."""
+LOG = logging.getLogger("tensorrt")
+"""What TensorRT says, its small talk (VERBOSE) left out; the report has a file for it."""
+LOG.setLevel(logging.INFO)
+LOG.propagate = False
+LOG.addHandler(logging.NullHandler())
 
 
 class OptimizationProfile(Protocol):
@@ -84,7 +90,7 @@ class OnnxParser(Protocol):
 class EngineInspector(Protocol):
     """EngineInspector."""
 
-    def get_engine_information(self, format: Any) -> str: ...
+    def get_engine_information(self, format: Any) -> str | None: ...
 
 
 class ExecutionContext(Protocol):
@@ -104,11 +110,10 @@ class CudaEngine(Protocol):
     num_optimization_profiles: int
 
     def get_tensor_name(self, index: int) -> str: ...
-    def get_tensor_mode(self, name: str) -> Any: ...
     def get_tensor_dtype(self, name: str) -> Any: ...
     def get_tensor_profile_shape(self, name: str, profile_index: int) -> Sequence[Sequence[int]]: ...
-    def create_execution_context(self) -> ExecutionContext | None: ...
-    def create_engine_inspector(self) -> EngineInspector: ...
+    def create_execution_context(self, strategy: Any) -> ExecutionContext | None: ...
+    def create_engine_inspector(self) -> EngineInspector | None: ...
 
 
 class Runtime(Protocol):
@@ -122,8 +127,10 @@ class Runtime(Protocol):
 class Severities(Protocol):
     """Members of ILogger.Severity."""
 
-    ERROR: SupportsInt
     INTERNAL_ERROR: SupportsInt
+    ERROR: SupportsInt
+    WARNING: SupportsInt
+    INFO: SupportsInt
 
 
 class LoggerClass(Protocol):
@@ -143,7 +150,7 @@ class TensorRT(Protocol):
     MemoryPoolType: Any
     ProfilingVerbosity: Any
     LayerInformationFormat: Any
-    TensorIOMode: Any
+    ExecutionContextAllocationStrategy: Any
 
     def Builder(self, logger: object) -> Builder: ...
     def OnnxParser(self, network: Any, logger: object) -> OnnxParser: ...
@@ -160,7 +167,7 @@ def tensorrt() -> TensorRT:
     cure = "build the engines in their container (make engines)"
     try:
         module = cast(TensorRT, importlib.import_module("tensorrt"))
-    except ImportError as error:
+    except (ImportError, OSError) as error:
         raise PrerequisiteError(f"TensorRT cannot be used here ({error}); {cure}") from error
     found = tuple(int(part) for part in module.__version__.split(".")[:2])
     if found < OLDEST:
@@ -175,21 +182,32 @@ def network_flags(trt: TensorRT) -> int:
 
 
 class Messages:
-    """Keeps what TensorRT logs as an error; its other messages are not shown."""
+    """Hands what TensorRT says to `LOG` and keeps its errors for the messages here."""
+
+    TOLD = 3
+    """Errors, the last ones, that a message repeats: TensorRT logs many for one cause."""
 
     def __init__(self, trt: TensorRT) -> None:
         super().__init__()
         self.errors: list[str] = []
-        self._grave = {int(trt.ILogger.Severity.ERROR), int(trt.ILogger.Severity.INTERNAL_ERROR)}
+        named = trt.ILogger.Severity
+        self._levels = {
+            int(named.INTERNAL_ERROR): logging.CRITICAL,
+            int(named.ERROR): logging.ERROR,
+            int(named.WARNING): logging.WARNING,
+            int(named.INFO): logging.INFO,
+        }
 
     def log(self, severity: SupportsInt, msg: str) -> None:
         """Called by TensorRT, from any thread."""
-        if int(severity) in self._grave:
+        level = self._levels.get(int(severity), logging.DEBUG)
+        LOG.log(level, "%s", msg)
+        if level >= logging.ERROR:
             self.errors.append(msg)
 
     def cause(self) -> str:
-        """The errors so far in one line."""
-        return "; ".join(self.errors) or "it gave no reason"
+        """The last errors in one line."""
+        return "; ".join(self.errors[-self.TOLD :]) or "it gave no reason"
 
 
 def make_logger(trt: TensorRT) -> Messages:

@@ -147,10 +147,11 @@ def inspect(trt: TensorRT, plan: bytes, options: Options, logger: Messages) -> s
     engine = runtime.deserialize_cuda_engine(plan)
     if engine is None:
         raise ArtefactError(f"TensorRT cannot load the plan that it built ({logger.cause()}); build it again")
-    told = engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
+    inspector = engine.create_engine_inspector()
+    told = None if inspector is None else inspector.get_engine_information(trt.LayerInformationFormat.JSON)
     try:
-        layers = json.loads(told)
-    except ValueError:  # kept as it is: it is for people, and no reason to lose a good engine
+        layers = json.loads(told)  # type: ignore[arg-type]
+    except (TypeError, ValueError):  # kept as it is: it is for people, and no reason to lose a good engine
         layers = {"unreadable": told}
     return json.dumps(layers, indent=1) + "\n"
 

@@ -5,8 +5,7 @@ execution context in each instance; they share no memory, so each takes what its
 
 CUDA graphs are captured for exact shapes: a batch of one, at the lengths that the shop's histogram makes likely. A
 `graph_lower_bound` would let a graph serve shorter inputs too, but Triton leaves what lies behind them uninitialised,
-and the attention mask is among it. At start Triton tries each graph in every profile and logs an error for those that
-do not admit it: these lines are harmless.
+and the attention mask is among it.
 """
 
 import itertools
@@ -20,12 +19,16 @@ from build.engines import buckets
 from build.engines.buckets import Histogram, Profile
 from shelfbridge import contract
 
-GRAPHS = 16
-"""CUDA graphs at most, per profile and instance."""
+GRAPHS = 6
+"""CUDA graphs of a model at most; each takes memory in every instance."""
 GRAPH_CHANCE = 0.02
 """Share of the requests for which a graph is worth its memory."""
 CONTEXT_MEMORY = "execution_context_allocation_strategy"
-HEADER = "# Written for the engine of this release; a new build of the engines writes it anew.\n"
+HEADER = """\
+# Written for the engine of this release; a new build of the engines writes it anew.
+# At start Triton tries each CUDA graph in every profile and logs an error where one does not admit its shape: these
+# lines are harmless.
+"""
 
 
 def max_batch(config: Path) -> int:

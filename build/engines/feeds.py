@@ -60,7 +60,13 @@ def _lengths(random: np.random.Generator, shape: Shape, vocabulary: int) -> NDAr
 
 
 def _cosines(random: np.random.Generator, shape: Shape, vocabulary: int) -> NDArray[Any]:
-    return random.uniform(-1, 1, shape).astype(np.float32)
+    """A candidate is nearly as close to one other as to the next.
+
+    The ranker averages those of the ten best by late interaction. Random vectors tie there, rounding decides who is
+    tenth, and with cosines drawn freely that would pass for an error of the engine.
+    """
+    drawn = random.uniform(-1, 1, (*shape[:-1], 1)) + random.uniform(-0.01, 0.01, shape)
+    return drawn.astype(np.float32)
 
 
 def _signals(random: np.random.Generator, shape: Shape, vocabulary: int) -> NDArray[Any]:

@@ -15,8 +15,14 @@ from build.release import hard_link, make_current, next_number, read_manifest, v
 from build.workspace import unfinished
 from shelfbridge.errors import ArtefactError
 
-OWN = ("release", "tools", "files")
-"""Entries of a manifest that are of one release only."""
+OWN = ("release", "files")
+"""Entries of a manifest that are of one release only. Its tools stay: they made all but the engines."""
+NO_MASTERS = {
+    "fp16": "the quick preset writes none: build the release by python -m build --preset full",
+    "int8": "build the release by python -m build without --precision fp32",
+    "fp32": "build the release again",
+}
+"""What to do where a release lacks the masters of a precision."""
 
 
 def publish_engines(
@@ -88,7 +94,7 @@ def source_release(release: Path) -> tuple[Path, dict[str, Any]]:
 
 
 def masters(source: Path, precision: str, models: tuple[str, ...]) -> dict[str, Path]:
-    """The ONNX masters of a release by model.
+    """The ONNX masters of a release by model; those of fp32 are what the others were made of.
 
     Raises:
         ArtefactError: one is missing.
@@ -97,9 +103,7 @@ def masters(source: Path, precision: str, models: tuple[str, ...]) -> dict[str, 
     found = {model: source / model / number / f"{precision}.onnx" for model in models}
     for path in found.values():
         if not path.is_file():
-            raise ArtefactError(
-                f"{path} is missing: this release has no {precision} masters; run python -m build again"
-            )
+            raise ArtefactError(f"{path} is missing: this release has no {precision} masters; {NO_MASTERS[precision]}")
     return found
 
 

@@ -17,6 +17,11 @@ from shelfbridge import contract
 from shelfbridge.engine import CURE, PLAN, RECORD, Range, Shape, plan_refusal, read_record, refusal
 from shelfbridge.errors import ArtefactError, PrerequisiteError
 
+MEMORY = (
+    "free the GPU's memory, or lower max_batch_size in the model's config.pbtxt (model_repository), build the release "
+    "again and then its engines"
+)
+"""The cure where a context cannot be made: of memory it takes what the largest shape of its profile needs."""
 cuda: Any = torch.cuda
 """PyTorch leaves parts of it untyped."""
 
@@ -50,10 +55,14 @@ class Gpu:
     """The first CUDA device, with a stream of its own."""
 
     def __init__(self) -> None:
-        if not torch.cuda.is_available():
+        try:
+            cuda.init()
+        except (RuntimeError, AssertionError) as error:  # the latter from a PyTorch without CUDA
             raise PrerequisiteError(
-                "no CUDA device can be used here; build the engines on the GPU that serves them (make engines)"
-            )
+                f"no CUDA device can be used here ({str(error).splitlines()[0]}); update the driver if it is too old "
+                "for the image, give the container its GPU by the NVIDIA Container Toolkit, and build the engines on "
+                "the GPU that serves them (make engines)"
+            ) from error
         properties = torch.cuda.get_device_properties(0)
         self.name = properties.name
         self.compute_capability = f"{properties.major}.{properties.minor}"
@@ -95,6 +104,7 @@ class EngineSession:
         """
         record = read_record(folder / RECORD)
         self._plan, self._device, self._logger = folder / PLAN, device, make_logger(trt)
+        self._memory = trt.ExecutionContextAllocationStrategy.ON_PROFILE_CHANGE  # as the adapted configs have it
         refused = refusal(record, trt.__version__, device.compute_capability) or plan_refusal(record, self._plan)
         if refused:
             raise ArtefactError(refused)
@@ -162,13 +172,16 @@ class EngineSession:
         for name in self.inputs:
             if name not in feeds or feeds[name].dtype != self._dtypes[name]:
                 found = feeds[name].dtype if name in feeds else "nothing"
-                raise ArtefactError(f"{self._plan} wants {self._dtypes[name]} for {name} and was given {found}")
+                raise ArtefactError(
+                    f"{self._plan} wants {self._dtypes[name]} for {name} and was given {found}; give it the names and "
+                    "types of shelfbridge.contract"
+                )
 
     def _context(self, profile: int) -> ExecutionContext:
         if profile not in self._contexts:
-            context = self._engine.create_execution_context()
+            context = self._engine.create_execution_context(self._memory)
             if context is None or not context.set_optimization_profile_async(profile, self._device.handle):
-                raise self._failed(f"makes no context for profile {profile}")
+                raise self._failed(f"makes no context for profile {profile}", MEMORY)
             self._contexts[profile] = context
         return self._contexts[profile]
 
@@ -189,8 +202,8 @@ class EngineSession:
             for name, (least, usual, most) in shapes.items()
         }
 
-    def _failed(self, what: str) -> ArtefactError:
-        return ArtefactError(f"{self._plan} {what} ({self._logger.cause()}); {CURE}")
+    def _failed(self, what: str, cure: str = CURE) -> ArtefactError:
+        return ArtefactError(f"{self._plan} {what} ({self._logger.cause()}); {cure}")
 
 
 def median_and_tail(milliseconds: NDArray[np.float64]) -> dict[str, float]:

@@ -23,7 +23,7 @@ from build.frontier.networks import Workbench
 from build.frontier.report import write_report
 from build.frontier.tokens import measure
 from build.inputs import add_arguments, read_shop
-from build.pipeline import Shop, Stages
+from build.stages import Shop, Stages
 from build.workspace import Workspace
 from shelfbridge.errors import ShelfbridgeError
 

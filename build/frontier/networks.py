@@ -17,7 +17,7 @@ from build.models import CrossEncoder, Encoder
 from build.narrow import multiplications
 from build.offline import Ensembles, deep_inputs, ordered, session
 from build.panel import Network, Panel, Verdict, check_read, tau, with_network
-from build.pipeline import Originals, Stages
+from build.stages import Originals, Stages
 from shelfbridge.contract import SHORTLIST
 from shelfbridge.retrieval import Shortlist
 

@@ -9,10 +9,11 @@ import torch
 from rich.console import Console
 from transformers import BertConfig, BertModel
 
-from build.distil import Opinions, distil_cross_encoder, distil_encoder
+from build.distil import distil_cross_encoder, distil_encoder
 from build.examples import unlabelled
 from build.models import CrossEncoder, Encoder
 from build.narrow import Shape, shape_of
+from build.opinions import Opinions
 from build.prune import prune_cross_encoder, prune_encoder
 from build.settings import Training
 from build.tokenizer import claim, hold

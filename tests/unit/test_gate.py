@@ -122,9 +122,7 @@ class TestGate:
     def test_names_the_step_that_lost_it(self, tmp_path, ensembles, panel, repository):
         harmless = Step("distilling the encoder", "encoder", repository / "encoder/1/model.onnx")
         harmful = Step("quantising the ranker", "ranker", ranker(tmp_path, "scores = Neg (right)"))
-        with pytest.raises(
-            ArtefactError, match=r"^quantising the ranker loses [01]\.\d{4} nDCG@10 of .*--budget"
-        ):
+        with pytest.raises(ArtefactError, match=r"^quantising the ranker loses [01]\.\d{4} nDCG@10 of .*--budget"):
             run(tmp_path, ensembles, panel, harmless, harmful)
         assert not (tmp_path / "gate.json").exists()
 

@@ -81,6 +81,13 @@ class TestPublishing:
         assert manifest["tools"].keys() >= {"python", "numpy", "onnxruntime"}
         assert "encoder/1/model.onnx" in manifest["files"]
 
+    def test_holds_further_files_that_it_is_given(self, tmp_path, made):
+        (tmp_path / "lengths").write_text("{}")
+        extra = {"lengths.json": tmp_path / "lengths"}
+        made_release = publish(tmp_path / "releases", parts=made, about={}, extra=extra)
+        assert (made_release / "lengths.json").read_text() == "{}"
+        assert "lengths.json" in verify(made_release)["files"]
+
     def test_any_user_may_read_it(self, published):
         folders = [published / "1", *(p for p in (published / "1").rglob("*") if p.is_dir())]
         assert [p for p in folders if p.stat().st_mode & 0o055 != 0o055] == []

@@ -1,0 +1,159 @@
+"""What the fine-tuned cross-encoder says of the candidates that retrieval would show it: its student learns from that.
+
+    python -m build.opinions --teacher FOLDER --tokenizer FOLDER --encoder FOLDER --index FOLDER --pieces FOLDER \\
+        --catalogue F --judgments F --out DIR
+
+The folders are those of a build: out/stages/cross-encoder/DIGEST and so on.
+"""
+
+import argparse
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+
+from build import examples
+from build.examples import Example
+from build.models import CrossEncoder
+from build.offline import Retrieval
+from build.tokenizer import hold
+from build.training import progress
+from shelfbridge.catalogue import Catalogue, Judgments, read_catalogue, read_judgments
+from shelfbridge.contract import SHORTLIST
+from shelfbridge.errors import ShelfbridgeError
+from shelfbridge.retrieval import ProductPairs
+
+ASKED = 24
+"""Candidates of a query that the teacher is asked about: the first `SHORTLIST`, and some of the rest."""
+UNSEEN = 8
+"""One training query in so many is not trained on: students' checkpoints are chosen by it."""
+
+
+@dataclass(frozen=True)
+class Opinions:
+    """Logits of a teacher: of some queries, for some rows of the catalogue each."""
+
+    queries: list[str]
+    rows: list[NDArray[np.int32]]
+    logits: list[NDArray[np.float32]]
+
+    def save(self, file: Path) -> None:
+        """Write to a JSON file."""
+        record = [
+            {"query": query, "rows": rows.tolist(), "logits": logits.tolist()}
+            for query, rows, logits in zip(self.queries, self.rows, self.logits, strict=True)
+        ]
+        file.write_text(json.dumps(record))
+
+    @classmethod
+    def load(cls, file: Path) -> "Opinions":
+        """Read what `save` wrote."""
+        record = json.loads(file.read_text())
+        return cls(
+            [one["query"] for one in record],
+            [np.array(one["rows"], np.int32) for one in record],
+            [np.array(one["logits"], np.float32) for one in record],
+        )
+
+
+def ask(
+    folder: Path,
+    *,
+    teacher: Path,
+    tokenizer: Path,
+    graph: Path,
+    index: Path,
+    pieces: Path,
+    catalogue: Catalogue,
+    judgments: Judgments,
+    synthetic: int,
+    console: Console,
+) -> None:
+    """Write the cross-encoder's logits for what retrieval finds: `train.json`, and `unseen.json` to choose by.
+
+    Args:
+        folder: to write to.
+        teacher: folder of the cross-encoder.
+        tokenizer: folder of `tokenizer.json`.
+        graph: folder of the encoder's `model.onnx`.
+        index: folder of the index.
+        pieces: folder of the products' word pieces.
+        catalogue: all products.
+        judgments: queries of train with their judged products; one in `UNSEEN` of them is for `unseen.json`.
+        synthetic: queries made from products' words beside those of train.
+        console: for the progress.
+    """
+    retrieval = Retrieval.open(tokenizer / "tokenizer.json", graph / "model.onnx", index)
+    network, products = CrossEncoder.load(teacher), ProductPairs.open(pieces)
+    hold(network.trunk, tokenizer, teacher)
+    judged = examples.judged(catalogue, judgments.of("train"))
+    made = [Example(text, (), ()) for text in examples.unlabelled(catalogue, (), synthetic, seed=0)]
+    learnt = [example for place, example in enumerate(judged) if place % UNSEEN]
+    for name, some in (("train", [*learnt, *made]), ("unseen", judged[::UNSEEN])):
+        opinions = Opinions([], [], [])
+        with progress(console) as bar:
+            for example in bar.track(some, description=f"asking the teacher, {name}"):
+                query = retrieval.encode(example.query)
+                found = retrieval.candidates(query).rows
+                found = found[found >= 0]
+                rest = np.random.default_rng(len(opinions.queries)).permutation(found[SHORTLIST:])
+                rows = np.concatenate([found[:SHORTLIST], rest[: ASKED - SHORTLIST]])
+                if name == "train":
+                    rows = np.union1d(rows, np.array(example.rows, np.int32))
+                opinions.queries.append(example.query)
+                opinions.rows.append(rows.astype(np.int32))
+                opinions.logits.append(logits_of(network, products, query.input_ids[0], rows))
+        opinions.save(folder / f"{name}.json")
+
+
+@torch.inference_mode()
+def logits_of(
+    network: CrossEncoder, products: ProductPairs, query: NDArray[np.int64], rows: NDArray[np.int32]
+) -> NDArray[np.float32]:
+    """Logits [R] of a query, given by its word pieces [S], with each of some products."""
+    ids, types, mask = (torch.from_numpy(array) for array in products.pair(query, rows))
+    logits: NDArray[np.float32] = network(ids, mask, types).numpy()
+    return logits
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, what in {
+        "teacher": "the fine-tuned cross-encoder",
+        "tokenizer": "tokenizer.json",
+        "encoder": "the encoder's model.onnx",
+        "index": "the index",
+        "pieces": "the products' word pieces",
+    }.items():
+        parser.add_argument(f"--{name}", type=Path, required=True, metavar="FOLDER", help=f"of {what}")
+    parser.add_argument("--catalogue", type=Path, required=True, metavar="FILE")
+    parser.add_argument("--judgments", type=Path, required=True, metavar="FILE", help="those of train are used")
+    parser.add_argument("--synthetic", type=int, default=200, help="queries of products' words (default: %(default)s)")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
+    options = parser.parse_args()
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+        catalogue = read_catalogue(options.catalogue)
+        ask(
+            options.out,
+            teacher=options.teacher,
+            tokenizer=options.tokenizer,
+            graph=options.encoder,
+            index=options.index,
+            pieces=options.pieces,
+            catalogue=catalogue,
+            judgments=read_judgments(options.judgments, catalogue),
+            synthetic=options.synthetic,
+            console=Console(),
+        )
+    except ShelfbridgeError as error:
+        raise SystemExit(f"error: {error}") from error
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""The frontier's choice and its report."""
+
+import copy
+import time
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from rich.console import Console
+
+from build.frontier.grid import GRIDS
+from build.frontier.networks import Row, choose
+from build.frontier.report import plot, summary
+from build.frontier.timing import timed
+from build.settings import PRESETS
+
+FIGURE = {"original": 0.7, "served": 0.69, "difference": -0.01, "low": -0.02, "high": 0.0}
+
+
+def row(name: str, ms: float | None, dev: float, panel: float, precision: str = "int8") -> Row:
+    return Row(
+        network="encoder",
+        name=name,
+        precision=precision,
+        multiply_adds=1000,
+        megabytes=1.0,
+        dev={**FIGURE, "difference": dev},
+        all={**FIGURE, "difference": panel},
+        alone=None,
+        tau=0.9,
+        ms=ms,
+        per_second=ms and 1000 / ms,
+    )
+
+
+class TestChoice:
+    @staticmethod
+    def chosen(*rows: Row) -> list[str]:
+        choose(rows, 0.005)
+        return [one.name for one in rows if one.chosen]
+
+    def test_is_the_quickest_within_the_budget(self):
+        assert self.chosen(row("a", 4, 0, 0), row("b", 2, -0.004, 0.01), row("c", 1, -0.006, 0.01)) == ["b"]
+
+    def test_holds_on_dev_and_on_the_panel(self):
+        assert self.chosen(row("a", 4, 0, 0), row("b", 2, 0.01, -0.006)) == ["a"]
+
+    def test_needs_a_time_on_this_machine(self):
+        assert self.chosen(row("a", 4, 0, 0), row("half", None, 0, 0, "fp16")) == ["a"]
+
+    def test_may_be_none(self):
+        assert self.chosen(row("a", 4, -1, -1)) == []
+
+
+class TestReport:
+    @staticmethod
+    def record() -> dict[str, object]:
+        rows = []
+        for network in ("encoder", "ranker", "cross_encoder"):
+            for name, ms, precision in (("teacher", 4.0, "fp32"), ("3x12x64", 1.0, "int8"), ("2x12x64", 0.9, "int8")):
+                one = copy.copy(row(name, ms, -0.001, 0.002, precision))
+                one.network, one.served, one.chosen = network, name == "3x12x64", name == "2x12x64"
+                one.multiply_adds = None if network == "ranker" else 1000 if name == "teacher" else 250
+                rows.append(vars(one))
+        return {"rows": rows, "budget": 0.005, "dev": 3, "all": 5, "products": 10, "cores": 2}
+
+    def test_the_summary_shows_teacher_served_and_chosen(self):
+        lines = summary(self.record()).splitlines()
+        assert len(lines) == 2 + 9
+        assert lines[2].startswith("| Encoder of queries | teacher, fp32 | 0.690 |  |  | 1/1.0 |")
+        assert (
+            "| -0.0010 [-0.020, +0.000] | +0.0020 [-0.020, +0.000] | 1/4.0 | 1.0 | 1.00 | 1000 | served |" in lines[3]
+        )
+
+    def test_the_plot_is_drawn(self, tmp_path):
+        plot(tmp_path / "frontier.png", self.record())
+        assert (tmp_path / "frontier.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_every_student_that_a_preset_serves_is_in_its_grid():
+    for preset, grid in GRIDS.items():
+        settings = PRESETS[preset]
+        if preset != "smoke":
+            assert settings.encoder_student in (None, *grid.encoders)
+            assert settings.cross_encoder_student in (None, *grid.cross_encoders)
+
+
+@pytest.fixture
+def graphs(tmp_path) -> dict[str, Path]:
+    """Two graphs, one of which multiplies ten times as much."""
+    made = {}
+    for name, times in (("light", 1), ("heavy", 10)):
+        steps = "\n".join(f"x{n + 1} = MatMul (x{n}, x{n})" for n in range(times))
+        text = f"""<ir_version: 9, opset_import: ["": 18]>
+        g (float[64, 64] x0) => (float[64, 64] x{times}) {{ {steps} }}"""
+        made[name] = tmp_path / f"{name}.onnx"
+        onnx.save(onnx.parser.parse_model(text), made[name])
+    return made
+
+
+def test_times_are_of_each_candidate(graphs, monkeypatch):
+    monkeypatch.setattr("build.frontier.timing.SECONDS", 0.05)
+    begun = time.perf_counter()
+    found = timed(graphs, [{"x0": np.zeros((64, 64), np.float32)}] * 3, Console(quiet=True))
+    assert set(found) == set(graphs)
+    assert found["heavy"]["ms"] > found["light"]["ms"]
+    assert found["heavy"]["per_second"] < found["light"]["per_second"]
+    assert time.perf_counter() - begun < 10
