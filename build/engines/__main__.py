@@ -6,10 +6,10 @@
 Run it on the GPU that will serve, in the container of the serving Triton's tag (make engines): a plan is tied to both.
 For the encoder, the ranker and the cross-encoder it takes the release's ONNX master (int8.onnx or fp16.onnx), holds it
 against the parser's operator table, builds a plan whose optimization profiles follow the shop's own lengths, compares
-the engine's outputs with the master's in every corner of every profile, and times it there. With a catalogue and
-judgments it measures nDCG@10 of every stage with the engines and with the masters. Only then is the new release
-published. What is being served is never touched; a run that fails or is stopped leaves everything as it was, and the
-same command goes on where it ended. engine_report.json and engine_report.md are written either way: send them back.
+the engine's outputs with the master's in every corner of every profile, and times it there. It measures nDCG@10 of
+every stage with the engines, with the masters and in fp32. Only then is the new release published. What is being
+served is never touched; a run that fails or is stopped leaves everything as it was, and the same command goes on where
+it ended. engine_report.json, engine_report.md and tensorrt.log are written either way: send them back.
 """
 
 import argparse
@@ -21,11 +21,11 @@ from tokenizers import Tokenizer
 from build.engines import api, buckets, configs
 from build.engines.builder import Options
 from build.engines.publishing import masters, publish_engines, source_release
-from build.engines.quality import BUDGET, Judged, judge
+from build.engines.quality import BUDGET, Judged, ensembles, judge
 from build.engines.report import Report
 from build.engines.runtime import EngineSession, Gpu
-from build.engines.stage import Bench, Job, engine_stage
-from build.workspace import Workspace
+from build.engines.stage import Bench, EngineRefused, Job, engine_stage, told
+from build.workspace import Workspace, tree_digest
 from shelfbridge import contract
 from shelfbridge.catalogue import Split, read_catalogue, read_judgments
 from shelfbridge.engine import Precision
@@ -41,13 +41,12 @@ def parser() -> argparse.ArgumentParser:
     )
     line.add_argument("--release", type=Path, required=True, metavar="DIR", help="the current release, …/current")
     line.add_argument("--precision", choices=("fp16", "int8"), required=True, help="which masters to build from")
-    line.add_argument(
-        "--catalogue", type=Path, metavar="FILE", help="with --judgments: measure nDCG@10 before publishing"
-    )
-    line.add_argument("--judgments", type=Path, metavar="FILE")
+    line.add_argument("--catalogue", type=Path, metavar="FILE", help="what the release was built from")
+    line.add_argument("--judgments", type=Path, metavar="FILE", help="judged queries, to measure nDCG@10 by")
+    line.add_argument("--unjudged", action="store_true", help="publish without having measured nDCG@10")
     line.add_argument("--split", choices=("train", "dev", "test"), default="dev", help="(default: %(default)s)")
     line.add_argument(
-        "--budget", type=float, default=BUDGET, help="most nDCG@10 that the engines may lose (default: %(default)s)"
+        "--budget", type=float, default=BUDGET, help="nDCG@10 they may lose of fp32 (default: %(default)s)"
     )
     line.add_argument("--version-compatible", action="store_true", help="newer minor versions may load the plans")
     line.add_argument("--refittable", action="store_true", help="weights can be exchanged without a new build")
@@ -71,35 +70,45 @@ def _positive(text: str) -> int:
 def main(arguments: list[str] | None = None) -> None:
     """The command line's work."""
     options, console = parser().parse_args(arguments), Console()
+    report = Report(options.out)
     try:
-        judged = read(options.catalogue, options.judgments, options.split)
-        trt = api.tensorrt()
-        bench = Bench(trt, Gpu(), options.release.resolve().parents[1] / "engines", options.runs, console)
-        report = Report(options.out, bench)
-        made = run(
-            options.release,
-            bench,
-            report,
-            precision=options.precision,
-            options=Options(options.version_compatible, options.refittable, options.workspace_mb),
-            judged=judged,
-            budget=options.budget,
-        )
+        with report.kept():
+            judged = read(options.catalogue, options.judgments, options.split, unjudged=options.unjudged)
+            trt = api.tensorrt()
+            report.tensorrt = trt.__version__
+            gpu = Gpu()
+            report.gpu = {"name": gpu.name, "compute_capability": gpu.compute_capability}
+            made = run(
+                options.release,
+                Bench(trt, gpu, options.release.resolve().parents[1] / "engines", options.runs, console),
+                report,
+                precision=options.precision,
+                options=Options(options.version_compatible, options.refittable, options.workspace_mb),
+                judged=judged,
+                budget=options.budget,
+            )
     except ShelfbridgeError as error:
         raise SystemExit(f"error: {error}") from error
     except KeyboardInterrupt:
         raise SystemExit("stopped; nothing was published; the same command goes on where this one ended") from None
+    report.write(release=int(made.name))
     console.print((options.out / "engine_report.md").read_text(), highlight=False, markup=False, soft_wrap=True)
     console.print(f"release: {made}", soft_wrap=True)
 
 
-def read(catalogue: Path | None, judgments: Path | None, split: Split) -> Judged | None:
+def read(catalogue: Path | None, judgments: Path | None, split: Split, *, unjudged: bool) -> Judged | None:
     """Catalogue and the split's judgments, None where neither was given.
 
     Raises:
-        DataError: one was given without the other, cannot be used, or has nothing in the split.
+        DataError: one was given without the other, neither without `unjudged`, one cannot be used, or has nothing in
+            the split.
     """
     if catalogue is None and judgments is None:
+        if not unjudged:
+            raise DataError(
+                "engines are published only when their nDCG@10 was measured; give --catalogue and --judgments, or "
+                "--unjudged to publish them on their agreement with the masters alone"
+            )
         return None
     if catalogue is None or judgments is None:
         raise DataError("nDCG@10 needs both --catalogue and --judgments; give the other one too")
@@ -107,7 +116,7 @@ def read(catalogue: Path | None, judgments: Path | None, split: Split) -> Judged
     chosen = read_judgments(judgments, products).of(split)
     if not chosen.rows:
         raise DataError(f"{judgments}: no judgment in split {split!r}; choose another (--split)")
-    return Judged(products, chosen, split)
+    return Judged(products, chosen, split, tree_digest(catalogue))
 
 
 def run(
@@ -120,42 +129,60 @@ def run(
     judged: Judged | None,
     budget: float,
 ) -> Path:
-    """Build, prove and publish; the report is written whatever the outcome.
+    """Build, prove and publish; the report learns what was seen on the way.
 
     Returns:
         Folder of the new release.
 
     Raises:
         ArtefactError: something was refused, and nothing was published.
+        DataError: the judgments are of another catalogue than the release's.
     """
-    with report.refusals():
-        source, manifest = source_release(release)
-        graphs = masters(source, precision, MODELS)
-        lengths = buckets.read_lengths(source / "lengths.json")
-        tokenizer = Tokenizer.from_file(str(source / "preprocess" / str(manifest["release"]) / "tokenizer.json"))
-        profiles = {
-            name: buckets.profiles(contract.MODELS[name], lengths, configs.max_batch(source / name / "config.pbtxt"))
-            for name in MODELS
-        }
-        space = Workspace(source.parent.parent / "stages", bench.console)
-        for name, graph in graphs.items():
-            job = Job(name, graph, precision, profiles[name], options, tokenizer.get_vocab_size())
-            report.engines[name] = engine_stage(space, job, bench)
-        if judged is not None:
-            report.split, report.queries = judged.split, len(judged.judgments.queries)
-            sessions = {
-                name: EngineSession(folder, trt=bench.trt, device=bench.device)
-                for name, folder in report.engines.items()
-            }
-            report.quality, reason = judge(
-                source, graphs, sessions, judged=judged, budget=budget, console=bench.console
-            )
-            if reason is not None:
-                raise ArtefactError(reason)
-        about = {"precision": precision, "tensorrt": bench.trt.__version__, "gpu": bench.device.name}
-        published = publish_engines(source, report.engines, profiles, lengths, about)
-    report.write(release=int(published.name))
-    return published
+    source, manifest = source_release(release)
+    graphs, originals = masters(source, precision, MODELS), masters(source, "fp32", MODELS)
+    if judged is not None and not str(manifest.get("data", "")).startswith(judged.digest):
+        raise DataError(f"{source} was built from another catalogue than the one given; give that one (--catalogue)")
+    lengths = buckets.read_lengths(source / "lengths.json")
+    tokenizer = Tokenizer.from_file(str(source / "preprocess" / str(manifest["release"]) / "tokenizer.json"))
+    profiles = {
+        name: buckets.profiles(contract.MODELS[name], lengths, configs.max_batch(source / name / "config.pbtxt"))
+        for name in MODELS
+    }
+    jobs = [
+        Job(name, graph, precision, profiles[name], options, tokenizer.get_vocab_size())
+        for name, graph in graphs.items()
+    ]
+    engines = build_all(Workspace(source.parent.parent / "stages", bench.console), jobs, bench, report)
+    if judged is not None:
+        report.split, report.queries = judged.split, len(judged.judgments.queries)
+        sessions = {name: EngineSession(folder, trt=bench.trt, device=bench.device) for name, folder in engines.items()}
+        report.quality, reason = judge(
+            ensembles(source, originals), graphs, sessions, judged=judged, budget=budget, console=bench.console
+        )
+        if reason is not None:
+            raise ArtefactError(reason)
+    about = {"precision": precision, "gpu": bench.device.name, "tools": report.tools()}
+    return publish_engines(source, engines, profiles, lengths, about)
+
+
+def build_all(space: Workspace, jobs: list[Job], bench: Bench, report: Report) -> dict[str, Path]:
+    """The folders of all engines, by model.
+
+    Raises:
+        ArtefactError: some were refused; the others were built all the same.
+    """
+    engines, refused = dict[str, Path](), []
+    for job in jobs:
+        try:
+            engines[job.name] = engine_stage(space, job, bench)
+            report.engines[job.name] = told(engines[job.name])
+        except ArtefactError as error:
+            refused.append(str(error))
+            if isinstance(error, EngineRefused):
+                report.engines[job.name] = error.told
+    if refused:
+        raise ArtefactError("\n".join(refused))
+    return engines
 
 
 if __name__ == "__main__":

@@ -150,7 +150,7 @@ def inspect(trt: TensorRT, plan: bytes, options: Options, logger: Messages) -> s
     inspector = engine.create_engine_inspector()
     told = None if inspector is None else inspector.get_engine_information(trt.LayerInformationFormat.JSON)
     try:
-        layers = json.loads(told)  # type: ignore[arg-type]
+        layers = json.loads(told or "")
     except (TypeError, ValueError):  # kept as it is: it is for people, and no reason to lose a good engine
         layers = {"unreadable": told}
     return json.dumps(layers, indent=1) + "\n"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import onnx
 import onnxruntime
 from numpy.typing import NDArray
 from rich.console import Console
@@ -30,10 +31,40 @@ VARIATION = 1e-6
 CORNERS = ("min", "opt", "max")
 ROWS = 2
 """Rows compared at each end of a batch."""
+SAME = ("Cast", "DequantizeLinear", "Identity", "QuantizeLinear", "Reshape", "Squeeze", "Unsqueeze")
+"""Operators between a graph's ids or a stored table and the lookup, as exporter and quantisation place them."""
+
+
+def check_vocabulary(master: Path, model: contract.Model, vocabulary: int) -> None:
+    """Refuse a master whose embedding lacks rows for some of the tokenizer's word pieces; a GPU reads beyond its end.
+
+    Raises:
+        ArtefactError: it does.
+    """
+    graph = onnx.load(master, load_external_data=False).graph
+    makers = {output: node for node in graph.node for output in node.output}
+    tables = {one.name: one.dims[0] for one in graph.initializer if one.dims}
+    ids = {tensor.name for tensor in model.inputs} & {contract.INPUT_IDS.name, contract.PAIR_IDS.name}
+
+    def source(name: str) -> str:
+        while name in makers and makers[name].op_type in SAME:
+            name = makers[name].input[0]
+        return name
+
+    looked_up = [[source(name) for name in node.input] for node in graph.node if node.op_type == "Gather"]
+    rows = min((tables[table] for table, by in looked_up if by in ids and table in tables), default=vocabulary)
+    if rows < vocabulary:
+        raise ArtefactError(
+            f"{master}: its embedding has {rows} rows, but the release's tokenizer knows {vocabulary} word pieces; "
+            "build the release again"
+        )
 
 
 def master_session(master: Path) -> onnxruntime.InferenceSession:
-    """onnxruntime with every operator run as the graph says: fused kernels would round elsewhere.
+    """onnxruntime with every operator run as the graph says.
+
+    The sessions that serve (`build.offline.session`) fuse: int8 operators then round, and on some CPUs saturate, where
+    no engine does.
 
     Raises:
         ArtefactError: the graph cannot be loaded.
@@ -61,10 +92,12 @@ class Corner:
     profile: int
     corner: str
     shapes: dict[str, Shape]
-    difference: float
-    """Largest over the outputs, in the measure of `TOLERANCE`."""
-    median_ms: float
-    p99_ms: float
+    difference: float | None = None
+    """Largest over the outputs, in the measure of `TOLERANCE`; None where an output is not finite or none came."""
+    median_ms: float | None = None
+    p99_ms: float | None = None
+    refused: str | None = None
+    """Why the engine must not be published; None where it may."""
 
 
 def check(
@@ -77,15 +110,15 @@ def check(
     vocabulary: int,
     runs: int,
     console: Console,
-) -> list[dict[str, Any]]:
-    """Compare and time an engine in every corner of its profiles.
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Compare and time an engine in every corner of its profiles, whatever one of them brings.
 
     Returns:
-        `Corner`s as JSON.
+        `Corner`s as JSON, and why the engine must not be published: an output differs by more than the tolerance or is
+        not finite, a corner failed, or all candidates get the same score.
 
     Raises:
-        ArtefactError: the engine's profiles are not those asked for, an output differs by more than the tolerance or
-            is not finite, or all candidates get the same score.
+        ArtefactError: the engine's profiles are not those asked for, or the master cannot be loaded.
     """
     if engine.profiles != list(profiles):
         raise ArtefactError(f"{model.name}: the engine has other profiles than it was built for; build it again")
@@ -95,33 +128,68 @@ def check(
         places = [(number, corner) for number in range(len(profiles)) for corner in CORNERS]
         for number, corner in bar.track(places, description=f"comparing {model.name}"):
             shapes: dict[str, Shape] = {name: getattr(r, corner) for name, r in profiles[number].items()}
-            inputs = feeds(model, shapes, vocabulary)
-            place = f"{model.name}, profile {number}, {corner} {shapes}"
-            apart = compare(engine, reference, inputs, place, TOLERANCE[precision])
-            timed = median_and_tail(engine.time(inputs, runs))
-            seen.append(asdict(Corner(number, corner, shapes, apart, timed["median_ms"], timed["p99_ms"])))
-    check_variation(engine, model, profiles[0], vocabulary)
-    return seen
+            inputs = own_feeds(model, shapes, vocabulary)
+            told = visit(engine, reference, model, inputs, tolerance=TOLERANCE[precision], runs=runs)
+            seen.append(Corner(number, corner, shapes, **told))
+    reasons = [f"{model.name}, profile {s.profile}, {s.corner} {s.shapes}: {s.refused}" for s in seen if s.refused]
+    try:
+        check_variation(engine, model, profiles[0], vocabulary)
+    except ArtefactError as error:
+        reasons.append(str(error))
+    return [asdict(corner) for corner in seen], reasons
 
 
-def compare(engine: Session, reference: Session, inputs: Feeds, place: str, tolerance: float) -> float:
-    """The largest relative difference of the outputs.
+def visit(
+    engine: EngineSession, reference: Session, model: contract.Model, inputs: Feeds, *, tolerance: float, runs: int
+) -> dict[str, Any]:
+    """The fields of a `Corner` that running the engine gives."""
+    try:
+        apart = compare(engine, reference, model, inputs)
+        timed = median_and_tail(engine.time(inputs, runs))
+    except Exception as error:  # memory that one corner lacks, most often: it says nothing of the others
+        return {"refused": f"{type(error).__name__}: {error}"}
+    reason = (
+        f"the engine differs from its master by {apart:.3g} (at most {tolerance:g}); it is not published. Build it "
+        "from the other precision, or keep the layers that lose most in floating point"
+    )
+    return {
+        "difference": apart if np.isfinite(apart) else None,
+        **timed,
+        "refused": None if apart <= tolerance else reason,
+    }
 
-    Raises:
-        ArtefactError: it is above the tolerance, or an output is not finite.
+
+def own_feeds(model: contract.Model, shapes: dict[str, Shape], vocabulary: int) -> Feeds:
+    """Inputs under which a model's outputs are its own: the cross-encoder's without the ranker's scores."""
+    inputs = feeds(model, shapes, vocabulary)
+    if contract.SORTED_SCORES.name in inputs:
+        inputs[contract.SORTED_SCORES.name][:] = 0
+    return inputs
+
+
+def own_outputs(model: contract.Model, outputs: list[NDArray[Any]]) -> list[NDArray[Any]]:
+    """Outputs as far as they are the model's own.
+
+    The cross-encoder passes most scores through, and adds its logits to the shortlist's with a small weight: there it
+    is the logits, less their mean, that order products.
     """
+    if contract.SORTED_SCORES not in model.inputs:
+        return outputs
+    (scores,) = outputs
+    logits = scores[:, : contract.SHORTLIST]
+    return [logits - logits.mean(axis=1, keepdims=True)]
+
+
+def compare(engine: Session, reference: Session, model: contract.Model, inputs: Feeds) -> float:
+    """The largest relative difference of the outputs; infinite where an output is not finite."""
     batch = len(next(iter(inputs.values())))
     rows = sorted({*range(min(ROWS, batch)), *range(max(0, batch - ROWS), batch)})
     got = [output[rows] for output in engine.run(None, inputs)]
     wanted = reference.run(None, {name: array[rows] for name, array in inputs.items()})
-    differences = [difference(one, other) for one, other in zip(got, wanted, strict=True)]
-    apart = max(differences)
-    if not apart <= tolerance:
-        raise ArtefactError(
-            f"{place}: the engine differs from its master by {apart:.3g} (at most {tolerance:g}); it is not published. "
-            "Build it from the other precision, or keep the layers that lose most in floating point"
-        )
-    return apart
+    if not all(np.isfinite(output).all() for output in got):
+        return float("inf")
+    own = (own_outputs(model, outputs) for outputs in (got, wanted))
+    return max(difference(one, other) for one, other in zip(*own, strict=True))
 
 
 def difference(got: NDArray[Any], wanted: NDArray[Any]) -> float:
@@ -140,9 +208,7 @@ def check_variation(engine: Session, model: contract.Model, profile: Profile, vo
     """
     if contract.SCORES not in model.outputs:
         return
-    inputs = feeds(model, {name: shapes.opt for name, shapes in profile.items()}, vocabulary)
-    if contract.SORTED_SCORES.name in inputs:  # they would vary by themselves
-        inputs[contract.SORTED_SCORES.name][:] = 0
+    inputs = own_feeds(model, {name: shapes.opt for name, shapes in profile.items()}, vocabulary)
     (scores,) = engine.run(None, inputs)
     if not np.ptp(scores[:, : contract.SHORTLIST], axis=1).min() > VARIATION:
         raise ArtefactError(

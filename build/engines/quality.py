@@ -1,7 +1,11 @@
-"""What shoppers see of the engines: nDCG@10 of every stage beside that of the ONNX masters, on the same queries."""
+"""What shoppers see of the engines: nDCG@10 of every stage beside the fp32 graphs and the engines' own ONNX masters.
+
+The budget is the whole release's: it counts from fp32, so that what int8 or fp16 lost before the engines is not lost
+twice. Only `ranked` and `deep` are answers; the other stages are reported.
+"""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -9,14 +13,45 @@ import onnxruntime
 from rich.console import Console
 
 from build.engines.checks import Session, master_session
-from build.evaluate import STAGES, Figure, Run, compare, offline_runs, per_query
+from build.evaluate import STAGES, Run, compare, offline_runs, per_query
 from build.offline import Ensembles
-from build.release import open_release
 from shelfbridge.catalogue import Catalogue, Judgments
 
 BUDGET = 0.005
-"""Most nDCG@10 that the engines of a release may lose."""
+"""Most nDCG@10 that the engines of a release may lose against fp32."""
 MEASURE = "nDCG@10"
+SERVED = ("ranked", "deep")
+"""The stages whose ranking is an answer."""
+
+Table = dict[str, dict[str, dict[str, float]]]
+"""By stage by kind of graph (fp32, master, engine): mean, low, high, over_fp32, p. The last two are of the paired
+difference to fp32."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A catalogue, and the judgments of one split of its queries."""
+
+    catalogue: Catalogue
+    judgments: Judgments
+    split: str
+    digest: str = ""
+    """Of the catalogue's file."""
+
+
+def ensembles(release: Path, originals: Mapping[str, Path]) -> Ensembles:
+    """All steps of a release with its fp32 graphs.
+
+    Args:
+        originals: the graphs by model.
+    """
+    number = next(iter(originals.values())).parent.name
+    return Ensembles.open(
+        tokenizer=release / "preprocess" / number,
+        index=release / "retrieve" / number,
+        pieces=release / "shortlist" / number,
+        **originals,
+    )
 
 
 def with_sessions(ensembles: Ensembles, sessions: Mapping[str, Session]) -> Ensembles:
@@ -30,63 +65,60 @@ def with_sessions(ensembles: Ensembles, sessions: Mapping[str, Session]) -> Ense
     )
 
 
-@dataclass(frozen=True)
-class Judged:
-    """A catalogue, and the judgments of one split of its queries."""
-
-    catalogue: Catalogue
-    judgments: Judgments
-    split: str
-
-
 def judge(
-    release: Path,
+    base: Ensembles,
     masters: Mapping[str, Path],
     engines: Mapping[str, Session],
     *,
     judged: Judged,
     budget: float,
     console: Console,
-) -> tuple[dict[str, dict[str, Any]], str | None]:
-    """Measure the engines against their masters.
+) -> tuple[Table, str | None]:
+    """Measure the engines, and their masters, against fp32.
+
+    Args:
+        base: all steps with the fp32 graphs.
 
     Returns:
-        By stage, `engine` and `master` as `Figure`s in JSON form, the engine's relative to the master's; and why the
-        engines must not be published, None where they may.
+        The figures; and why the engines must not be published, None where they may.
     """
-    base = with_sessions(open_release(release), {name: master_session(path) for name, path in masters.items()})
 
     def runs(swapped: Mapping[str, Session]) -> dict[str, Run]:
         return offline_runs(with_sessions(base, swapped), judged.catalogue, judged.judgments, console)
 
-    reference = runs({})
-    paired = pair(reference, runs(engines), judged.judgments)
-    table = {stage: {"engine": asdict(row["engine"]), "master": asdict(row["master"])} for stage, row in paired.items()}
-    lost = [stage for stage, row in paired.items() if row["engine"].over_lexical < -budget]
+    fp32 = runs({})
+    of_masters = runs({name: master_session(path) for name, path in masters.items()})
+    figures = table({"fp32": fp32, "master": of_masters, "engine": runs(engines)}, judged.judgments)
+    lost = [stage for stage in SERVED if figures[stage]["engine"]["over_fp32"] < -budget]
     if not lost:
-        return table, None
-    alone = {name: pair(reference, runs({name: engine}), judged.judgments) for name, engine in engines.items()}
-    return table, _blame(lost[-1], alone, paired, budget)
+        return figures, None
+    stage = lost[-1]
+    alone = {
+        name: table({"fp32": fp32, "engine": runs({name: engine})}, judged.judgments)[stage]["engine"]["over_fp32"]
+        for name, engine in engines.items()
+    }
+    worst = min(alone, key=lambda name: alone[name])
+    return figures, (
+        f"the engines lose {_loss(figures[stage]['engine'])} {MEASURE} of fp32 at stage {stage} (budget {budget:g}; "
+        f"their ONNX masters lose {_loss(figures[stage]['master'])}), most of it {worst} ({-alone[worst]:.4f} alone); "
+        f"nothing was published. Build from the other precision, or keep the layers of {worst} that lose most in "
+        "floating point"
+    )
 
 
-def pair(masters: Mapping[str, Run], engines: Mapping[str, Run], judgments: Judgments) -> dict[str, dict[str, Figure]]:
-    """nDCG@10 by stage of both; the `over_lexical` and `p` of `engine` are those of its difference to `master`."""
-    found = {}
+def table(runs: Mapping[str, Mapping[str, Run]], judgments: Judgments) -> Table:
+    """The figures of some kinds of graphs, fp32 among them."""
+    found: Table = {}
     for stage in STAGES:
-        values = per_query({"master": masters[stage], "engine": engines[stage]}, judgments)
-        base = values["master"][MEASURE]
-        found[stage] = {name: compare(row[MEASURE], base) for name, row in values.items()}
+        values = per_query({kind: of[stage] for kind, of in runs.items()}, judgments)
+        found[stage] = {kind: _figure(row[MEASURE], values["fp32"][MEASURE]) for kind, row in values.items()}
     return found
 
 
-def _blame(
-    stage: str, alone: Mapping[str, dict[str, dict[str, Figure]]], together: dict[str, dict[str, Figure]], budget: float
-) -> str:
-    """Name the model whose engine alone loses most at a stage."""
-    lost = {name: row[stage]["engine"].over_lexical for name, row in alone.items()}
-    worst = min(lost, key=lambda name: lost[name])
-    return (
-        f"the engines lose {-together[stage]['engine'].over_lexical:.4f} {MEASURE} at stage {stage} "
-        f"(budget {budget:g}), most of it {worst} ({-lost[worst]:.4f} alone); nothing was published. Build from the "
-        f"other precision, or keep the layers of {worst} that lose most in floating point"
-    )
+def _figure(values: Any, base: Any) -> dict[str, float]:
+    seen = compare(values, base)
+    return {"mean": seen.mean, "low": seen.low, "high": seen.high, "over_fp32": seen.over_lexical, "p": seen.p}
+
+
+def _loss(figure: Mapping[str, float]) -> str:
+    return f"{-figure['over_fp32']:.4f}"

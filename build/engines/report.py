@@ -1,6 +1,7 @@
-"""`engine_report.json` and `.md`: what to send back from a machine with a GPU."""
+"""`engine_report.json` and `.md`, with `tensorrt.log`: what to send back from a machine with a GPU."""
 
 import json
+import logging
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,69 +10,92 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from build.engines.stage import CHECKS, Bench
-from shelfbridge.engine import PLAN, RECORD
-from shelfbridge.errors import ShelfbridgeError
+from build.engines.api import LOG
+from build.engines.quality import Table
+from shelfbridge.errors import SettingsError
 
 TOOLS = ("torch", "onnx", "onnxruntime", "numpy")
+NOTE = (
+    "Timings are of eager launches, without the copies to and from the GPU; Triton replays CUDA graphs for the likely "
+    "shapes. An int8 master keeps the layers that are not quantised in fp32, and so does its engine: compare with fp16 "
+    "before choosing."
+)
 
 
 @dataclass
 class Report:
-    """What was seen so far; written once, when the outcome is known."""
+    """What was seen so far; written when the outcome is known."""
 
     folder: Path
-    bench: Bench
+    tensorrt: str | None = None
+    """Version; None where it was not found."""
+    gpu: dict[str, str] | None = None
+    """Name and compute capability; None where none was found."""
     split: str | None = None
     queries: int = 0
-    engines: dict[str, Path] = field(default_factory=dict)
-    """By model, the folder of the stage that built its engine."""
-    quality: dict[str, Any] | None = None
-    """Figures by stage; None where no judgments were given."""
+    engines: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """By model, what is told of its engine (`build.engines.stage.told`)."""
+    quality: Table | None = None
+    """None where no judgments were given."""
 
     @contextmanager
-    def refusals(self) -> Iterator[None]:
-        """Where what is raised on purpose is also written down."""
+    def kept(self) -> Iterator[None]:
+        """Write down whatever ends the work within, Ctrl-C too, and what TensorRT says meanwhile.
+
+        Raises:
+            SettingsError: the folder cannot be written to.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            log = logging.FileHandler(self.folder / "tensorrt.log", mode="w")
+        except OSError as error:
+            raise SettingsError(
+                f"{self.folder} cannot be written to ({error.strerror}); choose another folder for the report (--out)"
+            ) from error
+        log.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        LOG.addHandler(log)
         try:
             yield
-        except ShelfbridgeError as error:
-            self.write(refused=str(error))
+        except BaseException as error:
+            self.write(refused=f"{type(error).__name__}: {error}")
             raise
+        finally:
+            LOG.removeHandler(log)
+            log.close()
+
+    def tools(self) -> dict[str, str | None]:
+        """What builds and checks the engines."""
+        return {
+            "tensorrt": self.tensorrt,
+            "python": platform.python_version(),
+            **{name: version(name) for name in TOOLS},
+        }
 
     def write(self, *, release: int | None = None, refused: str | None = None) -> None:
         """Write both files."""
         record = {
             "release": release,
             "refused": refused,
-            "tools": {
-                "tensorrt": self.bench.trt.__version__,
-                "python": platform.python_version(),
-                **{name: version(name) for name in TOOLS},
-            },
-            "gpu": {"name": self.bench.device.name, "compute_capability": self.bench.device.compute_capability},
-            "engines": {
-                name: {
-                    "plan_mb": round((folder / PLAN).stat().st_size / 1e6, 1),
-                    **json.loads((folder / RECORD).read_text()),
-                    "checks": json.loads((folder / CHECKS).read_text()),
-                }
-                for name, folder in self.engines.items()
-            },
+            "tools": self.tools(),
+            "gpu": self.gpu,
+            "engines": self.engines,
             "split": self.split,
             "queries": self.queries,
             "quality": self.quality,
         }
-        self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "engine_report.json").write_text(json.dumps(record, indent=2) + "\n")
         (self.folder / "engine_report.md").write_text(markdown(record))
 
 
 def markdown(record: dict[str, Any]) -> str:
     """The record as people read it."""
+    gpu = record["gpu"] or {"name": "no GPU", "compute_capability": "none"}
     outcome = f"Refused: {record['refused']}" if record["refused"] else f"Published as release {record['release']}."
     lines = [
-        f"TensorRT {record['tools']['tensorrt']} on {record['gpu']['name']} "
-        f"(compute capability {record['gpu']['compute_capability']}). {outcome}",
+        f"TensorRT {record['tools']['tensorrt'] or 'not found'} on {gpu['name']} "
+        f"(compute capability {gpu['compute_capability']}). {outcome}",
+        "",
+        NOTE,
         "",
         "| engine | precision | MB | build, s | profile | corner | batch | difference | median, ms | p99, ms |",
         "|---|---|---|---|---|---|---|---|---|---|",
@@ -81,30 +105,29 @@ def markdown(record: dict[str, Any]) -> str:
             batch = next(iter(seen["shapes"].values()))[0]
             lines.append(
                 f"| {name} | {engine['precision']} | {engine['plan_mb']} | {engine['build_seconds']} "
-                f"| {seen['profile']} | {seen['corner']} | {batch} | {seen['difference']:.4f} "
-                f"| {seen['median_ms']:.3f} | {seen['p99_ms']:.3f} |"
+                f"| {seen['profile']} | {seen['corner']} | {batch} | {_number(seen['difference'], 4)} "
+                f"| {_number(seen['median_ms'], 3)} | {_number(seen['p99_ms'], 3)} |"
             )
     return "\n".join([*lines, *_quality(record)]) + "\n"
 
 
 def _quality(record: dict[str, Any]) -> list[str]:
     if record["quality"] is None:
-        return ["", "nDCG@10 was not measured: no judgments were given."]
+        return ["", "nDCG@10 was not measured."]
     lines = [
         "",
-        f"nDCG@10 of {record['queries']} {record['split']} queries, mean [95 % interval]; the difference is paired.",
+        f"nDCG@10 of {record['queries']} {record['split']} queries, mean [95 % interval]; differences to fp32 are "
+        "paired. `ranked` and `deep` are what is served, and what counts.",
         "",
-        "| stage | ONNX masters | engines | difference (p) |",
-        "|---|---|---|---|",
+        "| stage | fp32 | ONNX masters | engines | masters - fp32 (p) | engines - fp32 (p) |",
+        "|---|---|---|---|---|---|",
     ]
     for stage, row in record["quality"].items():
-        master, engine = row["master"], row["engine"]
-        lines.append(
-            f"| {stage} | {_interval(master)} | {_interval(engine)} "
-            f"| {engine['over_lexical']:+.4f} ({engine['p']:.3f}) |"
-        )
+        means = [f"{row[kind]['mean']:.3f} [{row[kind]['low']:.3f}, {row[kind]['high']:.3f}]" for kind in row]
+        apart = [f"{row[kind]['over_fp32']:+.4f} ({row[kind]['p']:.3f})" for kind in ("master", "engine")]
+        lines.append(f"| {' | '.join([stage, *means, *apart])} |")
     return lines
 
 
-def _interval(figure: dict[str, float]) -> str:
-    return f"{figure['mean']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]"
+def _number(value: float | None, digits: int) -> str:
+    return "none" if value is None else f"{value:.{digits}f}"

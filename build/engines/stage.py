@@ -4,18 +4,20 @@ import json
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from build.engines.api import TensorRT
 from build.engines.buckets import Profile
 from build.engines.builder import Options, build_plan
-from build.engines.checks import check
+from build.engines.checks import check, check_vocabulary
 from build.engines.runtime import Device, EngineSession
 from build.operators import check_graph
 from build.workspace import Workspace, file_digest
 from shelfbridge import contract
 from shelfbridge.engine import PLAN, RECORD, EngineRecord, Precision
+from shelfbridge.errors import ArtefactError
 
 LAYERS = "engine_layers.json"
 CHECKS = "engine_checks.json"
@@ -54,6 +56,23 @@ class Job:
     """Word pieces that the tokenizer knows."""
 
 
+class EngineRefused(ArtefactError):
+    """An engine was built and must not be published; `told` is what the report says of it."""
+
+    def __init__(self, reasons: list[str], told: dict[str, Any]) -> None:
+        super().__init__("\n".join(reasons))
+        self.told = told
+
+
+def told(folder: Path) -> dict[str, Any]:
+    """What a report says of the engine in a folder."""
+    return {
+        "plan_mb": round((folder / PLAN).stat().st_size / 1e6, 1),
+        **json.loads((folder / RECORD).read_text()),
+        "checks": json.loads((folder / CHECKS).read_text()),
+    }
+
+
 def engine_stage(space: Workspace, job: Job, bench: Bench) -> Path:
     """The folder of an engine, built now or by an earlier run on the same GPU with the same TensorRT."""
     return space.stage(
@@ -71,10 +90,12 @@ def build_engine(folder: Path, *, job: Job, bench: Bench) -> None:
     """Fill a folder with an engine: plan, record, layers and checks.
 
     Raises:
-        ArtefactError: the graph, the engine or its answers are refused.
+        ArtefactError: the graph is refused, or no engine comes of it.
+        EngineRefused: the engine's answers are refused.
         KeyboardInterrupt: the build was cancelled.
     """
     check_graph(job.master)
+    check_vocabulary(job.master, contract.MODELS[job.name], job.vocabulary)
     built = build_plan(bench.trt, job.master, job.profiles, job.options, cache=bench.timings, console=bench.console)
     (folder / PLAN).write_bytes(built.plan)
     (folder / LAYERS).write_text(built.layers)
@@ -92,7 +113,7 @@ def build_engine(folder: Path, *, job: Job, bench: Bench) -> None:
         **asdict(job.options),
     )
     (folder / RECORD).write_text(record.model_dump_json(indent=2) + "\n")
-    seen = check(
+    seen, reasons = check(
         EngineSession(folder, trt=bench.trt, device=bench.device),
         job.master,
         contract.MODELS[job.name],
@@ -103,3 +124,5 @@ def build_engine(folder: Path, *, job: Job, bench: Bench) -> None:
         console=bench.console,
     )
     (folder / CHECKS).write_text(json.dumps(seen, indent=2) + "\n")
+    if reasons:
+        raise EngineRefused(reasons, told(folder))

@@ -238,6 +238,14 @@ class TestCode:
         module("elsewhere", "LIMIT = 2\n")
         assert code_digest(stage) == before
 
+    def test_settings_do_not_count_as_code(self):
+        import build.encoder
+        from build.workspace import SETTINGS, _used
+
+        used = {module.__name__ for module in _used(build.encoder, set())}
+        assert "build.models" in used
+        assert SETTINGS not in used
+
     def test_the_index_depends_on_the_contract(self):
         import build.index
         from build.workspace import _used
