@@ -37,9 +37,21 @@ frontier: .venv/installed $(SAMPLE) ## what compression costs in nDCG@10 and gai
 	    --preset quick --results $(OUT)/frontier
 
 PRECISION ?= int8
+# What the current release was built from; ENGINE_JUDGMENTS= with ENGINE_FLAGS=--unjudged measures no nDCG
+ENGINE_CATALOGUE ?= $(SAMPLE)
+ENGINE_JUDGMENTS ?= $(OUT)/sample/judgments.tsv
 engines: ## on a GPU host with Docker: TensorRT engines for the current release, proved, then published
-	@USER_ID=$$(id -u) GROUP_ID=$$(id -g) docker compose -f deploy/containers/compose.yaml run --build --rm engines \
-	    --release out/releases/current --precision $(PRECISION) --out out/engine_report $(ENGINE_FLAGS)
+	@test -e $(OUT)/releases/current || \
+	    { echo 'error: $(OUT)/releases/current does not exist; build a release first: make demo, or python -m build' >&2; exit 1; }
+	@for file in $(if $(ENGINE_JUDGMENTS),$(ENGINE_CATALOGUE) $(ENGINE_JUDGMENTS)); do test -f $$file || \
+	    { echo "error: $$file does not exist; give ENGINE_CATALOGUE and ENGINE_JUDGMENTS" >&2; exit 1; }; done
+	@USER_ID=$$(id -u) GROUP_ID=$$(id -g) SHELFBRIDGE_OUT=$(abspath $(OUT)) \
+	    docker compose -f deploy/containers/compose.yaml run --build --rm $(if $(ENGINE_JUDGMENTS), \
+	    -v $(abspath $(ENGINE_CATALOGUE)):/catalogue/$(notdir $(ENGINE_CATALOGUE)):ro \
+	    -v $(abspath $(ENGINE_JUDGMENTS)):/judgments/$(notdir $(ENGINE_JUDGMENTS)):ro) engines \
+	    --release out/releases/current --precision $(PRECISION) --out out/engine_report $(if $(ENGINE_JUDGMENTS), \
+	    --catalogue /catalogue/$(notdir $(ENGINE_CATALOGUE)) --judgments /judgments/$(notdir $(ENGINE_JUDGMENTS))) \
+	    $(ENGINE_FLAGS)
 
 # Before the long work, not after it
 ports:

@@ -7,14 +7,14 @@ more than the budget, the layers that lose most stay in floating point. `compres
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from build import fp16, sensitivity
-from build.calibration import feeds_of
+from build.calibration import Feed, feeds_of
 from build.offline import session
 from build.panel import Network
 from build.quantise import quantise, quantise_ranker
@@ -55,9 +55,8 @@ def compress(
         ArtefactError: no way of calibration gives a file that can be used.
     """
     source, batches = graph / "model.onnx", feeds_of(feeds, network)
-    unseen = batches[::SENSED]
     hard_link(source, folder / "fp32.onnx")
-    record: dict[str, Any] = {"network": network, "fp32": judge(session(source)), "trials": []}
+    record: dict[str, Any] = {"network": network, "fp32": judge(session(source))}
     if chosen.half:
         fp16.halve(folder, graph=source, feeds=batches)
     if chosen.precision == "fp32":
@@ -65,42 +64,66 @@ def compress(
     elif network == "ranker":
         quantise_ranker(folder, graph=source, feeds=batches)
     else:
-        calibrating = [batch for place, batch in enumerate(batches) if place % SENSED]
-        tried: dict[Trial, Path] = {}
-
-        def attempt(method: Method, kept: tuple[str, ...] = ()) -> None:
-            place = folder / f".{method}-{len(kept)}"
-            place.mkdir()
-            try:
-                quantise(place, graph=source, feeds=calibrating, method=method, keep=kept, console=console)
-            except ArtefactError as error:
-                shutil.rmtree(place)
-                refused.append(error)
-            else:
-                tried[Trial(method, kept, judge(session(place / "model.onnx")))] = place
-
-        refused: list[ArtefactError] = []
-        for method in chosen.methods:
-            attempt(method)
-        if not tried:
-            raise refused[-1]
-        best = max(tried, key=lambda trial: trial.ndcg)
-        if record["fp32"] - best.ndcg > chosen.budget:
-            master = tried[best] / "int8.onnx"
-            report = sensitivity.measure(source, master, unseen, console=console)
-            kept, _ = sensitivity.choose(report, chosen.most_error, graph=source, master=master, feeds=unseen)
-            sensitivity.write(folder, report, kept)
-            if kept:
-                attempt(best.method, tuple(kept))
-                best = max(tried, key=lambda trial: trial.ndcg)
+        trials = Trials(folder, source, batches, judge, console)
+        best = trials.best(chosen, record["fp32"])
         for name in ("int8.onnx", "model.onnx"):
-            (tried[best] / name).rename(folder / name)
-        for place in tried.values():
+            (trials.made[best] / name).rename(folder / name)
+        for place in trials.made.values():
             shutil.rmtree(place)
-        record |= {"trials": [asdict(trial) for trial in tried], "chosen": asdict(best)}
+        record |= {"trials": [asdict(trial) for trial in trials.made], "chosen": asdict(best)}
         console.print(
             f"  {network}: {best.method}, {len(best.kept)} layers in floating point; "
             f"nDCG@10 {record['fp32']:.4f} -> {best.ndcg:.4f}",
             highlight=False,
+            soft_wrap=True,
         )
     (folder / "compression.json").write_text(json.dumps(record, indent=2) + "\n")
+
+
+@dataclass
+class Trials:
+    """Ways to quantise one graph, each in a folder of its own."""
+
+    folder: Path
+    graph: Path
+    batches: list[Feed]
+    judge: Judge
+    console: Console
+    made: dict[Trial, Path] = field(default_factory=dict)
+    refused: list[ArtefactError] = field(default_factory=list)
+
+    def best(self, chosen: Compression, original: float) -> Trial:
+        """The trial of most nDCG@10, with layers in floating point where the budget is broken without.
+
+        Raises:
+            ArtefactError: no method gives a file that can be used.
+        """
+        for method in chosen.methods:
+            self.attempt(method)
+        if not self.made:
+            raise self.refused[-1]
+        best = self._leading()
+        if original - best.ndcg > chosen.budget:
+            master, unseen = self.made[best] / "int8.onnx", self.batches[::SENSED]
+            report = sensitivity.measure(self.graph, master, unseen, console=self.console)
+            kept, _ = sensitivity.choose(report, chosen.most_error, graph=self.graph, master=master, feeds=unseen)
+            sensitivity.write(self.folder, report, kept)
+            if kept:
+                self.attempt(best.method, tuple(kept))
+        return self._leading()
+
+    def attempt(self, method: Method, kept: tuple[str, ...] = ()) -> None:
+        """Quantise so and judge it; a file that cannot be used is remembered as refused."""
+        place = self.folder / f".{method}-{len(kept)}"
+        place.mkdir()
+        calibrating = [batch for number, batch in enumerate(self.batches) if number % SENSED]
+        try:
+            quantise(place, graph=self.graph, feeds=calibrating, method=method, keep=kept, console=self.console)
+        except ArtefactError as error:
+            shutil.rmtree(place)
+            self.refused.append(error)
+        else:
+            self.made[Trial(method, kept, self.judge(session(place / "model.onnx")))] = place
+
+    def _leading(self) -> Trial:
+        return max(self.made, key=lambda trial: trial.ndcg)

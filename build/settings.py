@@ -119,7 +119,7 @@ QUICK = replace(
     ranker=RankerSettings(teacher_queries=20),
     encoder_student=None,
     cross_encoder_student=None,
-    compression=Compression(half=False, methods=("percentile",), queries=40),
+    compression=Compression(half=False, methods=("percentile",), queries=30, budget=0.02),
 )
 SMOKE = replace(
     FULL,

@@ -121,4 +121,4 @@ def _figure(values: Any, base: Any) -> dict[str, float]:
 
 
 def _loss(figure: Mapping[str, float]) -> str:
-    return f"{-figure['over_fp32']:.4f}"
+    return f"{0.0 - figure['over_fp32']:.4f}"

@@ -1,6 +1,7 @@
 """Who may load a plan, and what the Triton container does before it becomes the server."""
 
 import hashlib
+import os
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
@@ -114,8 +115,11 @@ class TestMachine:
         assert asked == ["libnvinfer.so.11", "libnvinfer.so.10"]
 
     def test_no_library_is_said_with_its_cure(self):
+        def fails(name: str) -> None:
+            raise OSError("no such file")
+
         with pytest.raises(PrerequisiteError, match=r"libnvinfer was not found.*--config-name cpu"):
-            serve.tensorrt_version()
+            serve.tensorrt_version(fails)
 
     def test_the_gpus_are_asked_for(self):
         said = SimpleNamespace(stdout="NVIDIA L4, 8.9\nNVIDIA H100 80GB HBM3, 9.0\n")
@@ -209,14 +213,14 @@ class TestContainers:
     def test_every_service_takes_the_one_tag(self, compose):
         assert set(compose["services"]) == {"engines", "triton"}
         for service in compose["services"].values():
-            assert service["build"]["args"]["TAG"].startswith("${TAG:?")
+            assert service["build"]["args"]["TAG"].startswith("${SHELFBRIDGE_NVIDIA_TAG:?")
         settings = dict(
             line.split("=", 1)
             for line in (CONTAINERS / ".env").read_text().splitlines()
             if line and not line.startswith("#")
         )
-        assert list(settings) == ["TAG"]
-        assert settings["TAG"].endswith("-py3")
+        assert list(settings) == ["SHELFBRIDGE_NVIDIA_TAG"]
+        assert settings["SHELFBRIDGE_NVIDIA_TAG"].endswith("-py3")
 
     @pytest.mark.parametrize("service", ["engines", "triton"])
     def test_dockerfiles_start_from_that_tag_and_copy_what_is_there(self, compose, service):
@@ -239,5 +243,78 @@ class TestContainers:
         assert wanted["cap_drop"] == ["ALL"]
 
     def test_the_server_cannot_write_to_releases(self, compose):
-        assert all(volume.endswith(":ro") for volume in compose["services"]["triton"]["volumes"])
+        assert all(volume["read_only"] is True for volume in compose["services"]["triton"]["volumes"])
         assert "USER 1000:1000" in (CONTAINERS / "Dockerfile.triton").read_text()
+
+    @pytest.mark.parametrize("service", ["engines", "triton"])
+    def test_a_folder_that_is_missing_is_not_made_by_docker(self, compose, service):
+        for volume in compose["services"][service]["volumes"]:
+            assert volume["type"] == "bind"
+            assert volume["bind"] == {"create_host_path": False}
+
+    def test_both_see_the_same_out_folder(self, compose):
+        (out, _), (releases,) = (compose["services"][name]["volumes"] for name in ("engines", "triton"))
+        assert releases["source"] == f"{out['source']}/releases"
+
+    def test_a_server_that_is_refused_at_start_is_not_started_for_ever(self, compose):
+        assert compose["services"]["triton"]["restart"].startswith("on-failure:")
+
+    @pytest.mark.parametrize("dockerfile", ["Dockerfile.engines", "Dockerfile.triton"])
+    def test_the_images_own_constraints_do_not_bind_pip(self, dockerfile):
+        assert "PIP_CONSTRAINT= " in (CONTAINERS / dockerfile).read_text()
+
+    def test_a_venv_can_be_made_and_the_code_does_not_invalidate_it(self):
+        text = (CONTAINERS / "Dockerfile.engines").read_text()
+        assert text.index("python3-venv") < text.index("python3 -m venv")
+        before = text[: text.index("pip install")]
+        assert [line for line in before.splitlines() if line.startswith("COPY")] == ["COPY requirements.lock ./"]
+
+
+class TestMake:
+    """`make engines`, with a docker that says what it was told."""
+
+    @pytest.fixture
+    def make(self, tmp_path):
+        (tmp_path / "bin").mkdir()
+        docker = tmp_path / "bin/docker"
+        docker.write_text('#!/bin/sh\necho "SHELFBRIDGE_OUT=$SHELFBRIDGE_OUT $@"\n')
+        docker.chmod(0o755)
+
+        def make(*variables: str) -> subprocess.CompletedProcess[str]:
+            line = ["make", "-C", str(CONTAINERS.parents[1]), "engines", f"OUT={tmp_path / 'out'}", *variables]
+            path = f"{docker.parent}:{os.environ['PATH']}"
+            return subprocess.run(line, env={"PATH": path}, capture_output=True, text=True, check=False)
+
+        return make
+
+    @pytest.fixture
+    def released(self, tmp_path):
+        (tmp_path / "out/sample").mkdir(parents=True)
+        for name in ("products.jsonl", "judgments.tsv"):
+            (tmp_path / "out/sample" / name).touch()
+        (tmp_path / "out/releases/1").mkdir(parents=True)
+        (tmp_path / "out/releases/current").symlink_to("1")
+        return tmp_path / "out"
+
+    def test_ndcg_is_measured_by_what_the_release_was_built_from(self, make, released):
+        said = make().stdout
+        assert f"SHELFBRIDGE_OUT={released} compose" in said
+        assert f"-v {released}/sample/products.jsonl:/catalogue/products.jsonl:ro" in said
+        assert "--catalogue /catalogue/products.jsonl --judgments /judgments/judgments.tsv" in said
+        assert "--unjudged" not in said
+
+    def test_it_can_be_left_out_on_purpose(self, make, released):
+        said = make("ENGINE_JUDGMENTS=", "ENGINE_FLAGS=--unjudged").stdout
+        assert "--unjudged" in said
+        assert "--catalogue" not in said
+        assert " -v " not in said
+
+    def test_without_a_release_it_says_what_to_do(self, make):
+        found = make()
+        assert found.returncode != 0
+        assert "releases/current does not exist; build a release first: make demo" in found.stderr
+
+    def test_without_the_judgments_it_says_what_to_give(self, make, released):
+        found = make("ENGINE_JUDGMENTS=/none/judgments.tsv")
+        assert found.returncode != 0
+        assert "/none/judgments.tsv does not exist; give ENGINE_CATALOGUE and ENGINE_JUDGMENTS" in found.stderr
