@@ -18,8 +18,14 @@ _ENCODER = Training(epochs=3, batch=64, learning_rate=3e-4)
 _CROSS_ENCODER = Training(epochs=3, batch=32, learning_rate=3e-4)
 GRIDS = {
     "full": Grid(
-        tuple(Student(Shape(*shape), _ENCODER, texts=12_000) for shape in ((3, 12, 1536), (3, 8, 768), (2, 12, 1536))),
-        tuple(Student(Shape(*shape), _CROSS_ENCODER, texts=200) for shape in ((3, 12, 1536), (2, 8, 768), (2, 4, 384))),
+        tuple(
+            Student(Shape(*shape), _ENCODER, texts=12_000)
+            for shape in ((3, 12, 1536), (3, 8, 768), (2, 12, 1536), (1, 12, 1536))
+        ),
+        tuple(
+            Student(Shape(*shape), _CROSS_ENCODER, texts=200)
+            for shape in ((3, 12, 1536), (2, 8, 768), (2, 4, 384), (1, 4, 384))
+        ),
     ),
     "quick": Grid(
         (Student(Shape(3, 12, 1536), Training(1, 64, 3e-4), texts=6000),),
