@@ -106,7 +106,7 @@ FULL = Settings(
     cross_encoder=CrossEncoderSettings(Training(epochs=1, batch=16, learning_rate=5e-5), judged=6000, synthetic=1000),
     ranker=RankerSettings(teacher_queries=200),
     encoder_student=Student(Shape(2, 12, 1536), Training(epochs=3, batch=64, learning_rate=3e-4), texts=12000),
-    cross_encoder_student=Student(Shape(2, 4, 384), Training(epochs=3, batch=32, learning_rate=3e-4), texts=200),
+    cross_encoder_student=Student(Shape(2, 4, 384), Training(epochs=10, batch=32, learning_rate=5e-4), texts=200),
 )
 QUICK = replace(
     FULL,
