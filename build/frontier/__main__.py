@@ -59,7 +59,8 @@ def frontier(out: Path, shop: Shop, preset: str) -> dict[str, object]:
     made = stages.originals()
     panel = shop.panel
     whole = made.ensembles(stages.blended(made, made.cross_encoder))
-    rows = Workbench(stages, made, panel, whole).rows(GRIDS[preset])
+    bench = Workbench(stages, made, panel, whole)
+    rows = bench.rows(GRIDS[preset])
     tokens = stages.space.stage(
         "token-frontier",
         partial(
@@ -83,6 +84,7 @@ def frontier(out: Path, shop: Shop, preset: str) -> dict[str, object]:
         "cores": os.cpu_count(),
         "machine": platform.machine(),
         "rows": [asdict(row) for row in rows],
+        "refused": bench.refused,
         "tokens": json.loads((tokens / "token_frontier.json").read_text()),
     }
 

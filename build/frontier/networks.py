@@ -1,7 +1,7 @@
 """The candidates of each network: made by the stages of a build, judged by nDCG@10, timed."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from build.offline import Ensembles, deep_inputs, ordered, session
 from build.panel import Network, Panel, Verdict, check_read, tau, with_network
 from build.stages import Originals, Stages
 from shelfbridge.contract import SHORTLIST
+from shelfbridge.errors import ArtefactError
 from shelfbridge.retrieval import Shortlist
 
 TIMED = 24
@@ -59,7 +60,9 @@ class Candidate:
 
     @property
     def files(self) -> dict[str, Path]:
-        """What is measured, by precision."""
+        """What is measured, by precision; of one whose compression was refused, its fp32 graph alone."""
+        if not (self.folder / "fp32.onnx").exists():
+            return {"fp32": self.folder / "model.onnx"}
         int8 = "int8.onnx" if self.network == "ranker" else "model.onnx"
         files = {"fp32": "fp32.onnx", "int8": int8, "fp16": "fp16.onnx"}
         there = {"fp32", *(name for name in ("int8", "fp16") if (self.folder / f"{name}.onnx").exists())}
@@ -74,6 +77,8 @@ class Workbench:
     made: Originals
     panel: Panel
     whole: Ensembles
+    refused: list[str] = field(default_factory=list)
+    """Candidates whose compressed forms could not be used, and why."""
 
     @property
     def console(self) -> Console:
@@ -119,7 +124,13 @@ class Workbench:
     def _candidate(self, network: Network, name: str, graph: Path, trunk: PreTrainedModel | None = None) -> Candidate:
         length = PIECES.get(network, 0)
         cost = None if trunk is None else length * multiplications(trunk, length)
-        return Candidate(network, name, self.stages.compressed(self.made, network, graph, self.whole), cost)
+        try:
+            folder = self.stages.compressed(self.made, network, graph, self.whole)
+        except ArtefactError as error:
+            self.refused.append(f"{network} {name}: {error}")
+            self.console.print(f"  {self.refused[-1]}", highlight=False, markup=False)
+            folder = graph
+        return Candidate(network, name, folder, cost)
 
     def _judged(self, candidates: Sequence[Candidate]) -> list[Row]:
         rows: list[Row] = []

@@ -50,6 +50,7 @@ def table(record: dict[str, Any]) -> str:
             "|---|---|---|---|---|---|---|---|---|---|" + ("---|" if deep else ""),
             *[_line(row, deep) for row in rows],
         ]
+    lines += ["", *(f"Refused: {reason}." for reason in record["refused"])] if record["refused"] else []
     return "\n".join([*lines, "", "**Stored token vectors**", "", token_report.table(record["tokens"])])
 
 

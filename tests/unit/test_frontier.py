@@ -63,7 +63,7 @@ class TestReport:
                 one.network, one.served, one.chosen = network, name == "3x12x64", name == "2x12x64"
                 one.multiply_adds = None if network == "ranker" else 1000 if name == "teacher" else 250
                 rows.append(vars(one))
-        return {"rows": rows, "budget": 0.005, "dev": 3, "all": 5, "products": 10, "cores": 2}
+        return {"rows": rows, "budget": 0.005, "dev": 3, "all": 5, "products": 10, "cores": 2, "refused": []}
 
     def test_the_summary_shows_teacher_served_and_chosen(self):
         lines = summary(self.record()).splitlines()
