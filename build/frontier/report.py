@@ -8,6 +8,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from build.frontier import token_report
 
@@ -133,6 +134,10 @@ def plot(path: Path, record: dict[str, Any]) -> None:
         axes.axhline(-record["budget"], color="#999999", linestyle=":")
         axes.axhline(0, color="#999999", linewidth=0.8)
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.margins(x=0.15)
         axes.set_xlabel("ms, one request alone")
         axes.set_title(title)
         axes.legend(loc="lower right")
