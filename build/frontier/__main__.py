@@ -27,6 +27,9 @@ from build.stages import Shop, Stages
 from build.workspace import Workspace
 from shelfbridge.errors import ShelfbridgeError
 
+LEAST_QUERIES = 60
+"""That candidates are judged by, where there are so many."""
+
 
 def main() -> None:
     """The command line."""
@@ -39,7 +42,8 @@ def main() -> None:
     console = Console()
     try:
         shop = read_shop(options, console)
-        compression = replace(shop.settings.compression, half=True)
+        compression = shop.settings.compression
+        compression = replace(compression, half=True, queries=max(compression.queries, LEAST_QUERIES))
         shop = replace(shop, settings=replace(shop.settings, compression=compression))
         write_report(options.results, frontier(options.out, shop, options.preset))
     except ShelfbridgeError as error:
