@@ -14,6 +14,7 @@ import os
 import shutil
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,6 +27,8 @@ from rich.console import Console
 
 KEPT = 3
 """Results kept per stage; older ones are deleted when a new one appears."""
+_PARSING = threading.Lock()
+"""Python 3.11's ast.parse takes another thread's recursion for its own (CPython issue 106905)."""
 SETTINGS = "build.settings"
 """No code: what a stage needs of it is among what the stage is made from."""
 
@@ -140,7 +143,9 @@ def _used(module: ModuleType, seen: set[ModuleType]) -> set[ModuleType]:
 
 def _imports(module: ModuleType) -> Iterator[str]:
     """Names that a module imports; of `from a import b` both a and a.b, as b may be a module."""
-    for node in ast.walk(ast.parse(_source(module))):
+    with _PARSING:
+        tree = ast.parse(_source(module))
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
