@@ -166,7 +166,7 @@ def write(folder: Path, master: ModelProto) -> None:
     onnx.save(qdq.cpu_form(master), folder / "model.onnx")
 
 
-class _Reader(CalibrationDataReader):  # type: ignore[misc]
+class _Reader(CalibrationDataReader):  # type: ignore[misc] # onnxruntime has no types, and modelopt asks for its class
     """Feeds in the form in which Model Optimizer asks for them."""
 
     def __init__(self, feeds: Sequence[Feed], advance: Callable[[], object]) -> None:
