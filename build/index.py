@@ -10,6 +10,7 @@ from rich.console import Console
 from build.offline import session
 from build.training import progress
 from shelfbridge.catalogue import Catalogue
+from shelfbridge.contract import STORED_TOKENS
 from shelfbridge.retrieval import CandidateIndex, ProductPairs, ProductStore
 from shelfbridge.wordpieces import WordPieces
 
@@ -31,7 +32,8 @@ def write_store(folder: Path, *, catalogue: Catalogue) -> None:
 def write_index(folder: Path, *, catalogue: Catalogue, tokenizer: Path, graph: Path, console: Console) -> None:
     """Encode all products with the exported encoder and index them.
 
-    A product's token vectors are brought to unit length: only the query's lengths weigh. `scale.npy` is their
+    The token vectors of a product's first `STORED_TOKENS` pieces are brought to unit length: only the query's lengths
+    weigh. `scale.npy` is their
     int8 step.
 
     Args:
@@ -51,7 +53,7 @@ def write_index(folder: Path, *, catalogue: Catalogue, tokenizer: Path, graph: P
             embeddings, token_vectors = model.run(None, {"input_ids": ids, "attention_mask": mask})
             for place, row in enumerate(rows):
                 vectors[row] = embeddings[place]
-                vectors_of_pieces = token_vectors[place, : mask[place].sum()]
+                vectors_of_pieces = token_vectors[place, : min(mask[place].sum(), STORED_TOKENS)]
                 lengths = np.linalg.norm(vectors_of_pieces, axis=-1, keepdims=True)
                 tokens[row] = (vectors_of_pieces / lengths).astype(np.float16)
             bar.advance(task, len(rows))

@@ -18,13 +18,15 @@ MAX_K = CANDIDATES
 SHORTLIST = 20
 """Best candidates that `search_deep` shows to the cross-encoder."""
 PRODUCT_TOKENS = 128
-"""Most token vectors stored for a product."""
+"""Most word pieces that the encoder reads of a product."""
+STORED_TOKENS = 64
+"""Most token vectors stored for a product, of its first pieces: no worse than all of them on ESCI (frontier)."""
 PAIR_TOKENS = 96
 """Most word pieces of a query and a product together, as the cross-encoder reads them."""
 EMBEDDING_WIDTH = 384
 """Width of the default encoder; a release made from another base carries its own in its configs."""
-TOKEN_WIDTH = 128
-"""Width of a token vector after the projection."""
+TOKEN_WIDTH = 64
+"""Width of a token vector after the projection: with `STORED_TOKENS` a quarter of what 128 of all pieces take."""
 
 SIGNALS = (
     "bm25",

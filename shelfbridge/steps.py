@@ -9,7 +9,7 @@ import locale
 import time
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,38 +21,26 @@ from numpy.typing import NDArray
 from shelfbridge.contract import MODELS, TIMELINE, Tensor
 from shelfbridge.errors import InvalidQuery
 
+Arrays = Mapping[str, NDArray[Any]]
+"""Arrays by the names of their tensors, without the batch dimension."""
 Outputs = dict[Tensor, NDArray[Any]]
-"""Arrays by tensor, without the batch dimension."""
+"""The same by tensor."""
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """The tensors of one query, without the batch dimension."""
+    """The tensors of one query."""
 
-    request: Any
+    arrays: Arrays
     begun: int
     """Monotonic nanoseconds at which the step took the request up."""
 
     def get(self, tensor: Tensor) -> NDArray[Any] | None:
-        """The array of a tensor; None where an optional one was not sent.
-
-        Raises:
-            InvalidQuery: the request holds more than one query.
-        """
-        found = pb.get_input_tensor_by_name(self.request, tensor.name)
-        if found is None:
-            return None
-        array: NDArray[Any] = found.as_numpy()
-        if len(array) != 1:
-            raise InvalidQuery(f"{tensor.name} holds {len(array)} rows; send one query a request")
-        row: NDArray[Any] = array[0]
-        return row
+        """The array of a tensor; None where an optional one was not sent."""
+        return self.arrays.get(tensor.name)
 
     def __getitem__(self, tensor: Tensor) -> NDArray[Any]:
-        array = self.get(tensor)
-        if array is None:
-            raise InvalidQuery(f"{tensor.name} is missing")
-        return array
+        return self.arrays[tensor.name]
 
     def value(self, tensor: Tensor, default: Any = None) -> Any:
         """The only element of a tensor (bytes of a string); the default where it was not sent."""
@@ -81,26 +69,48 @@ class Step(ABC):
         """Called by Triton once per instance."""
         # The backend's interpreter ignores PYTHONUTF8 and the locale: text files would be read as ASCII
         locale.setlocale(locale.LC_CTYPE, "C.UTF-8")
-        self.outputs = MODELS[args["model_name"]].outputs
+        model = MODELS[args["model_name"]]
+        self.inputs, self.outputs = model.inputs, model.outputs
         self.open(Path(args["model_repository"]) / args["model_version"])
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """Called by Triton with the requests it joined: one response each, in their order."""
-        begun = time.monotonic_ns()
-        return [self._respond(Inputs(request, begun)) for request in requests]
+        return [self._respond(request) for request in requests]
 
-    def _respond(self, inputs: Inputs) -> Any:
+    def run(self, arrays: Arrays) -> Arrays:
+        """The outputs for one query, `timeline` among them where the step has one.
+
+        Raises:
+            InvalidQuery: the step refuses it.
+        """
+        inputs = Inputs(arrays, time.monotonic_ns())
+        answer = self.answer(inputs)
+        if TIMELINE in self.outputs:
+            answer[TIMELINE] = inputs.timeline()
+        return {tensor.name: answer[tensor] for tensor in self.outputs}
+
+    def _respond(self, request: Any) -> Any:
         try:
-            answer = self.answer(inputs)
-            if TIMELINE in self.outputs:
-                answer[TIMELINE] = inputs.timeline()
-            return pb.InferenceResponse([pb.Tensor(tensor.name, answer[tensor][None]) for tensor in self.outputs])
+            answer = self.run(dict(self._received(request)))
+            return pb.InferenceResponse([pb.Tensor(name, array[None]) for name, array in answer.items()])
         except InvalidQuery as error:
             refusal = pb.TritonError(str(error), pb.TritonError.INVALID_ARG)
         except Exception as error:  # whatever went wrong, the requests beside it must be answered
             pb.Logger.log_error(traceback.format_exc())
             refusal = pb.TritonError(f"{type(error).__name__}; the server's log says where", pb.TritonError.INTERNAL)
         return pb.InferenceResponse(error=refusal)
+
+    def _received(self, request: Any) -> Iterator[tuple[str, NDArray[Any]]]:
+        for tensor in self.inputs:
+            found = pb.get_input_tensor_by_name(request, tensor.name)
+            if found is None:
+                if not tensor.optional:
+                    raise InvalidQuery(f"expected the input {tensor.name}, which is missing; send it")
+                continue
+            array = found.as_numpy()
+            if len(array) != 1:
+                raise InvalidQuery(f"{tensor.name} holds {len(array)} rows; send one query a request")
+            yield tensor.name, array[0]
 
 
 def strings(values: Sequence[bytes | str]) -> NDArray[np.object_]:

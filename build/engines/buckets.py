@@ -49,7 +49,7 @@ class Length:
 
 
 QUERY = Length("query", contract.MAX_QUERY_TOKENS, 1)
-PRODUCT = Length("product", contract.PRODUCT_TOKENS, contract.CANDIDATES)
+PRODUCT = Length("product", contract.STORED_TOKENS, contract.CANDIDATES)
 PAIR = Length("pair", contract.PAIR_TOKENS, 1)
 KINDS = (QUERY, PRODUCT, PAIR)
 VARYING = {
@@ -157,10 +157,11 @@ def distance(weights: Mapping[int, float], bucket: Bucket) -> float:
 def profiles(model: contract.Model, lengths: Mapping[str, Histogram], max_batch: int) -> tuple[Profile, ...]:
     """The optimization profiles of a model.
 
-    The longest of its lengths is put into buckets; a second one (the query beside its candidates) ranges over all.
+    The length that reaches furthest (of equals, the one of more rows) is put into buckets; a second one (the query
+    beside its candidates) ranges over all.
     """
     kinds = varying(model)
-    chief = max(kinds, key=lambda kind: kind.most)
+    chief = max(kinds, key=lambda kind: (kind.most, kind.drawn))
     whole = {kind: fit(longest(lengths[kind.name], kind), 1, kind.most) for kind in kinds}
     batches = [Bucket(1, 1, 1)]
     if max_batch > 1:

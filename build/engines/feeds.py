@@ -56,7 +56,7 @@ def _tokens(random: np.random.Generator, shape: Shape, vocabulary: int) -> NDArr
 
 
 def _lengths(random: np.random.Generator, shape: Shape, vocabulary: int) -> NDArray[Any]:
-    return random.integers(0, contract.PRODUCT_TOKENS, shape, np.int32)
+    return random.integers(0, contract.STORED_TOKENS, shape, np.int32)
 
 
 def _cosines(random: np.random.Generator, shape: Shape, vocabulary: int) -> NDArray[Any]:

@@ -24,7 +24,7 @@ from build.examples import Example
 from build.offline import EncodedQuery, Retrieval
 from build.training import progress
 from shelfbridge.catalogue import Catalogue
-from shelfbridge.contract import MAX_QUERY_TOKENS, PRODUCT_TOKENS, TOKEN_WIDTH
+from shelfbridge.contract import MAX_QUERY_TOKENS, STORED_TOKENS, TOKEN_WIDTH
 from shelfbridge.errors import ArtefactError
 from shelfbridge.retrieval import Candidates
 from shelfbridge.retrieval.ragged import Ragged
@@ -41,13 +41,13 @@ class Variant:
 
     width: int = TOKEN_WIDTH
     bits: int = 8
-    tokens: int = PRODUCT_TOKENS
+    tokens: int = STORED_TOKENS
     by: Literal["position", "rarity"] = "position"
 
     @property
     def name(self) -> str:
         """For tables: "64 x 4 bit, 48 by rarity"."""
-        which = "all" if self.tokens >= PRODUCT_TOKENS else f"{self.tokens} by {self.by}"
+        which = "all" if self.tokens >= STORED_TOKENS else f"{self.tokens} by {self.by}"
         return f"{self.width} x {self.bits} bit, {which}"
 
     @property
@@ -216,6 +216,7 @@ def stored(retrieval: Retrieval, catalogue: Catalogue, rows: NDArray[np.int64], 
     """
     ids, mask = retrieval.pieces.products([catalogue.products[row].full_text for row in rows])
     index = retrieval.index.tokens
+    ids, mask = ids[:, :STORED_TOKENS], mask[:, :STORED_TOKENS]
     lengths = np.diff(index.offsets)[rows]
     if len(index) != len(catalogue.products) or not np.array_equal(mask.sum(1), lengths):
         raise ArtefactError("the index holds other word pieces than tokenizer and catalogue give; build it again")

@@ -9,7 +9,7 @@ import matplotlib
 matplotlib.use("Agg")
 from matplotlib import pyplot, ticker
 
-from shelfbridge.contract import PRODUCT_TOKENS, TOKEN_WIDTH
+from shelfbridge.contract import STORED_TOKENS, TOKEN_WIDTH
 
 KINDS = {
     "nothing": "#333333",
@@ -107,6 +107,6 @@ def _mean(row: dict[str, Any]) -> float:
 
 def _kind(variant: dict[str, Any]) -> str:
     """What a variant has less of than the index."""
-    tokens = f"tokens, by {variant['by']}" if variant["tokens"] < PRODUCT_TOKENS else ""
+    tokens = f"tokens, by {variant['by']}" if variant["tokens"] < STORED_TOKENS else ""
     less = ["width" * (variant["width"] < TOKEN_WIDTH), "bits" * (variant["bits"] < 8), tokens]
     return "several" if len(list(filter(None, less))) > 1 else "".join(less) or "nothing"

@@ -43,13 +43,12 @@ from shelfbridge.errors import DataError, ShelfbridgeError
 
 VARIANTS = (
     BASELINE,
-    *(Variant(width=width) for width in (96, 64, 48, 32, 16)),
+    *(Variant(width=width) for width in (48, 32, 16)),
     *(Variant(bits=bits) for bits in (4, 2, 1)),
-    *(Variant(tokens=tokens, by=by) for by in ("position", "rarity") for tokens in (64, 48, 32, 24, 16)),
-    *(Variant(width, bits) for width, bits in ((96, 4), (64, 4), (48, 4), (32, 4), (64, 2), (32, 2))),
-    *(Variant(width, 8, tokens) for width, tokens in ((64, 64), (48, 64), (32, 64), (32, 48))),
-    *(Variant(width, 4, 64) for width in (128, 64, 32)),
-    *(Variant(width, 4, 64, "rarity") for width in (128, 64)),
+    *(Variant(tokens=tokens, by=by) for by in ("position", "rarity") for tokens in (48, 32, 24, 16)),
+    *(Variant(width, bits) for width, bits in ((48, 4), (32, 4), (32, 2))),
+    *(Variant(width, 8, tokens) for width, tokens in ((48, 48), (32, 48), (32, 32))),
+    *(Variant(width, 4, 48) for width in (64, 32)),
 )
 BUDGET = 0.005
 FOLDS, REPEATS = 5, 3

@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from deploy import prerequisites
-from deploy.embedded import log, process, wheel
+from deploy.embedded import log, models, process, wheel
 from deploy.embedded.settings import EmbeddedSettings
 from shelfbridge.errors import PrerequisiteError, ShelfbridgeError
 
@@ -157,7 +157,9 @@ class EmbeddedServer:
             self.log_file.replace(self.log_file.with_suffix(".log.1"))
         with self.log_file.open("wb") as output:
             self._process = subprocess.Popen(
-                wheel.command(self.settings, self.settings.run_dir.resolve() / "backends"),
+                wheel.command(
+                    self.settings, models.folder(self.settings), self.settings.run_dir.resolve() / "backends"
+                ),
                 env=wheel.environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -1,6 +1,8 @@
 """What can be set about an embedded server: each field is a flag and an environment variable SHELFBRIDGE_<NAME>."""
 
+import os
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -19,7 +21,14 @@ class EmbeddedSettings(BaseSettings):
     grpc_port: int = Field(8001, ge=1, le=65535, description="port of gRPC")
     http_port: int = Field(8000, ge=1, le=65535, description="port of HTTP")
     metrics_port: int = Field(8002, ge=1, le=65535, description="port of the Prometheus metrics")
-    config_name: str = Field("cpu", description="which config of each model is served: configs/<name>.pbtxt")
+    steps: Literal["together", "apart"] = Field(
+        "together",
+        description="together: each process answers whole searches; apart: every step of an ensemble is a model of its "
+        "own, as with engines",
+    )
+    processes: int = Field(
+        max(2, os.cpu_count() or 1), ge=1, description="searches answered at a time where the steps are together"
+    )
     start_timeout: float = Field(120, gt=0, description="seconds until all models must be ready")
     exit_timeout: int = Field(30, ge=1, description="seconds that requests in flight get at the end")
 

@@ -1,7 +1,7 @@
 """The real tritonserver out of the nvidia-pytriton wheel: where its parts lie, and the command that starts it.
 
 The wheel carries the server and the Python backend only. A backend folder is put together of the wheel's Python
-backend with the stub of this Python version, and our stand-in for the onnxruntime backend. The parts are copied:
+backend with the stub of this Python version, and our backends in Python. The parts are copied:
 Triton refuses a backend library that is a link to outside its folder.
 """
 
@@ -62,17 +62,18 @@ def remove_shared_memory(run_dir: Path) -> None:
         region.unlink(missing_ok=True)
 
 
-def command(settings: EmbeddedSettings, backends: Path) -> list[str]:
+def command(settings: EmbeddedSettings, models: Path, backends: Path) -> list[str]:
     """The command line of the server."""
     shared_memory = f"shm-region-prefix-name={shared_memory_prefix(settings.run_dir)}"
     return [
         str(packages() / "pytriton/tritonserver/bin/tritonserver"),
-        f"--model-repository={settings.repository.resolve()}",
-        f"--model-config-name={settings.config_name}",
+        f"--model-repository={models}",
+        "--model-config-name=cpu",
         "--disable-auto-complete-config",
         f"--backend-directory={backends}",
         f"--backend-config=python,{shared_memory}",
         f"--backend-config=onnxruntime,{shared_memory}",
+        f"--backend-config=together,{shared_memory}",
         f"--grpc-address={settings.host}",
         f"--grpc-port={settings.grpc_port}",
         f"--http-address={settings.host}",

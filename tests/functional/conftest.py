@@ -1,4 +1,4 @@
-"""One real Triton for all functional tests, serving a repository that is made here."""
+"""Two real Tritons for all functional tests, one after the other: the steps of a search together, and apart."""
 
 import socket
 import threading
@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -13,6 +14,9 @@ from deploy.embedded import EmbeddedServer, EmbeddedSettings
 from tests.functional.tiny import write_repository
 from tests.functional.wire import Answer, Wire
 
+Steps = Literal["together", "apart"]
+apart = pytest.mark.parametrize("server", ["apart"], indirect=True)
+"""Of a test that calls the models inside an ensemble."""
 GOOD = (
     ("red running shoes", {}),
     ("green usb cable 64gb birch", {"k": 3}),
@@ -27,13 +31,14 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def make_settings(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], EmbeddedSettings]:
+def make_settings(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., EmbeddedSettings]:
     """Settings for a server of its own: free ports, a new run folder."""
 
-    def make(repository: Path) -> EmbeddedSettings:
+    def make(repository: Path, steps: Steps = "together") -> EmbeddedSettings:
         grpc_port, http_port, metrics_port = free_ports(3)
         return EmbeddedSettings(
             repository=repository,
+            steps=steps,
             run_dir=tmp_path_factory.mktemp("run"),
             grpc_port=grpc_port,
             http_port=http_port,
@@ -43,10 +48,12 @@ def make_settings(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], 
     return make
 
 
-@pytest.fixture(scope="session")
-def server(repository: Path, make_settings: Callable[[Path], EmbeddedSettings]) -> Iterator[EmbeddedServer]:
+@pytest.fixture(scope="session", params=["together", "apart"])
+def server(
+    request: pytest.FixtureRequest, repository: Path, make_settings: Callable[..., EmbeddedSettings]
+) -> Iterator[EmbeddedServer]:
     """A server of the repository."""
-    with EmbeddedServer(make_settings(repository)) as running:
+    with EmbeddedServer(make_settings(repository, request.param)) as running:
         yield running
 
 

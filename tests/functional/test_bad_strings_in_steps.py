@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from shelfbridge.contract import CANDIDATES, EMBEDDING_WIDTH
+from tests.functional.conftest import apart
 from tests.functional.wire import Wire, message
 
 pytestmark = pytest.mark.usefixtures("unharmed")
@@ -24,6 +25,7 @@ OTHERS = {
 }
 
 
+@apart
 @pytest.mark.parametrize("model", OTHERS)
 def test_fails_alone(wire: Wire, model: str) -> None:
     name, others = OTHERS[model]

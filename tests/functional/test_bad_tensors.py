@@ -5,6 +5,7 @@ import struct
 import grpc
 import pytest
 
+from tests.functional.conftest import apart
 from tests.functional.wire import Wire, message, packed
 
 pytestmark = pytest.mark.usefixtures("unharmed")
@@ -39,6 +40,7 @@ def test_refused(wire: Wire, tensors: list[tuple[str, str, list[int], bytes]], r
     assert reason in details
 
 
+@apart
 def test_two_queries_given_to_a_step(wire: Wire) -> None:
     code, details = wire.refusal(message("preprocess", ("query", "BYTES", [2, 1], packed(b"x", b"y"))))
     assert code == grpc.StatusCode.INVALID_ARGUMENT

@@ -20,6 +20,7 @@ from shelfbridge.catalogue import Catalogue, Judgments, read_catalogue, read_jud
 from shelfbridge.client import SearchClient
 from shelfbridge.contract import STEPS
 from shelfbridge.errors import ArtefactError
+from tests.functional.conftest import apart
 from tests.functional.wire import Wire
 
 SPLITS = {"train": 6, "dev": 3, "test": 3}
@@ -75,10 +76,12 @@ def data(shop: Path) -> tuple[Catalogue, Judgments]:
     return catalogue, read_judgments(shop / "judgments.tsv", catalogue)
 
 
-@pytest.fixture(scope="module")
-def server(release: Path, make_settings: Callable[[Path], EmbeddedSettings]) -> Iterator[EmbeddedServer]:
+@pytest.fixture(scope="module", params=["together", "apart"])
+def server(
+    request: pytest.FixtureRequest, release: Path, make_settings: Callable[..., EmbeddedSettings]
+) -> Iterator[EmbeddedServer]:
     """A server of the release."""
-    with EmbeddedServer(make_settings(release)) as running:
+    with EmbeddedServer(make_settings(release, request.param)) as running:
         yield running
 
 
@@ -124,6 +127,7 @@ def test_an_answer_names_its_release_its_steps_and_the_products(release, data, s
         assert hit.product["title"] == catalogue.products[catalogue.rows_of[hit.product_id]].title
 
 
+@apart
 def test_queries_of_different_lengths_are_joined_and_answered_as_alone(server):
     queries = [f"{'red ' * words}boots" for words in range(8)] * 3
     wire = Wire(server.address)

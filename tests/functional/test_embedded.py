@@ -18,7 +18,7 @@ from deploy.embedded.wheel import shared_memory_prefix
 from shelfbridge.errors import PrerequisiteError
 from tests.functional.conftest import free_ports
 
-MakeSettings = Callable[[Path], EmbeddedSettings]
+MakeSettings = Callable[..., EmbeddedSettings]
 
 
 @pytest.fixture
@@ -39,7 +39,18 @@ def test_up_status_logs_down(small: Path, tmp_path: Path, capsys: pytest.Capture
     names = ("--grpc-port", "--http-port", "--metrics-port")
     ports = [word for name, port in zip(names, free_ports(3), strict=True) for word in (name, str(port))]
     # In a process of its own, as a user starts it: the server must outlive it
-    command = [sys.executable, "-m", "deploy.embedded", "up", "--repository", str(small), *folder, *ports]
+    command = [
+        sys.executable,
+        "-m",
+        "deploy.embedded",
+        "up",
+        "--repository",
+        str(small),
+        "--steps",
+        "apart",
+        *folder,
+        *ports,
+    ]
     started = subprocess.run(command, capture_output=True, text=True, check=False)
     assert started.returncode == 0, started.stderr
 
@@ -63,7 +74,7 @@ def test_up_status_logs_down(small: Path, tmp_path: Path, capsys: pytest.Capture
 
 
 def test_taken_port(small: Path, make_settings: MakeSettings) -> None:
-    settings = make_settings(small)
+    settings = make_settings(small, "apart")
     with socket.socket() as other:
         other.bind((settings.host, settings.grpc_port))
         other.listen()
@@ -77,7 +88,7 @@ def test_no_repository(make_settings: MakeSettings, tmp_path: Path) -> None:
 
 
 def test_corrupt_model_is_named(small: Path, make_settings: MakeSettings) -> None:
-    settings = make_settings(small)
+    settings = make_settings(small, "apart")
     model = small / "encoder/1/model.onnx"
     model.write_bytes(model.read_bytes()[:1000])
     with pytest.raises(ServerError, match=rf"model encoder: {model} cannot be read as an ONNX model .*again"):
@@ -89,18 +100,20 @@ def test_corrupt_model_is_named(small: Path, make_settings: MakeSettings) -> Non
 def test_model_of_other_tensors_is_named(small: Path, repository: Path, make_settings: MakeSettings) -> None:
     shutil.copy(repository / "ranker/1/model.onnx", small / "encoder/1/model.onnx")
     with pytest.raises(ServerError, match="has no input 'input_ids' as its config wants; it has token_vectors"):
-        EmbeddedServer(make_settings(small)).up()
+        EmbeddedServer(make_settings(small, "apart")).up()
 
 
 def test_missing_index_is_named(repository: Path, make_settings: MakeSettings, tmp_path: Path) -> None:
     shutil.copytree(repository / "postprocess", tmp_path / "one/postprocess")
     (tmp_path / "one/postprocess/1/ids.npy").unlink()
     with pytest.raises(ServerError, match=r"model postprocess: .*/ids\.npy cannot be read .*build the release again"):
+        EmbeddedServer(make_settings(tmp_path / "one", "apart")).up()
+    with pytest.raises(PrerequisiteError, match=r"no ensemble .*--steps apart"):
         EmbeddedServer(make_settings(tmp_path / "one")).up()
 
 
 def test_killed_server_is_noticed_and_can_be_started_again(small: Path, make_settings: MakeSettings) -> None:
-    server = EmbeddedServer(make_settings(small))
+    server = EmbeddedServer(make_settings(small, "apart"))
     server.up()
     state = server.status().state
     assert state is not None

@@ -6,9 +6,11 @@ import pytest
 
 from deploy.embedded import EmbeddedServer
 from shelfbridge.contract import CANDIDATES
+from tests.functional.conftest import apart
 from tests.functional.wire import Wire, message, packed
 
 
+@apart
 @pytest.mark.usefixtures("unharmed")
 def test_internal_error_without_the_callers_text(server: EmbeddedServer, wire: Wire) -> None:
     code, details = wire.refusal(

@@ -14,7 +14,7 @@ from onnx import numpy_helper, parser
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from shelfbridge.catalogue import Product
-from shelfbridge.contract import EMBEDDING_WIDTH, MAX_QUERY_TOKENS, PRODUCT_TOKENS, SIGNALS, TOKEN_WIDTH
+from shelfbridge.contract import EMBEDDING_WIDTH, MAX_QUERY_TOKENS, SIGNALS, STORED_TOKENS, TOKEN_WIDTH
 from shelfbridge.retrieval import CandidateIndex, ProductPairs, ProductStore
 
 CONFIGS = Path(__file__).parents[2] / "model_repository"
@@ -24,7 +24,7 @@ THINGS = ("running shoes", "rain jacket", "camping tent", "desk lamp", "coffee m
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 
 ENCODER = """<ir_version: 9, opset_import: ["": 18]>
-encoder (int64[n, s] input_ids, int64[n, s] attention_mask) => (float[n, 384] embedding, float[n, s, 128] token_vectors)
+encoder (int64[n, s] input_ids, int64[n, s] attention_mask) => (float[n, 384] embedding, float[n, s, 64] token_vectors)
 {
     last = Constant <value = int64[1] {-1}> ()
     length = Constant <value = int64[1] {1}> ()
@@ -38,7 +38,7 @@ encoder (int64[n, s] input_ids, int64[n, s] attention_mask) => (float[n, 384] em
     token_vectors = Mul (pieces, mask)
 }"""
 RANKER = """<ir_version: 9, opset_import: ["": 18]>
-ranker (float[n, s, 128] token_vectors, int8[n, 100, t, 128] candidate_tokens, int32[n, 100] candidate_lengths,
+ranker (float[n, s, 64] token_vectors, int8[n, 100, t, 64] candidate_tokens, int32[n, 100] candidate_lengths,
         float[n, 100, 100] candidate_cosines, float[n, 100, SIGNALS] signals) => (float[n, 100] scores)
 {
     last = Constant <value = int64[1] {-1}> ()
@@ -110,7 +110,7 @@ def write_repository(folder: Path) -> Path:
     write_model(folder / "encoder/1/model.onnx", ENCODER, dense=dense, late=late)
     write_model(folder / "ranker/1/model.onnx", RANKER.replace("SIGNALS", str(len(SIGNALS))))
     write_model(folder / "cross_encoder/1/model.onnx", CROSS_ENCODER)
-    pieces = [np.array(tokenizer.encode(product.short_text).ids)[:PRODUCT_TOKENS] for product in products]
+    pieces = [np.array(tokenizer.encode(product.short_text).ids)[:STORED_TOKENS] for product in products]
     vectors = np.stack([dense[row].sum(axis=0) for row in pieces])
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     tokens = [np.rint(late[row] * 127).astype(np.int8) for row in pieces]

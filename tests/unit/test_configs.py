@@ -6,7 +6,7 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from shelfbridge.contract import MAX_QUERY_TOKENS, MODELS, PAIR_TOKENS, PRODUCT_TOKENS, STEPS, Tensor
+from shelfbridge.contract import MAX_QUERY_TOKENS, MODELS, PAIR_TOKENS, STORED_TOKENS, STEPS, Tensor
 
 REPOSITORY = Path(__file__).parents[2] / "model_repository"
 CONFIGS = sorted(REPOSITORY.glob("*/config.pbtxt")) + sorted(REPOSITORY.glob("*/configs/*.pbtxt"))
@@ -67,7 +67,7 @@ LONGEST = {
     "input": MAX_QUERY_TOKENS,
     "attention": MAX_QUERY_TOKENS,
     "token": MAX_QUERY_TOKENS,
-    "candidate": PRODUCT_TOKENS,
+    "candidate": STORED_TOKENS,
     "pair": PAIR_TOKENS,
 }
 """Most word pieces by the first word of a tensor's name."""

@@ -13,7 +13,7 @@ from build.engines.checks import check_variation, check_vocabulary, compare, dif
 from build.engines.feeds import feeds
 from build.engines.stage import Bench, EngineRefused, Job, build_engine
 from build.models import Ranker
-from shelfbridge.contract import MODELS, SHORTLIST, SIGNALS
+from shelfbridge.contract import MODELS, SHORTLIST, SIGNALS, TOKEN_WIDTH
 from shelfbridge.engine import EngineRecord, read_record
 from shelfbridge.errors import ArtefactError
 from tests.functional import tiny
@@ -267,7 +267,7 @@ class TestVocabulary:
     table = DequantizeLinear (dense, step)
     words = Gather (table, again)""",
         )
-        dense, late = np.ones((30, 384), np.int8), np.ones((WORDS, 128), np.float32)
+        dense, late = np.ones((30, 384), np.int8), np.ones((WORDS, TOKEN_WIDTH), np.float32)
         tiny.write_model(tmp_path / "int8.onnx", text, dense=dense, late=late, step=STEP)
         with pytest.raises(ArtefactError, match="its embedding has 30 rows"):
             check_vocabulary(tmp_path / "int8.onnx", MODELS["encoder"], 31)

@@ -224,7 +224,7 @@ def shop(tmp_path_factory):
 
 def test_a_shops_variants_are_measured_and_reported(shop, tmp_path):
     files, catalogue, judgments = shop
-    variants = (BASELINE, Variant(64, 4), Variant(tokens=2, by="rarity"))
+    variants = (BASELINE, Variant(32, 8), Variant(tokens=2, by="rarity"))
     rows = measure(
         tmp_path,
         **files,
@@ -237,8 +237,8 @@ def test_a_shops_variants_are_measured_and_reported(shop, tmp_path):
     assert [one.variant for one in rows] == list(variants)
     assert (rows[0].tau, rows[0].times_baseline, rows[0].dev.over_baseline) == pytest.approx((1, 1, 0))
     assert rows[0].dev.mean > 0.5
-    assert rows[1].bytes_per_product == pytest.approx(rows[0].bytes_per_product / 4)
-    assert rows[2].bytes_per_product == 2 * 128
+    assert rows[1].bytes_per_product == pytest.approx(rows[0].bytes_per_product / 2)
+    assert rows[2].bytes_per_product == 2 * TOKEN_WIDTH
     assert rows[0].megabytes == pytest.approx(rows[0].bytes_per_product * 35 / 1e6)
     record = json.loads((tmp_path / "token_frontier.json").read_text())
     assert record["queries"]["dev"] == 4

@@ -1,0 +1,59 @@
+"""Which folder of models the server loads: the release itself, or its ensembles with their steps together."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+
+from deploy.embedded.settings import EmbeddedSettings
+from shelfbridge.errors import PrerequisiteError
+
+QUEUE = 64
+"""Searches that may wait for a process; one more is refused at once, as UNAVAILABLE."""
+
+
+def folder(settings: EmbeddedSettings) -> Path:
+    """The model repository for Triton.
+
+    Raises:
+        PrerequisiteError: the release holds no ensemble, or a config of it cannot be read.
+    """
+    release = settings.repository.resolve()
+    return release if settings.steps == "apart" else together(release, settings.run_dir.resolve() / "models", settings)
+
+
+def together(release: Path, models: Path, settings: EmbeddedSettings) -> Path:
+    """Write a repository of the release's ensembles alone; their version folders are links into the release."""
+    shutil.rmtree(models, ignore_errors=True)
+    for file in sorted(release.glob("*/config.pbtxt")):
+        config = _read(file)
+        if config.platform == "ensemble":
+            home = models / file.parent.name
+            home.mkdir(parents=True)
+            for version in (entry for entry in file.parent.iterdir() if entry.name.isdigit()):
+                (home / version.name).symlink_to(version)
+            _run_together(config, settings.processes)
+            (home / "config.pbtxt").write_text(text_format.MessageToString(config), encoding="utf-8")
+    if not models.is_dir():
+        raise PrerequisiteError(
+            f"{release} holds no ensemble to run in one process; serve it with --steps apart"
+        )
+    return models
+
+
+def _run_together(config: Any, processes: int) -> None:
+    """Turn an ensemble's config into that of one model with the same inputs and outputs."""
+    config.ClearField("platform")
+    config.ClearField("ensemble_scheduling")
+    config.backend = "together"
+    config.instance_group.add(kind=model_config_pb2.ModelInstanceGroup.KIND_CPU, count=processes)
+    config.dynamic_batching.default_queue_policy.max_queue_size = QUEUE
+
+
+def _read(file: Path) -> Any:
+    try:
+        return text_format.Parse(file.read_text(encoding="utf-8"), model_config_pb2.ModelConfig())
+    except (OSError, text_format.ParseError) as error:
+        raise PrerequisiteError(f"{file} is no model config ({error}); build the release again") from error

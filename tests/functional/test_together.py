@@ -1,0 +1,37 @@
+"""The steps of an ensemble in one process answer what they answer apart, to the last bit."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from deploy.embedded import EmbeddedServer, EmbeddedSettings, ServerError
+from shelfbridge.contract import STEPS
+from tests.functional.conftest import GOOD
+from tests.functional.wire import Answer, Wire
+
+QUERIES = (*GOOD, ("chair without wheels", {}), ("sheos", {"k": 100}), ("blue", {"with_payload": True}))
+
+
+def answers(settings: EmbeddedSettings) -> list[Answer]:
+    with EmbeddedServer(settings) as server:
+        wire = Wire(server.address)
+        found = [wire.search(query, model=model, **options) for model in STEPS for query, options in QUERIES]
+        wire.close()
+    return found
+
+
+def test_same_answers(repository: Path, make_settings: Callable[..., EmbeddedSettings]) -> None:
+    together, apart = (answers(make_settings(repository, steps)) for steps in ("together", "apart"))
+    for found, wanted in zip(together, apart, strict=True):
+        assert (found.ids, found.scores, found.payload) == (wanted.ids, wanted.scores, wanted.payload)
+
+
+def test_an_ensemble_without_one_of_its_steps_is_named(
+    repository: Path, make_settings: Callable[..., EmbeddedSettings], tmp_path: Path
+) -> None:
+    ensemble = tmp_path / "search"
+    (ensemble / "1").mkdir(parents=True)
+    (ensemble / "config.pbtxt").write_text((repository / "search/config.pbtxt").read_text())
+    with pytest.raises(ServerError, match=r"model search: .*preprocess.* is missing; build the release again"):
+        EmbeddedServer(make_settings(tmp_path)).up()
