@@ -34,22 +34,21 @@ def together(release: Path, models: Path, settings: EmbeddedSettings) -> Path:
             home.mkdir(parents=True)
             for version in (entry for entry in file.parent.iterdir() if entry.name.isdigit()):
                 (home / version.name).symlink_to(version)
-            _run_together(config, settings.processes)
+            _run_together(config, settings)
             (home / "config.pbtxt").write_text(text_format.MessageToString(config), encoding="utf-8")
     if not models.is_dir():
-        raise PrerequisiteError(
-            f"{release} holds no ensemble to run in one process; serve it with --steps apart"
-        )
+        raise PrerequisiteError(f"{release} holds no ensemble to run in one process; serve it with --steps apart")
     return models
 
 
-def _run_together(config: Any, processes: int) -> None:
+def _run_together(config: Any, settings: EmbeddedSettings) -> None:
     """Turn an ensemble's config into that of one model with the same inputs and outputs."""
     config.ClearField("platform")
     config.ClearField("ensemble_scheduling")
     config.backend = "together"
-    config.instance_group.add(kind=model_config_pb2.ModelInstanceGroup.KIND_CPU, count=processes)
+    config.instance_group.add(kind=model_config_pb2.ModelInstanceGroup.KIND_CPU, count=settings.processes)
     config.dynamic_batching.default_queue_policy.max_queue_size = QUEUE
+    config.parameters["result_cache_megabytes"].string_value = str(settings.result_cache)
 
 
 def _read(file: Path) -> Any:

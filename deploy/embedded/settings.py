@@ -29,6 +29,9 @@ class EmbeddedSettings(BaseSettings):
     processes: int = Field(
         max(2, os.cpu_count() or 1), ge=1, description="searches answered at a time where the steps are together"
     )
+    result_cache: float = Field(
+        32, ge=0, description="megabytes of answers that each such process keeps; 0 turns the cache off"
+    )
     start_timeout: float = Field(120, gt=0, description="seconds until all models must be ready")
     exit_timeout: int = Field(30, ge=1, description="seconds that requests in flight get at the end")
 

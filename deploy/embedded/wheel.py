@@ -17,6 +17,8 @@ from deploy.prerequisites import libpython_folder
 from shelfbridge.errors import PrerequisiteError
 
 STANDINS = Path(__file__).parent / "backends"
+MODEL_CACHE_BYTES = 16 << 20
+"""Triton's own cache, for models whose configs enable it: the encoder."""
 SHARED_MEMORY_FOLDER = Path("/dev/shm")
 
 
@@ -74,6 +76,8 @@ def command(settings: EmbeddedSettings, models: Path, backends: Path) -> list[st
         f"--backend-config=python,{shared_memory}",
         f"--backend-config=onnxruntime,{shared_memory}",
         f"--backend-config=together,{shared_memory}",
+        f"--cache-directory={packages() / 'pytriton/tritonserver/caches'}",
+        f"--cache-config=local,size={MODEL_CACHE_BYTES}",
         f"--grpc-address={settings.host}",
         f"--grpc-port={settings.grpc_port}",
         f"--http-address={settings.host}",

@@ -10,6 +10,7 @@ from shelfbridge.contract import STEPS
 from tests.functional.conftest import GOOD
 from tests.functional.wire import Answer, Wire
 
+MakeSettings = Callable[..., EmbeddedSettings]
 QUERIES = (*GOOD, ("chair without wheels", {}), ("sheos", {"k": 100}), ("blue", {"with_payload": True}))
 
 
@@ -21,17 +22,29 @@ def answers(settings: EmbeddedSettings) -> list[Answer]:
     return found
 
 
-def test_same_answers(repository: Path, make_settings: Callable[..., EmbeddedSettings]) -> None:
+def test_same_answers(repository: Path, make_settings: MakeSettings) -> None:
     together, apart = (answers(make_settings(repository, steps)) for steps in ("together", "apart"))
     for found, wanted in zip(together, apart, strict=True):
         assert (found.ids, found.scores, found.payload) == (wanted.ids, wanted.scores, wanted.payload)
 
 
 def test_an_ensemble_without_one_of_its_steps_is_named(
-    repository: Path, make_settings: Callable[..., EmbeddedSettings], tmp_path: Path
+    repository: Path, make_settings: MakeSettings, tmp_path: Path
 ) -> None:
     ensemble = tmp_path / "search"
     (ensemble / "1").mkdir(parents=True)
     (ensemble / "config.pbtxt").write_text((repository / "search/config.pbtxt").read_text())
     with pytest.raises(ServerError, match=r"model search: .*preprocess.* is missing; build the release again"):
         EmbeddedServer(make_settings(tmp_path)).up()
+
+
+def test_a_repeated_search_is_answered_from_the_cache(repository: Path, make_settings: MakeSettings) -> None:
+    with EmbeddedServer(make_settings(repository).model_copy(update={"processes": 1})) as server:
+        wire = Wire(server.address)
+        first, again = (wire.search("red running shoes", with_payload=True) for _ in range(2))
+        other = wire.search("red running shoes", with_payload=True, filters='{"in_stock": true}')
+        wire.close()
+    assert (again.ids, again.scores, again.payload) == (first.ids, first.scores, first.payload)
+    assert not any(again.step_times[1:])
+    assert all(first.step_times)
+    assert all(other.step_times)

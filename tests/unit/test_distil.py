@@ -75,6 +75,7 @@ def teachers(tmp_path_factory, tokenizer):
     )
     BertModel(config).save_pretrained(folder / "base")
     for kind in (Encoder, CrossEncoder):
+        torch.manual_seed(0)
         network = kind(str(folder / "base"))
         claim(network.trunk, tokenizer)
         (folder / kind.__name__).mkdir()

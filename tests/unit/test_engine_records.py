@@ -159,6 +159,7 @@ class TestServing:
             "tritonserver",
             f"--model-repository={repository}",
             "--disable-auto-complete-config",
+            "--cache-config=local,size=16777216",
             "--log-verbose=1",
         ]
 

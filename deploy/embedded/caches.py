@@ -1,0 +1,54 @@
+"""Answers that are kept for a while by a process that answers whole searches: the least recently used go first.
+
+An answer is found again by everything it was made from, byte for byte: all inputs of the request, the user among them,
+so that no shopper gets another's; and the state of the catalogue, so that a change is seen at once. Each process has
+caches of its own and serves one release, which ends with it.
+"""
+
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any
+
+import numpy as np
+from cachetools import LRUCache
+from numpy.typing import NDArray
+
+Arrays = Mapping[str, NDArray[Any]]
+"""Arrays by the names of their tensors."""
+OVERHEAD = 200
+"""Bytes that an array or a string takes beside its content, about."""
+MEGABYTE = 1 << 20
+
+
+class Cache:
+    """Arrays by what they were made from, up to some megabytes; 0 keeps nothing."""
+
+    def __init__(self, megabytes: float) -> None:
+        self._kept: LRUCache[Hashable, Arrays] = LRUCache(megabytes * MEGABYTE, getsizeof=size)
+
+    def get(self, key: Hashable, make: Callable[[], Arrays]) -> Arrays:
+        """What was kept for a key, or what `make` makes now. Nothing is kept of a failure."""
+        found = self._kept.get(key)
+        if found is None:
+            found = make()
+            if size(found) <= self._kept.maxsize:
+                self._kept[key] = found
+        return found
+
+
+def identity(arrays: Arrays) -> Hashable:
+    """A key that equal arrays share: names, types, shapes and content."""
+    return tuple(
+        (name, array.dtype.str, array.shape, tuple(array.ravel()) if array.dtype == object else array.tobytes())
+        for name, array in sorted(arrays.items())
+    )
+
+
+def size(arrays: Arrays) -> int:
+    """Bytes that arrays take, about."""
+    return sum(OVERHEAD + _content(array) for array in arrays.values())
+
+
+def _content(array: NDArray[Any]) -> int:
+    if array.dtype != np.object_:
+        return array.nbytes
+    return sum(OVERHEAD + len(one) for one in array.ravel())
