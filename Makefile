@@ -19,7 +19,7 @@ ifneq ($(PIP_INDEX_URL),)
 export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
 endif
 
-.PHONY: install demo ports serve stop frontier engines test test-all check format lint types lock clean
+.PHONY: install demo ports serve stop frontier bench bench-index bench-roofline sweep soak engines test test-all check format lint types lock clean
 .DEFAULT_GOAL := demo
 
 install: .venv/installed ## the environment alone
@@ -35,6 +35,30 @@ serve: ports $(OUT)/release ## the same server, left running
 frontier: .venv/installed $(SAMPLE) ## what compression costs in nDCG@10 and gains in speed, candidate by candidate
 	@$(BIN)/python -m build.frontier --catalogue $(SAMPLE) --judgments $(OUT)/sample/judgments.tsv --out $(OUT) \
 	    --preset quick --results $(OUT)/frontier
+
+# Of the sample; CATALOGUE, JUDGMENTS and OUT measure another build
+CATALOGUE ?= $(SAMPLE)
+JUDGMENTS ?= $(OUT)/sample/judgments.tsv
+MEASURED = --release $(OUT)/releases/current --catalogue $(CATALOGUE) --judgments $(JUDGMENTS)
+$(OUT)/releases/current:
+	@$(MAKE) --no-print-directory $(OUT)/release
+
+bench: .venv/installed $(OUT)/releases/current ## beside Infinity, sentence-transformers and LitServe: searches/s, p99, nDCG@10
+	@$(BIN)/python -m loadtests.bench $(MEASURED) --out $(OUT)/bench --warm $(FLAGS)
+
+# TEXTS=FILE takes products from there instead of the shop's own
+bench-index: .venv/installed $(OUT)/releases/current ## what search costs as the catalogue grows
+	@$(BIN)/python -m loadtests.bench_index --release $(OUT)/releases/current --texts $(or $(TEXTS),$(CATALOGUE)) \
+	    --out $(OUT)/bench_index $(FLAGS)
+
+bench-roofline: .venv/installed $(OUT)/releases/current ## how much of this machine a search uses, and where the rest goes
+	@$(BIN)/python -m loadtests.roofline $(MEASURED) --out $(OUT)/roofline --profile $(FLAGS)
+
+sweep: .venv/installed $(OUT)/releases/current ## which settings of the server are best on this machine
+	@$(BIN)/python -m loadtests.sweep $(MEASURED) --out $(OUT)/sweep $(FLAGS)
+
+soak: .venv/installed $(OUT)/releases/current ## whether memory stays flat over 100,000 searches
+	@$(BIN)/python -m loadtests.soak $(MEASURED) --out $(OUT)/soak $(FLAGS)
 
 PRECISION ?= int8
 # What the current release was built from; ENGINE_JUDGMENTS= with ENGINE_FLAGS=--unjudged measures no nDCG

@@ -22,9 +22,9 @@ from rich.console import Console
 from scipy import stats
 
 from build.offline import Ensembles
+from build.progress import progress
 from build.release import open_release
 from build.report import write_report
-from build.training import progress
 from shelfbridge.catalogue import Catalogue, Judgments, Split, read_catalogue, read_judgments
 from shelfbridge.client import SearchClient
 from shelfbridge.contract import CANDIDATES

@@ -1,21 +1,25 @@
 """Everything per product that a search needs, computed once: vectors, token vectors, terms, word pieces, payloads."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from onnxruntime import InferenceSession
 from rich.console import Console
 
 from build.offline import session
-from build.training import progress
+from build.progress import progress
 from shelfbridge.catalogue import Catalogue
-from shelfbridge.contract import STORED_TOKENS
+from shelfbridge.contract import ATTENTION_MASK, EMBEDDING, INPUT_IDS, STORED_TOKENS
 from shelfbridge.retrieval import CandidateIndex, ProductPairs, ProductStore
 from shelfbridge.wordpieces import WordPieces
 
 BATCH = 64
 INT8 = 127
+LIKELY = 300
+"""Queries by which search in a large catalogue is set up."""
 
 
 def write_pieces(folder: Path, *, catalogue: Catalogue, tokenizer: Path) -> None:
@@ -29,7 +33,16 @@ def write_store(folder: Path, *, catalogue: Catalogue) -> None:
     ProductStore.write(folder, catalogue.products)
 
 
-def write_index(folder: Path, *, catalogue: Catalogue, tokenizer: Path, graph: Path, console: Console) -> None:
+def write_index(
+    folder: Path,
+    *,
+    catalogue: Catalogue,
+    queries: Sequence[str],
+    tokenizer: Path,
+    graph: Path,
+    where: str,
+    console: Console,
+) -> None:
     """Encode all products with the exported encoder and index them.
 
     The token vectors of a product's first `STORED_TOKENS` pieces are brought to unit length: only the query's lengths
@@ -37,11 +50,28 @@ def write_index(folder: Path, *, catalogue: Catalogue, tokenizer: Path, graph: P
     int8 step.
 
     Args:
+        queries: of shoppers; search in a large catalogue is set up by them.
         tokenizer: folder of `tokenizer.json`.
         graph: folder of the encoder's `model.onnx`.
+        where: the vectors go, as `place` of `write_vectors`.
     """
     pieces, model = WordPieces(tokenizer / "tokenizer.json"), session(graph / "model.onnx", threads=0)
-    texts = [product.full_text for product in catalogue.products]
+    vectors, tokens = encode([product.full_text for product in catalogue.products], pieces, model, console)
+    scale = float(np.float32(max(float(np.abs(one).max()) for one in tokens) / INT8))
+    asked = [pieces.queries([text]) for text in likely_queries(catalogue, queries)]
+    likely = [
+        model.run([EMBEDDING.name], {INPUT_IDS.name: ids, ATTENTION_MASK.name: mask})[0][0] for ids, mask in asked
+    ]
+    CandidateIndex.write(
+        folder, catalogue.products, vectors, quantised(tokens, scale), queries=np.stack(likely), place=where
+    )
+    np.save(folder / "scale.npy", np.float32(scale))
+
+
+def encode(
+    texts: Sequence[str], pieces: WordPieces, model: InferenceSession, console: Console
+) -> tuple[NDArray[np.float32], list[NDArray[np.float16]]]:
+    """Unit vectors [N, D] of products, and the unit vectors [T_i, P] of each one's first `STORED_TOKENS` pieces."""
     by_length = np.argsort([len(text) for text in texts], kind="stable")
     vectors: list[NDArray[Any]] = [np.empty(0)] * len(texts)
     tokens: list[NDArray[Any]] = [np.empty(0)] * len(texts)
@@ -57,7 +87,23 @@ def write_index(folder: Path, *, catalogue: Catalogue, tokenizer: Path, graph: P
                 lengths = np.linalg.norm(vectors_of_pieces, axis=-1, keepdims=True)
                 tokens[row] = (vectors_of_pieces / lengths).astype(np.float16)
             bar.advance(task, len(rows))
-    scale = max(float(np.abs(one).max()) for one in tokens) / INT8
-    quantised = [np.rint(one.astype(np.float32) / scale).astype(np.int8) for one in tokens]
-    CandidateIndex.write(folder, catalogue.products, np.stack(vectors), quantised)
-    np.save(folder / "scale.npy", np.float32(scale))
+    return np.stack(vectors), tokens
+
+
+def quantised(tokens: Sequence[NDArray[np.float16]], scale: float) -> list[NDArray[np.int8]]:
+    """Token vectors in steps of `scale`; what lies beyond the range is cut off."""
+    steps = (np.rint(one.astype(np.float32) / scale) for one in tokens)
+    return [np.clip(one, -INT8, INT8).astype(np.int8) for one in steps]
+
+
+def likely_queries(catalogue: Catalogue, known: Sequence[str]) -> list[str]:
+    """`LIKELY` queries: known ones, and three words of a product's title for each that is missing.
+
+    Whole titles would not do: they lie nearer to products than what shoppers type, and are found with less.
+    """
+    random = np.random.default_rng(7)
+    asked = [known[at] for at in random.permutation(len(known))[:LIKELY]]
+    for at in random.integers(len(catalogue.products), size=LIKELY - len(asked)):
+        words = catalogue.products[at].title.split()
+        asked.append(" ".join(words[place] for place in random.permutation(len(words))[:3]))
+    return asked

@@ -34,6 +34,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--no-students", action="store_true", help="serve the fine-tuned networks themselves, not smaller ones"
     )
     parser.add_argument(
+        "--vectors",
+        default="faiss",
+        metavar="PLACE",
+        help="of the products: faiss, files beside the index; milvus, at SHELFBRIDGE_MILVUS_URI; or its address "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
         "--budget", type=float, metavar="X", help="nDCG@10 that compression may cost (default: that of the preset)"
     )
 
@@ -62,7 +69,7 @@ def chosen(options: argparse.Namespace) -> Settings:
     if options.no_students:
         settings = replace(settings, encoder_student=None, cross_encoder_student=None)
     base = options.encoder or settings.base
-    return replace(settings, base=base, teacher=options.ranker, compression=compression)
+    return replace(settings, base=base, teacher=options.ranker, compression=compression, vectors=options.vectors)
 
 
 def data_digest(options: argparse.Namespace) -> str:

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from shelfbridge.errors import ArtefactError
 from shelfbridge.retrieval import CandidateIndex, Candidates, ProductPairs, Shortlist
-from shelfbridge.retrieval.index import fuse
+from shelfbridge.retrieval.best import best
+from shelfbridge.retrieval.index import DEPTH, fuse
+from shelfbridge.retrieval.signals import FULL
 from shelfbridge.text import lexical_tokens, normalise
 from shelfbridge.wordpieces import WordPieces
 
@@ -55,13 +57,13 @@ class Retrieval:
 
     def parts(self, query: EncodedQuery) -> dict[str, Ranking]:
         """Rankings by BM25 alone, by cosine alone, and of the fusion that finds the candidates."""
-        plain = self.index.lexicon.full.match(lexical_tokens(query.text))
-        matched = self.index.lexicon.match(query.text)
+        lexicon = self.index.lexicon
+        plain = lexicon.numbers(dict.fromkeys(lexical_tokens(query.text)))
         dense = self.index.dense(query.embedding)
         parts = {
-            "lexical": self.index.lexical(plain.bm25),
+            "lexical": best(lexicon.index, [FULL], plain, DEPTH),
             "dense": dense,
-            "fused": fuse(self.index.lexical(matched.fields), dense),
+            "fused": fuse(lexicon.best(lexicon.words(query.text), DEPTH), dense),
         }
         return {name: (rows, -np.arange(len(rows), dtype=np.float32)) for name, rows in parts.items()}
 

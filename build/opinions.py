@@ -20,8 +20,8 @@ from build import examples
 from build.examples import Example
 from build.models import CrossEncoder
 from build.offline import Retrieval
+from build.progress import progress
 from build.tokenizer import hold
-from build.training import progress
 from shelfbridge.catalogue import Catalogue, Judgments, read_catalogue, read_judgments
 from shelfbridge.contract import SHORTLIST
 from shelfbridge.errors import ShelfbridgeError

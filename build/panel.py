@@ -12,7 +12,7 @@ from scipy import stats
 
 from build.evaluate import by_place, per_query
 from build.offline import Ensembles, Ranking, ordered
-from build.training import progress
+from build.progress import progress
 from shelfbridge.catalogue import Catalogue, Judgment, Judgments
 from shelfbridge.contract import CANDIDATES, SHORTLIST
 from shelfbridge.errors import ArtefactError

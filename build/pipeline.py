@@ -71,7 +71,10 @@ def build(out: Path, shop: Shop) -> Path:
             "postprocess": made.store,
             **parts,
         },
-        extra={"lengths.json": made.feeds / "lengths.json"},
+        extra={
+            "lengths.json": made.feeds / "lengths.json",
+            release.PRODUCT_ENCODER: made.encoder_graph / "model.onnx",
+        },
         about={
             "base": settings.base,
             "teacher": settings.teacher or settings.base,

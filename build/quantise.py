@@ -30,8 +30,8 @@ from rich.console import Console
 from build import qdq
 from build.fidelity import Feed, cosines, hold, outputs, session, some
 from build.operators import check_graph
+from build.progress import progress
 from build.settings import Method
-from build.training import progress
 from shelfbridge.errors import ArtefactError, DataError, ShelfbridgeError
 
 METHODS: tuple[Method, ...] = get_args(Method)

@@ -21,8 +21,8 @@ from build import examples
 from build.examples import Example
 from build.models import Blend, CrossEncoder, Ranker
 from build.offline import EncodedQuery, Retrieval, ranker_inputs
+from build.progress import progress
 from build.settings import Settings
-from build.training import progress
 from shelfbridge.catalogue import Catalogue, Judgments
 from shelfbridge.contract import SHORTLIST
 from shelfbridge.retrieval import ProductPairs

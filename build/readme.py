@@ -21,7 +21,9 @@ def blocks() -> dict[str, str]:
         "sample": table(_read("sample/evaluation.json")),
         "frontier_esci_us": summary(_read("esci_us/frontier/frontier.json")),
         "frontier_sample": summary(_read("sample/frontier/frontier.json")),
-        "latency": latency(_read("latency/latency.json")),
+        "bench": _tables("bench/bench.md", 2),
+        "latency": latency(_read("roofline/roofline.json")["alone"]),
+        "index": _tables("bench_index/index.md", 1),
     }
 
 
@@ -42,6 +44,16 @@ def filled(text: str) -> str:
         _, tail = rest.split(end)
         text = f"{head}{begin}{block}{end}{tail}"
     return text
+
+
+def _tables(name: str, count: int) -> str:
+    """What a report says first, with so many of its tables."""
+    parts, found = [], 0
+    for part in (RESULTS / name).read_text().strip().split("\n\n"):
+        if part.startswith("|") and (found := found + 1) > count:
+            break
+        parts.append(part)
+    return "\n\n".join(parts) + "\n"
 
 
 def _read(name: str) -> dict[str, Any]:

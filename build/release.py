@@ -31,6 +31,8 @@ from shelfbridge.errors import ArtefactError
 from shelfbridge.retrieval import ProductPairs, ProductStore
 
 SOURCES = Path(__file__).parent.parent / "model_repository"
+PRODUCT_ENCODER = "product_encoder.onnx"
+"""The graph that the products were encoded with: that of the queries may be a student's."""
 TOOLS = ("torch", "transformers", "onnx", "onnxruntime", "nvidia-modelopt", "faiss-cpu", "bm25s", "numpy")
 
 

@@ -22,8 +22,8 @@ from rich.console import Console
 
 from build import qdq
 from build.fidelity import Feed, Rows, cosines, outputs, session
+from build.progress import progress
 from build.quantise import read_feeds
-from build.training import progress
 from shelfbridge.errors import ArtefactError, ShelfbridgeError
 
 matplotlib.use("Agg")

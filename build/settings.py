@@ -99,6 +99,8 @@ class Settings:
     cross_encoder_student: Student | None = None
     """None: the fine-tuned cross-encoder itself is served."""
     compression: Compression = Compression()
+    vectors: str = "faiss"
+    """Where the products' vectors go: `faiss`, `milvus`, or an address of Milvus."""
 
 
 FULL = Settings(

@@ -123,9 +123,18 @@ class Stages:
         graph = self.encoder_graph(trained)
         indexed = space.stage(
             "index",
-            partial(index.write_index, catalogue=shop.catalogue, tokenizer=words, graph=graph, console=shop.console),
+            partial(
+                index.write_index,
+                catalogue=shop.catalogue,
+                queries=list(shop.judgments.of("train").queries.values()),
+                tokenizer=words,
+                graph=graph,
+                where=settings.vectors,
+                console=shop.console,
+            ),
             data=data,
             graph=graph,
+            where=settings.vectors,
         )
         teacher = space.stage(
             "cross-encoder",

@@ -7,11 +7,11 @@ from typing import TypeVar
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 from transformers import get_linear_schedule_with_warmup
 
+from build.progress import progress
 from build.settings import Training
 
 Batch = TypeVar("Batch")
@@ -80,15 +80,3 @@ def validated(model: nn.Module, validate: Callable[[], float]) -> float:
     model.eval()
     with torch.inference_mode():
         return validate()
-
-
-def progress(console: Console) -> Progress:
-    """The bar that every long step shows."""
-    return Progress(
-        TextColumn("  {task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    )

@@ -20,7 +20,7 @@ from typing_extensions import Buffer
 
 from build.engines.api import Builder, BuilderConfig, Messages, OnnxParser, TensorRT, make_logger, network_flags
 from build.engines.buckets import Profile
-from build.training import progress
+from build.progress import progress
 from shelfbridge.errors import ArtefactError
 
 MEGABYTE = 2**20

@@ -18,7 +18,7 @@ from rich.console import Console
 from build.engines.buckets import Profile
 from build.engines.feeds import Feeds, feeds
 from build.engines.runtime import EngineSession, median_and_tail
-from build.training import progress
+from build.progress import progress
 from shelfbridge import contract
 from shelfbridge.engine import Precision, Shape
 from shelfbridge.errors import ArtefactError

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from build.offline import session
-from build.training import progress
+from build.progress import progress
 
 ROUNDS = 5
 SECONDS = 1.0

@@ -22,7 +22,7 @@ from rich.console import Console
 
 from build.examples import Example
 from build.offline import EncodedQuery, Retrieval
-from build.training import progress
+from build.progress import progress
 from shelfbridge.catalogue import Catalogue
 from shelfbridge.contract import MAX_QUERY_TOKENS, STORED_TOKENS, TOKEN_WIDTH
 from shelfbridge.errors import ArtefactError

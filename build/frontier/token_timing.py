@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from build.export import OPSET
 from build.frontier.token_codes import Codes, Recoded, unit
 from build.offline import session
-from build.training import progress
+from build.progress import progress
 
 ROUNDS = 15
 

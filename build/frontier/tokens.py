@@ -35,9 +35,9 @@ from build.frontier.token_report import write_report
 from build.frontier.token_timing import seconds
 from build.models import Ranker
 from build.offline import Retrieval
+from build.progress import progress
 from build.ranker import Lists, fit_head, gather, ndcgs
 from build.settings import PRESETS
-from build.training import progress
 from shelfbridge.catalogue import Catalogue, Judgments, read_catalogue, read_judgments
 from shelfbridge.errors import DataError, ShelfbridgeError
 

@@ -5,6 +5,7 @@ so that no shopper gets another's; and the state of the catalogue, so that a cha
 caches of its own and serves one release, which ends with it.
 """
 
+import pickle
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
@@ -35,11 +36,14 @@ class Cache:
         return found
 
 
-def identity(arrays: Arrays) -> Hashable:
-    """A key that equal arrays share: names, types, shapes and content."""
-    return tuple(
-        (name, array.dtype.str, array.shape, tuple(array.ravel()) if array.dtype == object else array.tobytes())
-        for name, array in sorted(arrays.items())
+def identity(arrays: Arrays) -> bytes:
+    """A key that equal arrays share: names, types, shapes and content. Bytes, as their hash is computed once."""
+    content = (array.tolist() if array.dtype == object else array.tobytes() for array in arrays.values())
+    return pickle.dumps(
+        sorted(
+            (name, array.dtype.str, array.shape, values)
+            for (name, array), values in zip(arrays.items(), content, strict=True)
+        )
     )
 
 

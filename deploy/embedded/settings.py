@@ -32,6 +32,7 @@ class EmbeddedSettings(BaseSettings):
     result_cache: float = Field(
         32, ge=0, description="megabytes of answers that each such process keeps; 0 turns the cache off"
     )
+    extra: tuple[str, ...] = Field((), description="further flags of tritonserver, as a JSON list")
     start_timeout: float = Field(120, gt=0, description="seconds until all models must be ready")
     exit_timeout: int = Field(30, ge=1, description="seconds that requests in flight get at the end")
 

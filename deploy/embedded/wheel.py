@@ -85,6 +85,7 @@ def command(settings: EmbeddedSettings, models: Path, backends: Path) -> list[st
         f"--metrics-address={settings.host}",
         f"--metrics-port={settings.metrics_port}",
         f"--exit-timeout-secs={settings.exit_timeout}",
+        *settings.extra,
     ]
 
 
@@ -102,5 +103,6 @@ def environment() -> dict[str, str]:
         # The steps are processes that share the cores; the model's own threads are set in its config
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
+        "TOKENIZERS_PARALLELISM": "false",
         "LD_LIBRARY_PATH": first(libraries, libpython_folder() or "", name="LD_LIBRARY_PATH"),
     }

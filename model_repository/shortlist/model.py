@@ -13,16 +13,16 @@ from shelfbridge.contract import (
     SORTED_ROWS,
     SORTED_SCORES,
 )
-from shelfbridge.retrieval import ProductPairs
+from shelfbridge.retrieval import Changing, ProductPairs
 from shelfbridge.steps import Inputs, Outputs, Step
 
 
 class TritonPythonModel(Step):
     def open(self, folder: Path) -> None:
-        self.products = ProductPairs.open(folder)
+        self.products = Changing(ProductPairs, folder)
 
     def answer(self, inputs: Inputs) -> Outputs:
-        shortlist = self.products.shortlist(
+        shortlist = self.products.now().shortlist(
             inputs[INPUT_IDS], inputs[ATTENTION_MASK], inputs[CANDIDATE_ROWS], inputs[SCORES]
         )
         return {

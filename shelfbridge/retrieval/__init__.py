@@ -4,8 +4,9 @@ The build writes these folders once; the Triton steps and the offline evaluation
 evaluated is what is served.
 """
 
+from shelfbridge.retrieval.changes import Changing
 from shelfbridge.retrieval.index import CandidateIndex, Candidates
 from shelfbridge.retrieval.pairs import ProductPairs, Shortlist
 from shelfbridge.retrieval.store import ProductStore
 
-__all__ = ["CandidateIndex", "Candidates", "ProductPairs", "ProductStore", "Shortlist"]
+__all__ = ["CandidateIndex", "Candidates", "Changing", "ProductPairs", "ProductStore", "Shortlist"]

@@ -3,19 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from shelfbridge.catalogue import Product
 from shelfbridge.contract import CANDIDATES, SIGNALS
-from shelfbridge.errors import ArtefactError
 from shelfbridge.request import Filters
 from shelfbridge.retrieval.facets import Facets
-from shelfbridge.retrieval.ragged import Ragged
+from shelfbridge.retrieval.joined import JoinedFacets, JoinedLexicon, JoinedRagged, JoinedVectors, LaterLexicon, Present
+from shelfbridge.retrieval.ragged import Ragged, load
 from shelfbridge.retrieval.signals import Lexicon
+from shelfbridge.retrieval.vectors import Vectors, open_vectors, write_vectors
 
 DEPTH = 200
 """Products taken from each side before fusion."""
@@ -44,44 +43,46 @@ class CandidateIndex:
     """All that is known of the products at search time, memory-mapped."""
 
     lexicon: Lexicon
-    vectors: Any
+    vectors: Vectors
     facets: Facets
     tokens: Ragged
 
     def search(self, text: str, embedding: NDArray[np.float32], filters: Filters = NO_FILTERS) -> Candidates:
         """Candidates for a normalised query and its unit vector float32 [D]."""
-        matched = self.lexicon.match(text)
+        words = self.lexicon.words(text)
         allowed = self.facets.allowed(filters)
-        found = fuse(self.lexical(matched.fields, allowed), self.dense(embedding, allowed))[:CANDIDATES]
+        found = fuse(self.lexicon.best(words, DEPTH, allowed), self.dense(embedding, allowed))[:CANDIDATES]
         count = len(found)
         rows = np.full(CANDIDATES, -1, np.int32)
         rows[:count] = found
-        vectors = self.vectors.reconstruct_batch(found)
+        vectors = self.vectors.fetch(found)
         signals = np.zeros((CANDIDATES, len(SIGNALS)), np.float32)
-        signals[:count] = self.lexicon.signals(matched, found, vectors @ embedding)
+        signals[:count] = self.lexicon.signals(words, found, vectors @ embedding)
         cosines = np.zeros((CANDIDATES, CANDIDATES), np.float32)
         cosines[:count, :count] = vectors @ vectors.T
         tokens, lengths = self.tokens.padded(rows)
         return Candidates(rows, signals, tokens, lengths, cosines)
 
-    def lexical(self, scores: NDArray[np.float32], allowed: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
-        """Rows by lexical scores [N], best first, at most `DEPTH`, none without a term in common."""
-        if allowed is not None:
-            scores = np.where(allowed, scores, 0)
-        depth = min(DEPTH, len(scores))
-        best = np.argpartition(-scores, depth - 1)[:depth]
-        best = best[np.lexsort((best, -scores[best]))]
-        found: NDArray[np.int64] = best[scores[best] > 0]
-        return found
-
     def dense(self, embedding: NDArray[np.float32], allowed: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
         """Rows by cosine, best first, at most `DEPTH`."""
-        options = None
-        if allowed is not None:
-            options = faiss.SearchParameters(sel=faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little")))
-        _, rows = self.vectors.search(embedding[None], min(DEPTH, self.vectors.ntotal), params=options)
-        found: NDArray[np.int64] = rows[0][rows[0] >= 0]
-        return found
+        return self.vectors.search(embedding, DEPTH, allowed)
+
+    def with_changes(self, folder: Path) -> "CandidateIndex":
+        """This index and that of the products that came later, without those that are gone (`retrieval.changes`).
+
+        Raises:
+            ArtefactError: a file is missing or damaged.
+        """
+        later = CandidateIndex.open(folder)
+        present = Present.of(len(self.tokens), len(later.tokens), load(folder / "gone.npy"))
+        return CandidateIndex(
+            lexicon=JoinedLexicon(
+                **vars(self.lexicon), later=LaterLexicon(**vars(later.lexicon), catalogue=self.lexicon), present=present
+            ),
+            vectors=JoinedVectors(self.vectors, later.vectors.fetch(np.arange(len(later.vectors))), present),
+            facets=JoinedFacets(**vars(self.facets), later=later.facets, present=present),
+            tokens=JoinedRagged.of(self.tokens, later.tokens),
+        )
 
     @staticmethod
     def write(
@@ -89,15 +90,22 @@ class CandidateIndex:
         products: Sequence[Product],
         vectors: NDArray[np.float32],
         tokens: Sequence[NDArray[np.int8]],
+        *,
+        queries: NDArray[np.float32] | None = None,
+        place: str = "faiss",
+        known: Lexicon | None = None,
     ) -> None:
-        """Index products with their unit vectors [N, D] and their token vectors, [T_i, P] each."""
+        """Index products with their unit vectors [N, D] and their token vectors, [T_i, P] each.
+
+        Args:
+            queries: vectors [Q, D] of likely queries; `place`: where vectors go. Both as `write_vectors` takes them.
+            known: as `Lexicon.write` takes it.
+        """
         folder.mkdir(parents=True, exist_ok=True)
-        Lexicon.write(folder / "lexicon", products)
+        Lexicon.write(folder / "lexicon", products, known)
         Facets.write(folder / "facets", products)
         Ragged.write(folder, "tokens", tokens)
-        flat = faiss.IndexFlatIP(vectors.shape[1])
-        flat.add(np.ascontiguousarray(vectors, np.float32))
-        faiss.write_index(flat, str(folder / "vectors.faiss"))
+        write_vectors(folder, vectors, queries=queries, place=place)
 
     @classmethod
     def open(cls, folder: Path) -> "CandidateIndex":
@@ -106,13 +114,9 @@ class CandidateIndex:
         Raises:
             ArtefactError: a file is missing or damaged.
         """
-        try:
-            vectors = faiss.read_index(str(folder / "vectors.faiss"), faiss.IO_FLAG_MMAP_IFC)
-        except RuntimeError as error:
-            raise ArtefactError(f"{folder}/vectors.faiss cannot be read; build the release again") from error
         return cls(
             lexicon=Lexicon.open(folder / "lexicon"),
-            vectors=vectors,
+            vectors=open_vectors(folder),
             facets=Facets.open(folder / "facets"),
             tokens=Ragged.open(folder, "tokens"),
         )
@@ -122,7 +126,12 @@ def fuse(*rankings: NDArray[np.int64]) -> NDArray[np.int64]:
     """Reciprocal rank fusion: rows of all rankings, best first, ties by row."""
     rows = np.concatenate(rankings)
     scores = np.concatenate([1 / (RRF_K + 1 + np.arange(len(ranking))) for ranking in rankings])
-    unique, places = np.unique(rows, return_inverse=True)
-    total = np.bincount(places, weights=scores, minlength=len(unique))
-    fused: NDArray[np.int64] = unique[np.lexsort((unique, -total))]
+    if not len(rows):
+        return rows
+    order = np.argsort(rows, kind="stable")
+    rows = rows[order]
+    firsts = np.flatnonzero(np.concatenate([[True], rows[1:] != rows[:-1]]))
+    total = np.add.reduceat(scores[order], firsts)
+    # Rows are in order already, so a stable sort leaves ties so
+    fused: NDArray[np.int64] = rows[firsts][np.argsort(-total, kind="stable")]
     return fused

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shelfbridge.contract import PAIR_TOKENS, SHORTLIST
+from shelfbridge.retrieval.joined import JoinedRagged
 from shelfbridge.retrieval.ragged import Ragged
 
 
@@ -68,6 +69,14 @@ class ProductPairs:
         types = np.zeros_like(mask)
         types[:, len(query) :] = mask[:, len(query) :]
         return ids, types, mask
+
+    def with_changes(self, folder: Path) -> "ProductPairs":
+        """These and the pieces of products that came later (`retrieval.changes`).
+
+        Raises:
+            ArtefactError: a file is missing or damaged.
+        """
+        return ProductPairs(JoinedRagged.of(self._pieces, ProductPairs.open(folder)._pieces))
 
     @staticmethod
     def write(folder: Path, pieces: Sequence[NDArray[Any]]) -> None:

@@ -37,15 +37,19 @@ class Ragged:
         known = rows >= 0
         starts = np.where(known, self.offsets[rows], 0)
         lengths = np.where(known, self.offsets[rows + 1] - starts, 0).astype(np.int32)
-        out = np.zeros((len(rows), int(lengths.max(initial=1)), *self.values.shape[1:]), self.values.dtype)
-        for place, (start, length) in enumerate(zip(starts.tolist(), lengths.tolist(), strict=True)):
-            out[place, :length] = self.values[start : start + length]
-        return out, lengths
+        columns = np.arange(lengths.max(initial=1))
+        if not len(self.values):
+            return np.zeros((len(rows), len(columns), *self.values.shape[1:]), self.values.dtype), lengths
+        # A row's bytes as one item: numpy then copies each in one go, several times as quick as element by element
+        items = self.values.reshape(len(self.values), -1).view(f"V{self.values[0].nbytes}")[:, 0]
+        out = items.take(starts[:, None] + columns, mode="clip")
+        out[columns >= lengths[:, None]] = np.zeros((), out.dtype)
+        return out.view(self.values.dtype).reshape(*out.shape, *self.values.shape[1:]), lengths
 
     @classmethod
     def write(cls, folder: Path, name: str, rows: Sequence[NDArray[Any]]) -> None:
         """Write rows as `<name>.npy` and `<name>.offsets.npy`."""
-        np.save(folder / f"{name}.npy", np.concatenate(rows))
+        np.save(folder / f"{name}.npy", np.concatenate(rows) if rows else np.zeros(0, np.uint8))
         np.save(folder / f"{name}.offsets.npy", np.cumsum([0, *(len(row) for row in rows)], dtype=np.int64))
 
     @classmethod
@@ -60,7 +64,7 @@ class Ragged:
         if not len(offsets) or offsets[-1] != len(values):
             raise ArtefactError(f"{folder / name}.npy does not belong to its offsets file; build the release again")
         # Plain views: indexing a memmap subclass costs several times an ndarray's
-        return cls(values.view(np.ndarray), np.array(offsets))
+        return cls(values.view(np.ndarray), offsets.view(np.ndarray))
 
 
 def load(path: Path) -> NDArray[Any]:

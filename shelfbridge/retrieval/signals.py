@@ -1,105 +1,148 @@
 """What retrieval knows of a candidate beside its vectors: words, numbers and denials."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shelfbridge.catalogue import Product
 from shelfbridge.contract import SIGNALS
-from shelfbridge.retrieval.lexical import LexicalField, Match
+from shelfbridge.retrieval.best import best
+from shelfbridge.retrieval.lexical import Documents, Held, LexicalIndex, Statistics
+from shelfbridge.retrieval.names import Names
 from shelfbridge.retrieval.ragged import load
 from shelfbridge.retrieval.spelling import Spelling
 from shelfbridge.text import NEGATED, lexical_tokens
 
+FULL, TITLE, CATEGORY = range(3)
+"""Fields of the lexical index: everything written of a product, its name, the last part of its category."""
+
 
 @dataclass(frozen=True)
-class Lexical:
-    """Every product scored for the words of one query.
-
-    `wanted` and `denied` are the query's terms, the latter without their mark. `full`, `title` and `category` are what
-    each field has of the wanted ones.
-    """
+class Words:
+    """The distinct terms of a query: those it wants, and those it denies, without their mark."""
 
     wanted: tuple[str, ...]
-    denied: tuple[str, ...]
-    full: Match
-    title: Match
-    category: Match
-    fields: NDArray[np.float32]
-    """BM25 over the full text and over the title, each by its best product's, [N] in 0..2."""
+    denied: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, text: str) -> "Words":
+        """The terms of a text as it is."""
+        terms = dict.fromkeys(lexical_tokens(text))
+        denied = tuple(term.removeprefix(NEGATED) for term in terms if term.startswith(NEGATED))
+        return cls(tuple(term for term in terms if not term.startswith(NEGATED)), denied)
+
+    @property
+    def ranked(self) -> tuple[str, ...]:
+        """What products are found by. What is denied is part of the topic: chairs without wheels are found among
+        those that speak of wheels.
+        """
+        return tuple(dict.fromkeys((*self.wanted, *self.denials, *self.denied)))
+
+    @property
+    def denials(self) -> tuple[str, ...]:
+        """The denied terms as a text that denies them too has them."""
+        return tuple(NEGATED + term for term in self.denied)
 
 
 @dataclass(frozen=True, eq=False)
 class Lexicon:
     """The lexical fields of all products, and what else is known of each without its vectors."""
 
-    full: LexicalField
-    title: LexicalField
-    category: LexicalField
+    terms: Names
+    index: LexicalIndex
     spelling: Spelling
     statics: NDArray[np.float32]
     """Columns `title_length` and `popularity`, [N, 2]."""
 
-    def match(self, text: str) -> Lexical:
-        """Score all products for a normalised query; an unknown word is taken for the likest known one."""
-        terms = tuple(dict.fromkeys(lexical_tokens(self.spelling.corrected(text))))
-        wanted = tuple(term for term in terms if not term.startswith(NEGATED))
-        denied = tuple(term.removeprefix(NEGATED) for term in terms if term.startswith(NEGATED))
-        full, title, category = (field.match(wanted) for field in (self.full, self.title, self.category))
-        if not denied:
-            return Lexical(wanted, denied, full, title, category, _by_best(full) + _by_best(title))
-        # What is denied is part of the topic: chairs without wheels are found among those that speak of wheels
-        every = (*terms, *denied)
-        both = _by_best(self.full.match(every)) + _by_best(self.title.match(every))
-        return Lexical(wanted, denied, full, title, category, both)
+    def words(self, text: str) -> Words:
+        """The terms of a normalised query; an unknown word is taken for the likest known one."""
+        return Words.of(self.spelling.corrected(text))
 
-    def signals(self, found: Lexical, rows: NDArray[np.int64], cosines: NDArray[np.float32]) -> NDArray[np.float32]:
+    def best(self, words: Words, depth: int, allowed: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
+        """Rows by BM25 over the full text and over the title, each by its best product's: best first, ties by row.
+
+        Args:
+            depth: most rows.
+            allowed: which rows may be answered, [N].
+        """
+        return best(self.index, (FULL, TITLE), self.numbers(words.ranked), depth, allowed)
+
+    def signals(self, words: Words, rows: NDArray[np.int64], cosines: NDArray[np.float32]) -> NDArray[np.float32]:
         """The columns of `contract.SIGNALS`, float32 [R, F], for rows [R] whose cosine with the query is known."""
-        numbers = [term for term in found.wanted if term[0].isdigit()]
-        columns = {
-            "bm25": found.full.bm25[rows] / max(found.full.rarity, 1e-6),
-            "bm25_title": found.title.bm25[rows] / max(found.title.rarity, 1e-6),
-            "coverage": found.full.coverage[rows],
-            "coverage_title": found.title.coverage[rows],
-            "coverage_category": found.category.coverage[rows],
-            "complete": (found.full.coverage[rows] > 1 - 1e-6).astype(np.float32),
-            "numbers": self.full.share(numbers, rows),
-            "denied_title": self.title.share(found.denied, rows),
-            "denial_met": self.full.share([NEGATED + term for term in found.denied], rows),
-            "title_length": self.statics[rows, 0],
-            "popularity": self.statics[rows, 1],
-            "cosine": cosines,
+        order = np.argsort(rows)
+        ordered = rows[order].astype(np.int32)
+        wanted = self.look_up((FULL, TITLE, CATEGORY), words.wanted, ordered)
+        bm25, coverage, scale = wanted.bm25(), wanted.coverage(), np.maximum(wanted.rarity, 1e-6).astype(np.float32)
+        columns: dict[str, NDArray[Any]] = {
+            "bm25": bm25[FULL] / scale[FULL],
+            "bm25_title": bm25[TITLE] / scale[TITLE],
+            "coverage": coverage[FULL],
+            "coverage_title": coverage[TITLE],
+            "coverage_category": coverage[CATEGORY],
+            "complete": coverage[FULL] > 1 - 1e-6,
+            "title_length": self.statics[ordered, 0],
+            "popularity": self.statics[ordered, 1],
+            "cosine": cosines[order],
         }
-        stacked: NDArray[np.float32] = np.stack([columns[name] for name in SIGNALS], axis=1, dtype=np.float32)
-        return stacked
+        if numbers := [place for place, term in enumerate(words.wanted) if term[0].isdigit()]:
+            columns["numbers"] = wanted.share(numbers)[FULL]
+        if words.denied:
+            denied = self.look_up((TITLE,), words.denied, ordered)
+            denials = self.look_up((FULL,), words.denials, ordered)
+            columns |= {"denied_title": denied.share()[0], "denial_met": denials.share()[0]}
+        in_order = np.zeros((len(rows), len(SIGNALS)), np.float32)
+        for name, column in columns.items():
+            in_order[:, SIGNALS.index(name)] = column
+        signals = np.empty_like(in_order)
+        signals[order] = in_order
+        return signals
+
+    def look_up(self, fields: Sequence[int], terms: Sequence[str], rows: NDArray[np.int32]) -> Held:
+        """What products, int32 [R] in order, have of terms in some fields."""
+        return self.index.look_up(fields, self.numbers(terms), rows)
+
+    def numbers(self, terms: Iterable[str]) -> list[int]:
+        """Numbers of terms in the lexical index."""
+        return [self.terms.find(term) for term in terms]
 
     @staticmethod
-    def write(folder: Path, products: Sequence[Product]) -> None:
-        """Index the words of products."""
-        titles = [lexical_tokens(product.short_text) for product in products]
-        LexicalField.write(folder / "full", [lexical_tokens(product.full_text) for product in products])
-        LexicalField.write(folder / "title", titles)
-        LexicalField.write(folder / "category", [lexical_tokens(" ".join(p.category[-1:])) for p in products])
+    def write(folder: Path, products: Sequence[Product], known: "Lexicon | None" = None) -> None:
+        """Index the words of products.
+
+        Args:
+            known: the lexicon of the catalogue that they are added to, and weighed by; without it, by themselves.
+        """
+        vocabulary: dict[str, int] = {}
+        fields = (
+            Documents.of((lexical_tokens(product.full_text) for product in products), vocabulary),
+            Documents.of((lexical_tokens(product.short_text) for product in products), vocabulary),
+            Documents.of((lexical_tokens(" ".join(p.category[-1:])) for p in products), vocabulary),
+        )
+        if known is None:
+            statistics = [Statistics.of(one, len(vocabulary)) for one in fields]
+        else:
+            numbers = known.numbers(vocabulary)
+            statistics = [known.index.statistics(field, numbers) for field in range(len(fields))]
+        LexicalIndex.write(folder / "fields", list(zip(fields, statistics, strict=True)))
+        Names.write(folder, "terms", list(vocabulary))
         Spelling.write(folder, products)
-        statics = [
-            (np.log1p(len(title)), np.log10(1 + (product.rating_count or 0)))
-            for title, product in zip(titles, products, strict=True)
-        ]
-        np.save(folder / "statics.npy", np.array(statics, np.float32))
+        popularity = np.log10(1 + np.array([product.rating_count or 0 for product in products]))
+        np.save(folder / "statics.npy", np.stack([np.log1p(fields[1].lengths), popularity], 1, dtype=np.float32))
 
     @classmethod
     def open(cls, folder: Path) -> "Lexicon":
         """Map what `write` wrote.
 
         Raises:
-            ArtefactError: a file is missing or damaged.
+            ArtefactError: a file is missing, damaged, or does not belong to the others.
         """
-        full, title, category = (LexicalField.open(folder / name) for name in ("full", "title", "category"))
-        return cls(full, title, category, Spelling.open(folder), load(folder / "statics.npy").view(np.ndarray))
-
-
-def _by_best(match: Match) -> NDArray[np.float32]:
-    return match.bm25 / max(float(match.bm25.max()), 1e-6)
+        terms, fields, spelling = (
+            Names.open(folder, "terms"),
+            LexicalIndex.open(folder / "fields"),
+            Spelling.open(folder),
+        )
+        return cls(terms, fields, spelling, load(folder / "statics.npy").view(np.ndarray))

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from shelfbridge.catalogue import Product
+from shelfbridge.retrieval.joined import JoinedRagged
+from shelfbridge.retrieval.names import Names
 from shelfbridge.retrieval.ragged import Ragged
 
 PAYLOAD_FIELDS = {"title", "brand", "color", "category", "price", "stock", "rating", "rating_count"}
@@ -29,11 +31,29 @@ class ProductStore:
         """JSON object of each row: `PAYLOAD_FIELDS`, without those that are not known."""
         return [self._payloads[row].tobytes() for row in rows]
 
+    def with_changes(self, folder: Path) -> "ProductStore":
+        """This and the store of products that came later (`retrieval.changes`).
+
+        Raises:
+            ArtefactError: a file is missing or damaged.
+        """
+        later = ProductStore.open(folder)
+        return ProductStore(JoinedRagged.of(self._ids, later._ids), JoinedRagged.of(self._payloads, later._payloads))
+
+    @staticmethod
+    def numbers(folder: Path) -> Names:
+        """The rows of product ids.
+
+        Raises:
+            ArtefactError: a file is missing or damaged.
+        """
+        return Names.open(folder, "ids")
+
     @staticmethod
     def write(folder: Path, products: Sequence[Product]) -> None:
         """Write ids and payloads of all products."""
         folder.mkdir(parents=True, exist_ok=True)
-        Ragged.write(folder, "ids", [np.frombuffer(p.product_id.encode(), np.uint8) for p in products])
+        Names.write(folder, "ids", [product.product_id for product in products])
         Ragged.write(folder, "payloads", [np.frombuffer(_payload(p), np.uint8) for p in products])
 
     @classmethod

@@ -6,7 +6,7 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from shelfbridge.contract import MAX_QUERY_TOKENS, MODELS, PAIR_TOKENS, STORED_TOKENS, STEPS, Tensor
+from shelfbridge.contract import MAX_QUERY_TOKENS, MODELS, PAIR_TOKENS, STEPS, STORED_TOKENS, Tensor
 
 REPOSITORY = Path(__file__).parents[2] / "model_repository"
 CONFIGS = sorted(REPOSITORY.glob("*/config.pbtxt")) + sorted(REPOSITORY.glob("*/configs/*.pbtxt"))

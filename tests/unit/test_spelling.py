@@ -1,8 +1,12 @@
+from random import Random
+
 import pytest
+from rapidfuzz import process
+from rapidfuzz.distance import OSA
 
 from shelfbridge.catalogue import Product
 from shelfbridge.errors import ArtefactError
-from shelfbridge.retrieval.spelling import MOST_CORRECTED, Spelling
+from shelfbridge.retrieval.spelling import LIKENESS, MOST_CORRECTED, Spelling
 
 
 @pytest.fixture
@@ -48,7 +52,53 @@ def test_words_that_deny_are_never_taken_for_others(tmp_path, query):
     assert Spelling.open(tmp_path).corrected(query) == query
 
 
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    """Words of few syllables, many of them alike, the frequent ones first; and their index."""
+    random = Random(2)
+    syllables = [a + b for a in "bdklmnprst" for b in ("a", "el", "in", "o")]
+    drawn = ["".join(random.choices(syllables, k=random.randint(2, 5))) for _ in range(2500)]
+    titles = [" ".join(drawn[:end]) for end in range(100, 2500, 100)]
+    folder = tmp_path_factory.mktemp("many")
+    Spelling.write(folder, [Product(product_id=str(row), title=title) for row, title in enumerate(titles)])
+    spelling = Spelling.open(folder)
+    return [spelling.words[number] for number in range(len(spelling.words))], spelling
+
+
+def mistyped(word: str, errors: int, random: Random) -> str:
+    for _ in range(errors):
+        at, letter = random.randrange(len(word)), random.choice("abdekloprst")
+        kept, swapped = word[:at] + word[at + 1 :], word[:at] + word[at + 1 : at + 2] + word[at] + word[at + 2 :]
+        word = random.choice([word[:at] + letter + word[at:], word[:at] + letter + word[at + 1 :], kept, swapped])
+    return word
+
+
+@pytest.mark.parametrize("errors", [1, 2, 3])
+def test_the_likest_word_is_that_of_a_look_at_all_words(many, errors):
+    words, spelling = many
+    random = Random(errors)
+    queries = [mistyped(word, errors, random) for word in random.choices(words, k=150) if len(word) <= 12]
+    queries = [word for word in queries if len(word) >= 4 and spelling.words.find(word) < 0]
+    expected = [
+        process.extractOne(word, words, scorer=OSA.normalized_similarity, score_cutoff=LIKENESS) for word in queries
+    ]
+    assert sum(found is not None for found in expected) > 30
+    assert [spelling.corrected(word) for word in queries] == [
+        word if found is None else found[0] for word, found in zip(queries, expected, strict=True)
+    ]
+
+
+def test_an_unknown_word_is_compared_with_few(many, monkeypatch):
+    words, spelling = many
+    compared = []
+    monkeypatch.setattr(process, "extractOne", lambda word, choices, **_: compared.append(len(choices)))
+    for word in words[:50]:
+        spelling.corrected(f"{word[:2]}x{word[3:]}")
+    assert sum(compared) / len(compared) < len(words) / 5
+
+
 def test_a_damaged_file_says_what_to_do(tmp_path):
-    (tmp_path / "words.json").write_text("{")
+    Spelling.write(tmp_path, [Product(product_id="1", title="Kettle")])
+    (tmp_path / "words.npy").write_text("{")
     with pytest.raises(ArtefactError, match="build the release again"):
         Spelling.open(tmp_path)

@@ -25,6 +25,7 @@ from tritonclient.grpc import model_config_pb2
 from deploy.embedded.backends.onnxruntime.model import check, open_session
 from deploy.embedded.caches import Cache, identity
 from shelfbridge.contract import STEP_TIMES
+from shelfbridge.retrieval.changes import changes_of, generation
 from shelfbridge.steps import Arrays, Inputs, Outputs, Step
 
 MODEL_CACHE_MEGABYTES = 16
@@ -54,6 +55,7 @@ class TritonPythonModel(Step):
     def open(self, folder: Path) -> None:
         """Open the steps; `folder` is, or links to, the ensemble's version folder in a release."""
         home = folder.resolve().parent
+        self.changes = changes_of(folder)
         self.steps = [
             Wired(open_step(home.parent / step.model_name, folder.name), step.input_map, step.output_map)
             for step in read_config(home / "config.pbtxt").ensemble_scheduling.step
@@ -68,7 +70,7 @@ class TritonPythonModel(Step):
             made_now = True
             return self.search(inputs.arrays)
 
-        known = self.cache.get(identity(inputs.arrays), make)
+        known = self.cache.get((generation(self.changes), identity(inputs.arrays)), make)
         answer = {tensor: known[tensor.name] for tensor in self.outputs}
         if not made_now:
             answer[STEP_TIMES] = np.zeros_like(answer[STEP_TIMES])

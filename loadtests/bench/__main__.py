@@ -1,0 +1,174 @@
+"""Shelfbridge beside what a shop would otherwise run: the same catalogue, queries, machine and run.
+
+    python -m loadtests.bench --release out/releases/current --catalogue F --judgments F --out DIR [--warm] [--quick]
+
+The peers serve the fp32 networks that the release was compressed from: embed the query, search exactly in FAISS, and
+have the cross-encoder read the first 50 products, up to 45 words of each. `infinity` serves the models and the caller
+searches, `sentence-transformers` is a FastAPI service, `litserve` one of onnxruntime, and `litserve-int8` the same with
+dynamic int8. Each is installed into an environment of its own, once.
+
+All servers are up, one at a time is under load and the peers among the others are stopped. Rounds alternate between
+them at every step: closed loops of some clients, then open loops at fixed rates (where the server can keep up).
+No query comes twice to a server: the judged ones are varied by one more word of the catalogue. `--warm` adds a row for
+Shelfbridge under a Zipf load, whose queries come again. An answer is ten ids with their scores.
+"""
+
+import argparse
+import signal
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from rich.console import Console
+
+from build.evaluate import by_place, per_query
+from build.release import read_manifest
+from loadtests.bench import rounds
+from loadtests.bench.contenders import PEERS, ours, peer
+from loadtests.bench.environments import pins
+from loadtests.bench.machine import machine
+from loadtests.bench.queries import QueryStream, words_of
+from loadtests.bench.report import closed_loops, ratios, relevance, write_report
+from loadtests.bench.rounds import Course, Plan
+from loadtests.bench.servers import Contender
+from loadtests.bench.weights import originals, write_shop
+from shelfbridge.catalogue import read_catalogue, read_judgments
+from shelfbridge.errors import DataError, ShelfbridgeError
+
+QUICK = Plan(rounds=1, rates=(), fractions=(0.5,), seconds=5.0, searches=1000)
+PORTS = 4
+"""The first three are Triton's."""
+
+
+def main() -> None:
+    """The command line."""
+    options = parser().parse_args()
+    signal.signal(signal.SIGTERM, _interrupt)
+    console = Console()
+    try:
+        record = bench(options, console)
+    except ShelfbridgeError as error:
+        raise SystemExit(f"error: {error}") from error
+    except KeyboardInterrupt:
+        raise SystemExit("stopped; all servers are down") from None
+    write_report(options.out, record)
+    console.print((options.out / "bench.md").read_text(), markup=False, highlight=False, soft_wrap=True)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options."""
+    full = Plan()
+    found = argparse.ArgumentParser(
+        prog="python -m loadtests.bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    found.add_argument("--release", type=Path, required=True, help="folder of a release, with its manifest.json")
+    found.add_argument("--catalogue", type=Path, required=True, help="what it was built from")
+    found.add_argument("--judgments", type=Path, required=True)
+    found.add_argument("--split", choices=("train", "dev", "test"), default="dev", help="judged queries (%(default)s)")
+    found.add_argument("--out", type=Path, required=True, help="folder for bench.json, bench.md and bench.png")
+    found.add_argument("--stages", type=Path, help="stage results of its build (default: ../../stages of the release)")
+    found.add_argument("--work", type=Path, default=Path("out/bench"), help="environments, weights, logs (%(default)s)")
+    found.add_argument("--peers", type=_names, default=list(PEERS), help=f"some of {','.join(PEERS)} (all)")
+    found.add_argument("--warm", action="store_true", help="also Shelfbridge under a Zipf load")
+    found.add_argument("--quick", action="store_true", help="one short round, about 6 minutes")
+    found.add_argument("--rounds", type=int, help=f"({full.rounds})")
+    found.add_argument("--seconds", type=float, help=f"longest window of a point ({full.seconds:g})")
+    found.add_argument("--searches", type=int, help=f"a closed loop ends earlier after so many ({full.searches})")
+    found.add_argument("--clients", type=int, nargs="+", help="of the closed loops (1 4 16)")
+    found.add_argument("--rates", type=float, nargs="*", help="searches/s of the open loops (1 10 100)")
+    found.add_argument("--fractions", type=float, nargs="*", help="the same, of what each can do (0.5 0.8)")
+    found.add_argument("--port", type=int, default=8300, help="the first of %(default)s and those after it")
+    return found
+
+
+def plan_of(options: argparse.Namespace) -> Plan:
+    """The full or the quick plan with what the command line changes of it."""
+    base = asdict(QUICK if options.quick else Plan())
+    for name in base:
+        given = getattr(options, name, None)
+        if given is not None:
+            base[name] = tuple(given) if isinstance(given, list) else given
+    return Plan(**base)
+
+
+def bench(options: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """Measure, and return the record.
+
+    Raises:
+        ShelfbridgeError: Shelfbridge's own files or server cannot be used; a peer that fails is left out.
+    """
+    release = options.release.resolve()
+    stages = options.stages or release.parent.parent / "stages"
+    catalogue = read_catalogue(options.catalogue)
+    judgments = read_judgments(options.judgments, catalogue)
+    chosen = judgments.of(options.split)
+    if not chosen.rows:
+        raise DataError(f"no judgment in split {options.split!r}; choose another or add judged queries to it")
+    texts, words = list(judgments.queries.values()), words_of(catalogue)
+    shop = write_shop(options.work, release, stages, catalogue, console).absolute() if options.peers else Path()
+    course = Course([], lambda: QueryStream(texts, words), plan_of(options), console)
+    with ExitStack() as running:
+        start(course, running, ours(release, options.work / "server", options.port, options.warm))
+        for place, name in enumerate(options.peers):
+            try:
+                one = peer(name, shop, options.work, options.port + PORTS + place, console)
+                with console.status(f"{name}: starting"):
+                    start(course, running, [one])
+            except ShelfbridgeError as error:
+                course.refused[name] = str(error)
+                console.print(f"{name}: {error}", style="yellow", highlight=False, markup=False)
+        idle = rounds.idle(course.contenders)
+        for one in course.contenders:
+            one.server.hold()
+        runs = {
+            name: {qid: by_place(ids) for qid, ids in zip(chosen.queries, answers, strict=True)}
+            for name, answers in course.answers(list(chosen.queries.values())).items()
+        }
+        course.measure()
+    judged = per_query(runs, chosen)
+    return {
+        "machine": machine(),
+        "plan": asdict(course.plan),
+        "products": len(catalogue.products),
+        "split": options.split,
+        "judged": len(chosen.queries),
+        "release": _made(release, stages),
+        "versions": {one.name: pins(one.environment) for one in course.contenders if one.environment},
+        "idle_cores": idle,
+        "relevance": relevance({name: row["nDCG@10"] for name, row in judged.items()}),
+        "closed": closed_loops(course.points),
+        "ratios": ratios(course.points),
+        "refused": course.refused,
+        "points": course.points,
+    }
+
+
+def start(course: Course, running: ExitStack, some: Sequence[Contender]) -> None:
+    """Start the server of some contenders, and end it when all is done."""
+    running.callback(some[0].server.down)
+    some[0].server.up()
+    course.contenders += some
+
+
+def _made(release: Path, stages: Path) -> dict[str, Any]:
+    manifest = read_manifest(release)
+    networks = {name: f"{path.parent.name}/{path.name}" for name, path in originals(release, stages).items()}
+    return {"number": manifest["release"], "tools": manifest["tools"], "peers_networks": networks}
+
+
+def _names(text: str) -> list[str]:
+    names = [name for name in text.split(",") if name]
+    if unknown := set(names) - set(PEERS):
+        raise argparse.ArgumentTypeError(f"{', '.join(sorted(unknown))}: not among {', '.join(PEERS)}")
+    return names
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    main()

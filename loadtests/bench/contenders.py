@@ -1,0 +1,70 @@
+"""Who is measured, and how each is tuned for this machine."""
+
+from pathlib import Path
+
+from rich.console import Console
+
+from loadtests.bench.callers import CANDIDATES
+from loadtests.bench.environments import environment
+from loadtests.bench.servers import CORES, Contender, Service, Triton
+
+HERE = Path(__file__).parent
+SEARCH, DEEP, WARM = "search", "search_deep", "search, warm"
+OURS = (SEARCH, DEEP, WARM)
+_SHOP = ("--shop", "{shop}", "--port", "{port}", "--threads", str(CORES), "--candidates", str(CANDIDATES))
+PEERS: dict[str, tuple[str, tuple[str, ...], str]] = {
+    # 64: all 50 pairs in one batch; 16 and 32 cost as much CPU a search. No vector cache: no query repeats. No
+    # torch.compile: the server then needs more than 100 s to start. BetterTransformer: PyTorch's own attention is used
+    "infinity": (
+        "infinity",
+        (
+            *("infinity_emb", "v2", "--host", "127.0.0.1", "--port", "{port}", "--engine", "torch", "--device", "cpu"),
+            *("--model-id", "{shop}/encoder", "--served-model-name", "encoder"),
+            *("--model-id", "{shop}/cross-encoder", "--served-model-name", "cross-encoder"),
+            *("--dtype", "float32", "--batch-size", "64", "--no-vector-disk-cache", "--no-bettertransformer"),
+            "--no-compile",
+        ),
+        "infinity",
+    ),
+    "sentence-transformers": (
+        "sentence-transformers",
+        ("python", str(HERE / "peers" / "sentence_transformers_service.py"), *_SHOP),
+        "service",
+    ),
+    "litserve": ("litserve", ("python", str(HERE / "peers" / "litserve_service.py"), *_SHOP), "service"),
+    "litserve-int8": (
+        "litserve",
+        ("python", str(HERE / "peers" / "litserve_service.py"), *_SHOP, "--precision", "int8"),
+        "service",
+    ),
+}
+"""Requirements, command and kind of caller by peer; `peers/` tells how our two services are tuned."""
+
+
+def ours(release: Path, run_dir: Path, port: int, warm: bool) -> list[Contender]:
+    """Shelfbridge's rows; they share a server."""
+    server, address = Triton(release, run_dir, port), f"127.0.0.1:{port}"
+    rows = [(SEARCH, False, False), (DEEP, True, False), *([(WARM, False, True)] if warm else [])]
+    return [
+        Contender(name, server, {"kind": "shelfbridge", "address": address, "deep": deep}, repeats=repeats)
+        for name, deep, repeats in rows
+    ]
+
+
+def peer(name: str, shop: Path, work: Path, port: int, console: Console) -> Contender:
+    """One of `PEERS`, in an environment that is made where it is missing.
+
+    Raises:
+        PrerequisiteError: the environment cannot be installed.
+    """
+    required, arguments, kind = PEERS[name]
+    programs = environment(required, work / "environments", console).parent
+    service = Service(
+        name,
+        [str(programs / arguments[0]), *(one.format(shop=shop, port=port) for one in arguments[1:])],
+        port,
+        work / "logs" / f"{name}.log",
+        variables={"OMP_NUM_THREADS": str(CORES)},
+    )
+    address = f"http://127.0.0.1:{port}"
+    return Contender(name, service, {"kind": kind, "address": address, "shop": str(shop)}, required)

@@ -1,0 +1,184 @@
+"""The course of a measurement: interleaved rounds, one server under load at a time, the others up but still."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from build.progress import progress
+from loadtests.bench.load import Load, Sample
+from loadtests.bench.queries import QueryStream
+from loadtests.bench.servers import Contender
+from loadtests.bench.usage import cpu_seconds
+from shelfbridge.errors import PrerequisiteError, ShelfbridgeError
+
+ROOT = Path(__file__).parents[2]
+RESERVE = 4000
+"""Queries given to a closed loop beyond those that it counts: for its warm-up."""
+
+ARRIVALS = 10
+"""Searches that an open loop lasts for at least."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured."""
+
+    rounds: int = 3
+    clients: tuple[int, ...] = (1, 4, 16)
+    rates: tuple[float, ...] = (1.0, 10.0, 100.0)
+    """Searches per second of the open loops, for contenders that can sustain them."""
+    fractions: tuple[float, ...] = (0.5, 0.8)
+    """The same as parts of what a contender did in its best closed loop of the round."""
+    seconds: float = 30.0
+    searches: int = 3000
+    k: int = 10
+
+
+@dataclass
+class Course:
+    """What was measured so far, and who fell out and why."""
+
+    contenders: list[Contender]
+    make_stream: Callable[[], QueryStream]
+    """Every server reads the same queries in the same order."""
+    plan: Plan
+    console: Console
+    points: list[dict[str, Any]] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
+    _streams: dict[int, QueryStream] = field(default_factory=dict)
+
+    @property
+    def running(self) -> list[Contender]:
+        """Those still measured."""
+        return [one for one in self.contenders if one.name not in self.refused]
+
+    def answers(self, queries: Sequence[str]) -> dict[str, list[list[str]]]:
+        """What each contender returns for each query, best first."""
+        found = {}
+        for one in self.running:
+            sample = self._try(one, Load(one.caller, one.server.pid, list(queries), k=self.plan.k))
+            if sample:
+                found[one.name] = sample.answers
+        return found
+
+    def measure(self) -> None:
+        """All points of all rounds; each round begins with another contender."""
+        steps = self.plan.rounds * (len(self.plan.clients) + len(self.plan.rates) + len(self.plan.fractions))
+        with progress(self.console) as bar:
+            task = bar.add_task("measuring", total=steps)
+            for number in range(self.plan.rounds):
+                first = number % len(self.contenders)
+                for load in (*self._closed(), *self._open()):
+                    for one in self.contenders[first:] + self.contenders[:first]:
+                        if one.name not in self.refused:
+                            self._point(one, load, number)
+                    bar.advance(task)
+
+    def _closed(self) -> list[dict[str, float]]:
+        return [{"clients": clients} for clients in self.plan.clients]
+
+    def _open(self) -> list[dict[str, float]]:
+        return [{"rate": rate} for rate in self.plan.rates] + [{"fraction": part} for part in self.plan.fractions]
+
+    def _point(self, one: Contender, load: dict[str, float], number: int) -> None:
+        plan, seed = self.plan, len(self.points)
+        rate = load.get("rate", 0.0)
+        if "clients" not in load:
+            most = max(p["per_second"] for p in self.points if (p["contender"], p["round"]) == (one.name, number))
+            rate = rate or load["fraction"] * most
+            if rate >= most:
+                return
+        seconds = max(plan.seconds, ARRIVALS / rate) if rate else plan.seconds
+        many = plan.searches + RESERVE
+        count = int(rate * (seconds + 1) * 1.5) + 50 if rate else many
+        stream = self._streams.setdefault(id(one.server), self.make_stream())
+        if one.repeats:
+            self._try(one, self._load(one, stream.zipf(many, seed + 10_000), clients=4, seconds=seconds))
+        queries = stream.zipf(count, seed) if one.repeats else stream.cold(count)
+        clients = int(load.get("clients", 0))
+        if sample := self._try(one, self._load(one, queries, clients=clients, rate=rate, seconds=seconds, seed=seed)):
+            self.points.append({"contender": one.name, "round": number, **load, "rate": rate, **figures(sample)})
+            self._say(self.points[-1])
+
+    def _load(self, one: Contender, queries: list[str], **more: Any) -> Load:
+        plan = self.plan
+        return Load(one.caller, one.server.pid, queries, plan.k, searches=plan.searches, **more)
+
+    def _try(self, one: Contender, load: Load) -> Sample | None:
+        """A sample, or None where the contender failed: it is measured no more."""
+        one.server.release()
+        try:
+            sample = generate(load)
+            if not sample.latencies_ms and not sample.answers:
+                raise PrerequisiteError(f"no search was answered: {next(iter(sample.errors), 'no reason given')}")
+        except ShelfbridgeError as error:
+            self.refused[one.name] = str(error)
+            self.console.print(f"{one.name}: {error}", style="yellow", highlight=False, markup=False)
+            return None
+        finally:
+            one.server.hold()
+        return sample
+
+    def _say(self, point: dict[str, Any]) -> None:
+        load = f"{point['clients']} clients" if point.get("clients") else f"{point['rate']:.1f}/s sent"
+        self.console.print(
+            f"[dim]round {point['round'] + 1}  {point['contender']:22} {load:14} {point['per_second']:8.2f}/s  "
+            f"p50 {point['p50']:9.2f}  p99 {point['p99']:9.2f} ms[/dim]",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def figures(sample: Sample) -> dict[str, Any]:
+    """A sample in figures: times in milliseconds, memory in MB, CPU in seconds per 1,000 searches."""
+    done = len(sample.latencies_ms)
+    thousands = done / 1000
+    percentiles = {f"p{p}": float(np.percentile(sample.latencies_ms, p)) for p in (50, 95, 99)}
+    return {
+        "searches": done,
+        "seconds": sample.seconds,
+        "per_second": done / sample.seconds,
+        **percentiles,
+        "errors": sample.errors,
+        "cpu_per_1000": sample.server_cpu_s / thousands,
+        "client_cpu_per_1000": sample.client_cpu_s / thousands,
+        "client_busy": sample.client_cpu_s / sample.seconds,
+        "resident_mb": sample.resident_mb,
+    }
+
+
+def generate(load: Load) -> Sample:
+    """Have a process of its own do a load.
+
+    Raises:
+        PrerequisiteError: it could not.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", "loadtests.bench.load"],
+        input=json.dumps(asdict(load)),
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["nothing said"])[-1]
+        raise PrerequisiteError(f"a load could not be done ({last}); look at the server's log")
+    return Sample(**json.loads(done.stdout))
+
+
+def idle(contenders: Sequence[Contender], seconds: float = 2.0) -> dict[str, float]:
+    """Cores that each server uses when nobody asks it anything."""
+    before = {one.name: cpu_seconds(one.server.pid) for one in contenders}
+    time.sleep(seconds)
+    return {one.name: (cpu_seconds(one.server.pid) - before[one.name]) / seconds for one in contenders}

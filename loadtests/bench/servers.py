@@ -1,0 +1,152 @@
+"""The servers side by side: how each starts, is held still while another is under load, and ends."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+import urllib.request
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from deploy.embedded.server import EmbeddedServer
+from deploy.embedded.settings import EmbeddedSettings
+from shelfbridge.errors import PrerequisiteError
+
+START_S = 180.0
+CORES = len(os.sched_getaffinity(0))
+
+
+class Server(Protocol):
+    """What is measured."""
+
+    @property
+    def pid(self) -> int:
+        """Root of its process tree."""
+
+    def up(self) -> None:
+        """Start, and return when it answers."""
+
+    def down(self) -> None:
+        """End it and its children; again is harmless."""
+
+    def hold(self) -> None:
+        """Keep it from using the CPU until `release`."""
+
+    def release(self) -> None:
+        """Let it work."""
+
+
+class Triton:
+    """Shelfbridge, as `python -m deploy.embedded up` starts it."""
+
+    def __init__(self, repository: Path, run_dir: Path, port: int) -> None:
+        self.server = EmbeddedServer(
+            EmbeddedSettings(
+                repository=repository, run_dir=run_dir, grpc_port=port, http_port=port + 1, metrics_port=port + 2
+            )
+        )
+        self.pid = 0
+
+    def up(self) -> None:
+        """Start, and return when all models are ready."""
+        self.server.up()
+        state = self.server.status().state
+        self.pid = state.pid if state else 0
+
+    def down(self) -> None:
+        """End it."""
+        self.server.down()
+
+    def hold(self) -> None:
+        """Nothing: its processes watch each other by the clock, and it sleeps when it is not asked."""
+
+    def release(self) -> None:
+        """Nothing."""
+
+
+@dataclass
+class Service:
+    """A peer: a process with a port, in an environment of its own."""
+
+    name: str
+    command: Sequence[str]
+    port: int
+    log: Path
+    health: str = "/health"
+    variables: dict[str, str] = field(default_factory=dict)
+    pid: int = 0
+    _process: subprocess.Popen[bytes] | None = None
+
+    def up(self) -> None:
+        """Start, and return when it answers.
+
+        Raises:
+            PrerequisiteError: it ended, or did not answer in time.
+        """
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        offline = {"HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1"}
+        with self.log.open("wb") as output:
+            self._process = subprocess.Popen(
+                self.command,
+                env={**os.environ, **offline, **self.variables},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.pid = self._process.pid
+        deadline = time.monotonic() + START_S
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.down()
+                raise PrerequisiteError(f"{self.name} did not start: {self._last_words()} (log: {self.log})")
+            time.sleep(0.2)
+
+    def down(self) -> None:
+        """End its process group."""
+        if self._process is None:
+            return
+        for number, patience in ((signal.SIGCONT, 0), (signal.SIGTERM, 5), (signal.SIGKILL, 5)):
+            self._signal(number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(patience)
+        self._process = None
+
+    def hold(self) -> None:
+        """Stop its processes where they are."""
+        self._signal(signal.SIGSTOP)
+
+    def release(self) -> None:
+        """Let them go on."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, number)
+
+    def _answers(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{self.health}", timeout=2) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+    def _last_words(self) -> str:
+        lines = [line for line in self.log.read_text(errors="replace").splitlines() if line.strip()]
+        return lines[-1].strip() if lines else f"nothing heard for {START_S:g} s"
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A row of the table: a server, and how it is asked."""
+
+    name: str
+    server: Server
+    caller: dict[str, Any]
+    environment: str | None = None
+    """Name of its requirements."""
+    repeats: bool = False
+    """Whether its queries come again as a shop's do (Zipf), so that caches may answer."""

@@ -1,0 +1,1 @@
+"""What finding candidates costs as the catalogue grows."""

@@ -1,0 +1,190 @@
+"""How much of this machine's arithmetic a search uses, and where the rest of its time goes.
+
+    python -m loadtests.roofline --release out/releases/current --catalogue F --judgments F --out DIR
+
+Measures the peaks of the machine (products of matrices in fp32 and int8 through onnxruntime, copies of memory), counts
+the multiply-adds and bytes of each step, and times the same steps bare, in this process. Then it serves the release by
+an embedded server of its own and looks at it with one client and with many: the times that answers carry, Triton's
+statistics, CPU time by process and, with --profile, the functions it goes to (py-spy).
+
+Overhead is, at concurrency 1, a search's latency beyond its bare arithmetic, the two measured by turns; at saturation,
+the CPU time of the server's processes beyond that of the bare arithmetic with a process on every core.
+
+Writes roofline.json, roofline.md and roofline.png.
+"""
+
+import argparse
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from build.offline import ranker_inputs
+from deploy.embedded import EmbeddedServer
+from loadtests.bench.queries import QueryStream
+from loadtests.roofline import bare, peaks, report
+from loadtests.roofline.costs import Cost, GraphCosts, mean, retrieval
+from loadtests.roofline.profile import Sampler
+from loadtests.roofline.served import WARMUP, Under, interleaved, under
+from loadtests.serving import SERVER, closed, embedded, end_cleanly, machine, pid_of, processes, put, queries_of
+from shelfbridge.errors import PrerequisiteError, ShelfbridgeError
+
+COUNTED = 60
+"""Queries whose arithmetic is counted."""
+SHOWN = 25
+"""Functions of the profile."""
+
+
+def measure(release: Path, stream: QueryStream, options: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """The record of a release."""
+    with console.status("peaks of the machine"):
+        best = [peaks.measured(threads, options.seconds / 4) for threads in (1, peaks.cores())]
+    arithmetic = bare.Arithmetic(release)
+    costs = counted(arithmetic, stream.cold(COUNTED))
+    with tempfile.TemporaryDirectory() as run_dir:
+        settings = {} if options.steps is None else {"steps": options.steps}
+        with console.status("starting the server"):
+            server = embedded(release, Path(run_dir), **settings)
+            server.up()
+        try:
+            alone = interleaved(server.address, arithmetic, stream.cold(options.searches + WARMUP), console)
+            with console.status(f"1 client, then {options.clients}"):
+                loads = [under(server, stream, clients, options.seconds) for clients in (1, options.clients)]
+            profile = (
+                profiled(server, stream, loads[1], options)
+                if options.profile
+                else {"skipped": "not asked for (--profile)"}
+            )
+        finally:
+            server.down()
+    with console.status("bare arithmetic on every core"):
+        full_cpu = bare.cpu_ms(release, stream.cold(1000), peaks.cores(), options.seconds)
+    steps = {name: against(costs[name], alone["arithmetic"][name]["p50"], best[0]) for name in bare.PARTS}
+    return {
+        "machine": machine(),
+        "products": len(arithmetic.retrieval.index.tokens),
+        "peaks": [asdict(peak) for peak in best],
+        "steps": steps,
+        "alone": alone,
+        "one_client": asdict(loads[0]),
+        "saturated": {**asdict(loads[1]), "bare_cpu": full_cpu, "overhead": overhead(loads[1], full_cpu)},
+        "places": {"alone": places_alone(alone), "saturated": places_saturated(loads[1], full_cpu)},
+        "profile": profile,
+    }
+
+
+def counted(arithmetic: bare.Arithmetic, queries: Sequence[str]) -> dict[str, Cost]:
+    """Mean cost of each part of a search over some queries, at their own lengths."""
+    encoder, ranker = (GraphCosts(arithmetic.graphs[name]) for name in ("encoder", "ranker"))
+    products = len(arithmetic.retrieval.index.tokens)
+    costs: dict[str, list[Cost]] = {name: [] for name in bare.PARTS}
+    for query in queries:
+        traced = arithmetic.search(query)
+        read = traced.query
+        costs["encoder"].append(encoder.of({"input_ids": read.input_ids, "attention_mask": read.attention_mask}))
+        costs["index"].append(retrieval(products, len(read.embedding), traced.found))
+        costs["ranker"].append(ranker.of(ranker_inputs(read, traced.found)))
+    return {name: mean(some) for name, some in costs.items()}
+
+
+def against(cost: Cost, ms: float, peak: peaks.Peaks) -> dict[str, float]:
+    """A step's time against the least that its multiply-adds, and its bytes, take one thread.
+
+    `of_peak` is the share of the time that the arithmetic would need at its peak; `of_roofline` the share that the
+    slower of arithmetic and memory would need (Williams et al., CACM 2009).
+    """
+    least = sum(count / (getattr(peak, kind) * 1e9) for kind, count in cost.multiply_adds.items()) * 1e3
+    moved = cost.bytes / (peak.memory * 1e9) * 1e3
+    return {
+        "multiply_adds": cost.total,
+        "int8_share": cost.multiply_adds["int8"] / max(cost.total, 1),
+        "bytes": cost.bytes,
+        "ms": ms,
+        "rate": cost.total / ms / 1e6,
+        "of_peak": least / ms,
+        "of_roofline": max(least, moved) / ms,
+    }
+
+
+def overhead(load: Under, bare_cpu: dict[str, float]) -> dict[str, float]:
+    """The server's CPU time beyond the bare arithmetic's: milliseconds a search, over the arithmetic's, of its own."""
+    beyond = load.server_cpu - sum(bare_cpu.values())
+    return {
+        "cpu_ms": beyond,
+        "over_bare": beyond / sum(bare_cpu.values()),
+        "of_server": beyond / load.server_cpu,
+    }
+
+
+def places_alone(alone: dict[str, Any]) -> dict[str, float]:
+    """Where the mean search's milliseconds go; what is left of the server's time is hops and queues."""
+    parts = {name: figures["mean"] for name, figures in alone["arithmetic"].items()}
+    parts |= {name: alone["steps"][name]["mean"] for name in ("preprocess", "postprocess") if name in alone["steps"]}
+    served = alone["models"]["search"]["success"]
+    parts["hops and queues"] = max(0.0, served - sum(parts.values()))
+    parts["gRPC and client"] = max(0.0, alone["served"]["mean"] - sum(parts.values()))
+    return parts
+
+
+def places_saturated(load: Under, bare_cpu: dict[str, float]) -> dict[str, float]:
+    """Where a search's CPU milliseconds go under full load."""
+    python = load.server_cpu - load.cpu[SERVER] - sum(bare_cpu.values())
+    return {
+        **bare_cpu,
+        "Python around the steps": max(0.0, python),
+        "tritonserver": load.cpu[SERVER],
+        "client": load.cpu["client"],
+    }
+
+
+def profiled(server: EmbeddedServer, stream: QueryStream, load: Under, options: argparse.Namespace) -> dict[str, Any]:
+    """CPU time by function under the same load again, which sampling slows; or why it cannot be had."""
+    python = {process.pid: part for process, part in processes(pid_of(server)).items() if part in load.cpu}
+    python.pop(pid_of(server))
+    try:
+        with Sampler(python, options.seconds) as sampler:
+            put(closed(server, stream, options.clients, options.seconds))
+            rows = sampler.rows()
+    except PrerequisiteError as error:
+        return {"skipped": str(error)}
+    timed = sorted(((row.share * load.cpu[row.part], row) for row in rows), key=lambda pair: -pair[0])[:SHOWN]
+    shown = [{"part": row.part, "function": row.function, "ms": ms} for ms, row in timed]
+    return {"clients": options.clients, "rows": shown}
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m loadtests.roofline", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--release", type=Path, required=True, help="folder of a release, with its manifest.json")
+    parser.add_argument("--catalogue", type=Path, required=True, help="of the release: its words vary the queries")
+    parser.add_argument("--judgments", type=Path, required=True, help="their queries are searched")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the report")
+    parser.add_argument("--searches", type=int, default=2000, help="one at a time (default: %(default)s)")
+    parser.add_argument("--clients", type=int, default=16, help="at saturation (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=20.0, help="of each load (default: %(default)s)")
+    parser.add_argument("--steps", choices=("together", "apart"), help="how to serve (default: as the server does)")
+    parser.add_argument("--profile", action="store_true", help="also sample the server's Python functions (py-spy)")
+    options = parser.parse_args()
+    end_cleanly()
+    console = Console()
+    try:
+        record = measure(options.release, queries_of(options.catalogue, options.judgments)(), options, console)
+    except ShelfbridgeError as error:
+        raise SystemExit(f"error: {error}") from error
+    except KeyboardInterrupt:
+        raise SystemExit("stopped; nothing was written") from None
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "roofline.json").write_text(json.dumps(record, indent=2) + "\n")
+    (options.out / "roofline.md").write_text(report.table(record))
+    report.plot(options.out / "roofline.png", record)
+    console.print(report.table(record), highlight=False, markup=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Whether a served release keeps its memory flat."""

@@ -1,0 +1,85 @@
+"""A soak as people look at it: its verdict in Markdown, and a plot."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+
+from loadtests.soak.verdict import SETTLING
+
+matplotlib.use("Agg")
+from matplotlib import pyplot
+
+
+def write(folder: Path, record: dict[str, Any]) -> None:
+    """Write `soak.json`, `soak.md` and `soak.png`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "soak.json").write_text(json.dumps(record, indent=1) + "\n")
+    (folder / "soak.md").write_text(table(record))
+    plot(folder / "soak.png", record)
+
+
+def table(record: dict[str, Any]) -> str:
+    """The record as Markdown."""
+    verdict, looks = record["verdict"], record["looks"]
+    first, last = looks[int(SETTLING * len(looks))], looks[-1]
+    seconds = last["seconds"] - looks[0]["seconds"]
+    rate = (last["searches"] - looks[0]["searches"]) / seconds if seconds else 0.0
+    rows = [("all", verdict["private"]), *verdict["by_part"].items()]
+    lines = [
+        f"**{'Flat' if verdict['flat'] else 'Not flat'}** over {record['searches']:,} searches "
+        f"({'search_deep' if record['deep'] else 'search'}, {record['clients']} at a time, {rate:.0f} a second); "
+        f"limit {record['limit_mb']:g} MB for 100,000 searches. PSS grew by "
+        f"{verdict['pss']['slope']:+.1f} MB for 100,000 searches "
+        f"[{verdict['pss']['low']:+.1f}, {verdict['pss']['high']:+.1f}].",
+        *[f"- {complaint}" for complaint in verdict["complaints"]],
+        "",
+        "| private dirty memory | MB, settled | MB, at the end | MB for 100,000 searches [95 % interval] |",
+        "|---|---|---|---|",
+        *[
+            f"| {part} | {_megabytes(first, part):.1f} | {_megabytes(last, part):.1f} | {trend['slope']:+.2f} "
+            f"[{trend['low']:+.2f}, {trend['high']:+.2f}] |"
+            for part, trend in rows
+        ],
+        "",
+        "| | settled | at the end |",
+        "|---|---|---|",
+        *[f"| {name.replace('_', ' ')} | {first[name]:,} | {last[name]:,} |" for name in _COUNTS],
+        "",
+    ]
+    return "\n".join(lines)
+
+
+_COUNTS = ("descriptors", "threads", "shared_memory")
+
+
+def _megabytes(look: dict[str, Any], part: str) -> float:
+    held = look["private_dirty"]
+    return float(sum(held.values()) if part == "all" else held.get(part, 0)) / 1e6
+
+
+def plot(path: Path, record: dict[str, Any]) -> None:
+    """How memory changed since it settled, by part; and descriptors, threads and shared memory."""
+    looks = record["looks"]
+    searches = [look["searches"] for look in looks]
+    settled = looks[int(SETTLING * len(looks))]
+    drawing, (memory, counts) = pyplot.subplots(1, 2, figsize=(12, 4.2), layout="constrained")
+    for part in ["all", *record["verdict"]["by_part"]]:
+        changes = [_megabytes(look, part) - _megabytes(settled, part) for look in looks]
+        style = {"color": "black", "lw": 2} if part == "all" else {"lw": 1}
+        memory.plot(searches, changes, label=f"{part} ({_megabytes(settled, part):.0f} MB)", **style)
+    memory.axvline(settled["searches"], color="#555555", lw=1, ls="--", label="settled")
+    memory.set_ylabel("private dirty memory since then, MB")
+    memory.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    for name in _COUNTS:
+        values = np.array([look[name] for look in looks], float)
+        counts.plot(searches, values / max(values[-1], 1), label=f"{name.replace('_', ' ')} (end: {values[-1]:,.0f})")
+    counts.set_ylabel("relative to the end")
+    counts.set_ylim(0, None)
+    counts.legend(frameon=False, fontsize=8)
+    for axes in (memory, counts):
+        axes.set_xlabel("searches")
+    drawing.savefig(path, dpi=120)
+    pyplot.close(drawing)

@@ -1,0 +1,1 @@
+"""Which settings serve a release best on this machine."""

@@ -1,0 +1,138 @@
+"""Which settings serve a release best on this machine: each tried in turn, on the real server, under load.
+
+    python -m loadtests.sweep --release out/releases/current --catalogue F --judgments F --out DIR [--minutes 20]
+
+A setting is a change of the models' configs or a flag of the server. Starting from what the release and the server
+have, each setting is varied alone; at the end the changes that gained more than the noise are tried together. All
+variants take turns in short rounds, so that none has the better half of an hour, and each is measured with 1, 4 and 16
+clients in a closed loop of queries that do not repeat (--warm: that repeat as a shop's do, for the caches).
+
+Writes sweep.json, sweep.md and sweep.png (p99 against searches/s, Pareto front marked), and prints what to choose. What
+sweep.json holds already is not measured again, so a sweep can be stopped, boxed in time (--minutes) and gone on with.
+
+NVIDIA's Model Analyzer does this job for servers that it starts itself. It is not used: of an ensemble it searches
+instance counts and batch sizes alone (Quick Search; it refuses other sweeps there), it knows neither a server that runs
+the steps in one process nor a config per target, and its load generator, perf_analyzer, is on PyPI as a placeholder.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from build.progress import progress
+from build.release import read_manifest
+from deploy.embedded import EmbeddedServer
+from loadtests.bench.queries import QueryStream
+from loadtests.serving import closed, embedded, end_cleanly, machine, put, queries_of
+from loadtests.sweep import report
+from loadtests.sweep.record import CLIENTS, Point, Sweep, choice, combined, summaries
+from loadtests.sweep.variants import AXES, Variant, grid, variant_of
+from shelfbridge.errors import ShelfbridgeError
+
+
+def measured(variant: Variant, stream: QueryStream, options: argparse.Namespace) -> list[Point]:
+    """One round of a variant: a server is started, loaded by each count of clients, and ended.
+
+    Raises:
+        ShelfbridgeError: it cannot be served so, or did not answer.
+    """
+    options.out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=options.out, prefix=".serving-") as folder:
+        made = variant_of(options.release, variant, Path(folder) / "release")
+        with embedded(made, Path(folder) / "run", **variant.settings()) as server:
+            put(closed(server, stream, CLIENTS[-1], 1.0))
+            return [_point(server, stream, clients, options) for clients in CLIENTS]
+
+
+def _point(server: EmbeddedServer, stream: QueryStream, clients: int, options: argparse.Namespace) -> Point:
+    load = closed(server, stream, clients, options.seconds)
+    if options.warm:
+        load = replace(load, queries=stream.zipf(len(load.queries), seed=clients))
+    sample = put(load)
+    answered = len(sample.latencies_ms)
+    return {
+        "per_second": answered / sample.seconds,
+        "p50": float(np.percentile(sample.latencies_ms, 50)),
+        "p99": float(np.percentile(sample.latencies_ms, 99)),
+        "server_cpu_ms": sample.server_cpu_s / answered * 1e3,
+        "client_cpu_ms": sample.client_cpu_s / answered * 1e3,
+        "resident_mb": sample.resident_mb,
+        "errors": float(sum(sample.errors.values())),
+    }
+
+
+def run(
+    sweep: Sweep,
+    variants: Sequence[Variant],
+    queries: Callable[[], QueryStream],
+    options: argparse.Namespace,
+    end: float,
+) -> bool:
+    """Measure what is missing until `end` (monotonic seconds). False if time ran out before all was measured."""
+    console = Console(stderr=True)
+    with progress(console) as bar:
+        task = bar.add_task("sweep", total=len(variants) * options.rounds)
+        for variant in sweep.missing(variants, options.rounds):
+            if time.monotonic() >= end:
+                return False
+            bar.update(task, description=variant.name)
+            try:
+                sweep.add(variant, measured(variant, queries(), options))
+            except ShelfbridgeError as error:
+                sweep.add(variant, None, str(error))
+                console.print(f"{variant.name}: {error}", highlight=False)
+            bar.update(task, completed=sum(len(seen["rounds"]) for seen in sweep.record["variants"].values()))
+    return True
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m loadtests.sweep", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--release", type=Path, required=True, help="folder of a release; it is copied, not changed")
+    parser.add_argument("--catalogue", type=Path, required=True, help="of the release: its words vary the queries")
+    parser.add_argument("--judgments", type=Path, required=True, help="their queries are searched")
+    parser.add_argument("--out", type=Path, required=True, help="folder of sweep.json and the report")
+    parser.add_argument("--steps", choices=("together", "apart"), help="only this way of running them")
+    parser.add_argument("--rounds", type=int, default=3, help="measurements of each variant (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=4.0, help="of each load (default: %(default)s)")
+    parser.add_argument("--minutes", type=float, default=60.0, help="end by then; go on later (default: %(default)s)")
+    parser.add_argument("--warm", action="store_true", help="queries repeat by Zipf's law")
+    options = parser.parse_args()
+    end_cleanly()
+    console = Console()
+    ways = [options.steps] if options.steps else list(AXES)
+    end = time.monotonic() + options.minutes * 60
+    try:
+        about = {
+            "machine": machine(),
+            "made_from": read_manifest(options.release).get("made_from"),
+            "seconds": options.seconds,
+            "warm": options.warm,
+        }
+        sweep = Sweep.open(options.out / "sweep.json", about)
+        queries = queries_of(options.catalogue, options.judgments)
+        whole = run(sweep, grid(ways), queries, options, end)
+        if whole and (together := combined(summaries(sweep.record))):
+            whole = run(sweep, [together], queries, options, end)
+    except ShelfbridgeError as error:
+        raise SystemExit(f"error: {error}") from error
+    except KeyboardInterrupt:
+        raise SystemExit("stopped; the same command goes on where this one ended") from None
+    rows = summaries(sweep.record)
+    if not rows:
+        raise SystemExit("error: no variant was measured; give more --minutes, or see sweep.json for why")
+    text = report.write(options.out, sweep.record, rows, choice(rows))
+    console.print(text, highlight=False, markup=False)
+    console.print(f"choose: {choice(rows)}" + ("" if whole else " (so far: time ran out; the same command goes on)"))
+
+
+if __name__ == "__main__":
+    main()

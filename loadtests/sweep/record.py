@@ -1,0 +1,108 @@
+"""What a sweep has measured so far, and what follows from it."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from loadtests.sweep.variants import Variant
+from shelfbridge.errors import DataError
+
+CLIENTS = (1, 4, 16)
+NOISE = 0.03
+"""Gain in searches/s that counts as none: medians over repeated rounds differ by so much."""
+
+
+Point = dict[str, float]
+
+
+@dataclass
+class Sweep:
+    """A record and where it is kept; it is written after every round."""
+
+    file: Path
+    record: dict[str, Any]
+
+    @classmethod
+    def open(cls, file: Path, about: Mapping[str, Any]) -> "Sweep":
+        """Go on with a record, or begin one.
+
+        Raises:
+            DataError: the record is of another release, machine or load.
+        """
+        if not file.is_file():
+            return cls(file, {**about, "clients": list(CLIENTS), "variants": {}})
+        record = json.loads(file.read_text())
+        other = [key for key, value in about.items() if record.get(key) != value]
+        if other:
+            raise DataError(f"{file} was measured with another {', '.join(other)}; give another --out, or delete it")
+        return cls(file, record)
+
+    def missing(self, variants: Sequence[Variant], rounds: int) -> Iterator[Variant]:
+        """What is still to be measured, each variant once a round."""
+        for number in range(1, rounds + 1):
+            for variant in variants:
+                seen = self.record["variants"].setdefault(
+                    variant.name, {"settings": asdict(variant), "rounds": [], "refused": ""}
+                )
+                if not seen["refused"] and len(seen["rounds"]) < number:
+                    yield variant
+
+    def add(self, variant: Variant, points: list[Point] | None, refused: str = "") -> None:
+        """Keep a round, or why there is none."""
+        seen = self.record["variants"][variant.name]
+        seen["refused"] = refused
+        if points:
+            seen["rounds"].append(points)
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        part = self.file.with_suffix(".part")
+        part.write_text(json.dumps(self.record, indent=2) + "\n")
+        part.replace(self.file)
+
+
+def summaries(record: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Medians over the rounds of each measured variant, with the spread of its searches/s; a point a client count."""
+    rows = {}
+    for name, seen in record["variants"].items():
+        if seen["rounds"]:
+            points = []
+            for at, clients in enumerate(record["clients"]):
+                taken = [one[at] for one in seen["rounds"]]
+                figures = {key: float(np.median([point[key] for point in taken])) for key in taken[0]}
+                rates = [point["per_second"] for point in taken]
+                points.append({**figures, "clients": clients, "least": min(rates), "most": max(rates)})
+            rows[name] = {"settings": seen["settings"], "points": points, "rounds": len(seen["rounds"])}
+    return rows
+
+
+def choice(rows: Mapping[str, Any]) -> str:
+    """The variant to serve: of those within noise of the most searches/s under most load, the least p99 there."""
+    best = max(row["points"][-1]["per_second"] for row in rows.values())
+    near = [name for name, row in rows.items() if row["points"][-1]["per_second"] >= (1 - NOISE) * best]
+    return min(near, key=lambda name: rows[name]["points"][-1]["p99"])
+
+
+def combined(rows: Mapping[str, Any]) -> Variant | None:
+    """The changes that gained more than noise, in one variant; None where there are fewer than two."""
+    bases = [row for row in rows.values() if not changes(row)]
+    if not bases:
+        return None
+    base = max(bases, key=lambda row: row["points"][-1]["per_second"])
+    gains: dict[str, tuple[float, Any]] = {}
+    for row in rows.values():
+        changed = changes(row)
+        gain = row["points"][-1]["per_second"] / base["points"][-1]["per_second"] - 1
+        if row["settings"]["steps"] == base["settings"]["steps"] and len(changed) == 1 and gain > NOISE:
+            ((axis, value),) = changed.items()
+            gains[axis] = max(gains.get(axis, (0.0, None)), (gain, value), key=lambda pair: pair[0])
+    if len(gains) < 2:
+        return None
+    return Variant(**{**base["settings"], **{axis: value for axis, (_, value) in gains.items()}})
+
+
+def changes(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a variant that are not as the release and the server have them, but for the way of its steps."""
+    return {name: value for name, value in row["settings"].items() if value is not None and name != "steps"}

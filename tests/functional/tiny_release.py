@@ -1,0 +1,40 @@
+"""A published release of the tiny models, indexed by the build's own functions, so that it can be changed."""
+
+import shutil
+from pathlib import Path
+
+from rich.console import Console
+
+from build.index import write_index, write_pieces, write_store
+from build.release import PRODUCT_ENCODER, publish
+from shelfbridge.catalogue import Catalogue
+from tests.functional import tiny
+
+
+def publish_tiny(folder: Path) -> Path:
+    """Publish `tiny.catalogue()` in `folder/releases`.
+
+    Returns:
+        Folder of the release.
+    """
+    stages, catalogue = folder / "stages", Catalogue(tuple(tiny.catalogue()))
+    tiny.write_repository(stages)
+    for model in ("retrieve", "shortlist", "postprocess"):
+        shutil.rmtree(stages / model / "1")
+    words, graph = stages / "preprocess/1", stages / "encoder/1"
+    write_index(
+        stages / "retrieve/1",
+        catalogue=catalogue,
+        queries=[],
+        tokenizer=words,
+        graph=graph,
+        where="faiss",
+        console=Console(quiet=True),
+    )
+    write_pieces(stages / "shortlist/1", catalogue=catalogue, tokenizer=words)
+    write_store(stages / "postprocess/1", catalogue=catalogue)
+    parts = {model.name: model / "1" for model in stages.iterdir()}
+    for part in parts.values():
+        (part / "model.py").unlink(missing_ok=True)
+    filled = {model: part for model, part in parts.items() if any(part.iterdir())}
+    return publish(folder / "releases", parts=filled, about={}, extra={PRODUCT_ENCODER: graph / "model.onnx"})
