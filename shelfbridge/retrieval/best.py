@@ -21,6 +21,8 @@ _LARGE = 1 << 16
 """Products from which on an array of them is kept for the next search."""
 _SEARCHED = 24
 """Postings read in the time in which one product is searched for in a list."""
+_GATHERED = 12
+"""Products gone through in the time in which one is gathered from a list."""
 _TINY = np.float32(1e-6)
 _kept = threading.local()
 
@@ -50,7 +52,7 @@ def best(
             return _top(shares(index.look_up(fields, terms, rows.astype(np.int32)).bm25()), rows, depth, allowed)
         for postings in lists.values():
             board.add(postings)
-        if 4 * board.read >= index.size:
+        if board.full:
             return _top(shares(board.sums), None, depth, allowed)
         rows = np.sort(board.touched())
         return _top(shares(board.sums.take(rows, axis=1)), rows, depth, allowed)
@@ -65,7 +67,7 @@ class _Board:
         self.sums = np.zeros((fields, size), np.float32)
         self.tops = np.zeros(fields, np.float32)
         self._places = np.empty(size, np.int32)
-        self._rows: list[NDArray[np.intp]] = []
+        self._rows: list[tuple[int, NDArray[np.intp]]] = []
 
     @classmethod
     def of(cls, fields: int, size: int) -> "_Board":
@@ -80,38 +82,47 @@ class _Board:
     @property
     def read(self) -> int:
         """Postings read."""
-        return sum(map(len, self._rows))
+        return sum(len(rows) for _, rows in self._rows)
+
+    @property
+    def full(self) -> bool:
+        """Whether so many products have a sum that it is quicker to go through all than to gather those."""
+        return _GATHERED * self.read >= self.sums.shape[1]
 
     def add(self, postings: Sequence[Postings]) -> None:
         """Add a term's list in each field."""
         for field, (products, weights) in enumerate(postings):
             if len(products):
                 rows = products.astype(np.intp)
-                self._rows.append(rows)
+                self._rows.append((field, rows))
                 sums = self.sums[field].take(rows)
                 sums += weights
                 self.sums[field][rows] = sums
                 self.tops[field] = max(self.tops[field], sums.max())
 
     def touched(self) -> NDArray[np.int64]:
-        """Rows that any list holds, each once."""
-        if 4 * self.read >= self.sums.shape[1]:
-            held = self.sums[0] > 0
-            for one in self.sums[1:]:
-                held |= one > 0
-            return np.flatnonzero(held)
-        rows = np.concatenate([np.zeros(0, np.int64), *self._rows])
+        """Rows that any list holds, each once, in no order."""
+        rows = np.concatenate([np.zeros(0, np.intp), *(rows for _, rows in self._rows)])
         order = np.arange(len(rows), dtype=np.int32)
         self._places[rows] = order  # of a row that is there twice, the last place stays
-        return rows[self._places.take(rows) == order]
+        found: NDArray[np.int64] = rows[self._places.take(rows) == order]
+        return found
+
+    def contending(self, left: NDArray[np.float32], depth: int, allowed: Allowed) -> NDArray[np.int64] | None:
+        """As `_contenders`, of all products, in order."""
+        if self.full:
+            return _contenders(self.sums, left, depth, allowed)
+        rows = self.touched()
+        some = _contenders(self.sums.take(rows, axis=1), left, depth, None if allowed is None else allowed[rows])
+        return None if some is None else np.sort(rows[some])
 
     def clear(self) -> None:
         """Forget all lists."""
-        if 4 * self.read >= self.sums.shape[1]:
+        if self.full:
             self.sums.fill(0)
         else:
-            for rows in self._rows:
-                self.sums[:, rows] = 0
+            for field, rows in self._rows:
+                self.sums[field][rows] = 0
         self.tops.fill(0)
         self._rows = []
 
@@ -133,20 +144,15 @@ def _contending(
     lengths = [*map(_length, lists.values()), 0]
     peaks = index.peaks[np.ix_(fields, list(lists))]
     rows: NDArray[np.int64] | None = None
-    sums = board.sums
     for place, (term, postings) in enumerate(lists.items()):
         left = peaks[:, place + 1 :].sum(axis=1)
         if rows is None:
             board.add(postings)
             if board.read > 2 * lengths[place + 1] > 0 or _may_come(board.tops, left):
                 continue  # the next list is sooner read than looked whether it must be, or it must
-            touched = board.touched()
-            sums = board.sums.take(touched, axis=1)
-            some = _contenders(sums, left, depth, None if allowed is None else allowed[touched])
-            if some is None:
-                continue
-            some = some[np.argsort(touched[some])]
-            rows, sums = touched[some], sums[:, some]
+            rows = board.contending(left, depth, allowed)
+            if rows is not None:
+                sums = board.sums.take(rows, axis=1)
             continue
         if len(rows) * _SEARCHED < lengths[place]:
             sums += index.look_up(fields, [term], rows.astype(np.int32)).bm25()
@@ -185,7 +191,7 @@ def _contenders(sums: Sums, left: NDArray[np.float32], depth: int, allowed: Allo
     known = tops > 0
     least = float((tops[known] / (tops + left)[known]).min())
     most = float((left / np.maximum(tops, _TINY)).sum())
-    scores = shares(sums)
+    scores = _shares(sums, tops)
     bar = _at(scores if allowed is None else scores[allowed], depth) * least * (1 - SLACK)
     if left.any() and bar <= _outside(tops, left):
         return None
@@ -204,10 +210,15 @@ def _length(postings: Sequence[Postings]) -> int:
 
 def shares(sums: Sums) -> NDArray[np.float32]:
     """One score of the sums [fields, R]: of one field as it is, of several each by its best."""
-    first: NDArray[np.float32] = sums[0]
     if len(sums) == 1 or not sums.shape[1]:
-        return first
-    first, *more = (sums[at] / max(top, _TINY) for at, top in enumerate(sums.max(axis=1)))
+        alone: NDArray[np.float32] = sums[0]
+        return alone
+    return _shares(sums, sums.max(axis=1))
+
+
+def _shares(sums: Sums, tops: NDArray[np.float32]) -> NDArray[np.float32]:
+    first: NDArray[np.float32]
+    first, *more = (of_field / max(top, _TINY) for of_field, top in zip(sums, tops, strict=True))
     for one in more:
         first += one
     return first

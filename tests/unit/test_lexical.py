@@ -295,11 +295,12 @@ class TestBest:
         scores = np.where(allowed, sum(more, first), 0)
         return [row for row in np.lexsort((rows, -scores)) if scores[row] > 0][:depth]
 
-    @pytest.mark.parametrize("long", [0, 1 << 15])
+    @pytest.mark.parametrize("setting", [{}, {"LONG": 0}, {"LONG": 0, "_SEARCHED": 0, "_LARGE": 0}], ids=str)
     @pytest.mark.parametrize("count", [3, 40, 3000])
     @pytest.mark.parametrize("fields", [(0,), (0, 1)])
-    def test_is_what_a_look_at_all_products_gives(self, tmp_path, monkeypatch, long, count, fields):
-        monkeypatch.setattr(best_module, "LONG", long)
+    def test_is_what_a_look_at_all_products_gives(self, tmp_path, monkeypatch, setting, count, fields):
+        for name, value in setting.items():
+            monkeypatch.setattr(best_module, name, value)
         index, vocabulary = write_index(tmp_path, skewed(count, 5), skewed(count, 6))
         random = np.random.default_rng(7)
         for trial in range(60):
@@ -315,9 +316,11 @@ class TestBest:
         texts = [["for"] * (1 + row % 3) + ["tent"] * (row % 50 == 0) for row in range(3000)]
         index, terms = write_index(tmp_path, texts)
         read: list[int] = []
-        add = best_module._add
+        add = best_module._Board.add
         monkeypatch.setattr(best_module, "LONG", 0)
-        monkeypatch.setattr(best_module, "_add", lambda sums, lists: (read.append(len(lists[0][0])), add(sums, lists)))
+        monkeypatch.setattr(
+            best_module._Board, "add", lambda board, lists: (read.append(len(lists[0][0])), add(board, lists))
+        )
         found = best(index, (0,), [terms["for"], terms["tent"]], 10)
         assert read == [60]
         assert found.tolist() == self.reference(index, (0,), [terms["for"], terms["tent"]], 10, True)
