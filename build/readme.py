@@ -23,7 +23,6 @@ def blocks() -> dict[str, str]:
         "frontier_sample": summary(_read("sample/frontier/frontier.json")),
         "bench": _tables("bench/bench.md", 2),
         "latency": latency(_read("roofline/roofline.json")["alone"]),
-        "index": _tables("bench_index/index.md", 1),
     }
 
 
