@@ -121,7 +121,7 @@ QUICK = replace(
     ranker=RankerSettings(teacher_queries=20),
     encoder_student=None,
     cross_encoder_student=None,
-    compression=Compression(half=False, methods=("percentile",), queries=30, budget=0.02),
+    compression=Compression(half=False, queries=30, budget=0.02),
 )
 SMOKE = replace(
     FULL,

@@ -61,11 +61,10 @@ def best(
 
 
 class _Board:
-    """Sums of each field over all products, [F, N], list by list, and the greatest of each field, [F]."""
+    """Sums of each field over all products, [F, N], list by list."""
 
     def __init__(self, fields: int, size: int) -> None:
         self.sums = np.zeros((fields, size), np.float32)
-        self.tops = np.zeros(fields, np.float32)
         self._places = np.empty(size, np.int32)
         self._rows: list[tuple[int, NDArray[np.intp]]] = []
 
@@ -95,10 +94,7 @@ class _Board:
             if len(products):
                 rows = products.astype(np.intp)
                 self._rows.append((field, rows))
-                sums = self.sums[field].take(rows)
-                sums += weights
-                self.sums[field][rows] = sums
-                self.tops[field] = max(self.tops[field], sums.max())
+                self.sums[field][rows] += weights
 
     def touched(self) -> NDArray[np.int64]:
         """Rows that any list holds, each once, in no order."""
@@ -123,7 +119,6 @@ class _Board:
         else:
             for field, rows in self._rows:
                 self.sums[field][rows] = 0
-        self.tops.fill(0)
         self._rows = []
 
 
@@ -148,7 +143,7 @@ def _contending(
         left = peaks[:, place + 1 :].sum(axis=1)
         if rows is None:
             board.add(postings)
-            if board.read > 2 * lengths[place + 1] > 0 or _may_come(board.tops, left):
+            if board.read > 2 * lengths[place + 1] > 0 or _may_come(board.sums.max(axis=1), left):
                 continue  # the next list is sooner read than looked whether it must be, or it must
             rows = board.contending(left, depth, allowed)
             if rows is not None:
@@ -186,8 +181,6 @@ def _contenders(sums: Sums, left: NDArray[np.float32], depth: int, allowed: Allo
         left: the most that each field can still add, [fields].
     """
     tops = sums.max(axis=1)
-    if _may_come(tops, left):
-        return None
     known = tops > 0
     least = float((tops[known] / (tops + left)[known]).min())
     most = float((left / np.maximum(tops, _TINY)).sum())

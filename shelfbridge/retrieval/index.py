@@ -125,12 +125,14 @@ class CandidateIndex:
 def fuse(*rankings: NDArray[np.int64]) -> NDArray[np.int64]:
     """Reciprocal rank fusion: rows of all rankings, best first, ties by row."""
     rows = np.concatenate(rankings)
-    scores = np.concatenate([1 / (RRF_K + 1 + np.arange(len(ranking))) for ranking in rankings])
+    scores = np.concatenate([1 / np.arange(RRF_K + 1, RRF_K + 1 + len(ranking)) for ranking in rankings])
     if not len(rows):
         return rows
     order = np.argsort(rows, kind="stable")
     rows = rows[order]
-    firsts = np.flatnonzero(np.concatenate([[True], rows[1:] != rows[:-1]]))
+    first = np.ones(len(rows), bool)
+    np.not_equal(rows[1:], rows[:-1], out=first[1:])
+    firsts = first.nonzero()[0]
     total = np.add.reduceat(scores[order], firsts)
     # Rows are in order already, so a stable sort leaves ties so
     fused: NDArray[np.int64] = rows[firsts][np.argsort(-total, kind="stable")]

@@ -6,6 +6,7 @@ A dict of a million strings takes seconds to read and 100 MB in every process; t
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ class Names:
     def __getitem__(self, number: int) -> str:
         return self._texts[number].tobytes().decode()
 
+    @lru_cache(maxsize=1 << 14)  # noqa: B019 - lives as long as the index, which is as long as the process
     def find(self, name: str) -> int:
         """The number of a string, -1 if it is not there."""
         text = name.encode()

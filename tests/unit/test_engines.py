@@ -178,7 +178,7 @@ class TestProgress:
                 pressed.set()
                 os.kill(os.getpid(), signal.SIGINT)
             else:
-                threading.Event().wait(0.2)
+                threading.Event().wait(1.0)
 
         trt.during_build = press
         with pytest.raises(KeyboardInterrupt):

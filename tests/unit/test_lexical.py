@@ -312,8 +312,12 @@ class TestBest:
             expected = self.reference(index, fields, terms, depth, everything)
             assert best(index, fields, terms, depth, some).tolist() == expected
 
-    def test_does_not_read_a_frequent_term_that_cannot_matter(self, tmp_path, monkeypatch):
-        texts = [["for"] * (1 + row % 3) + ["tent"] * (row % 50 == 0) for row in range(3000)]
+    @pytest.mark.parametrize("seed", range(5))
+    def test_does_not_read_a_frequent_term_that_can_only_change_the_order(self, tmp_path, monkeypatch, seed):
+        random = np.random.default_rng(seed)
+        texts = [["for"] * (5 * (random.random() < 0.5)) + ["a"] * random.integers(1, 7) for _ in range(3000)]
+        texts[::50] = [["tent", "for", "for", "for", "for", "for"] + ["a"] * random.integers(4) for _ in range(60)]
+        texts[:500:50] = [["tent"] * (1 + 4 * (n == 0)) + ["a"] * random.integers(2, 5) for n in range(10)]
         index, terms = write_index(tmp_path, texts)
         read: list[int] = []
         add = best_module._Board.add
@@ -321,9 +325,32 @@ class TestBest:
         monkeypatch.setattr(
             best_module._Board, "add", lambda board, lists: (read.append(len(lists[0][0])), add(board, lists))
         )
-        found = best(index, (0,), [terms["for"], terms["tent"]], 10)
+        query = [terms["for"], terms["tent"]]
+        found = best(index, (0,), query, 10)
         assert read == [60]
-        assert found.tolist() == self.reference(index, (0,), [terms["for"], terms["tent"]], 10, True)
+        assert found.tolist() == self.reference(index, (0,), query, 10, True)
+        assert found.tolist() != best(index, (0,), query[1:], 10).tolist()
+
+    @pytest.mark.parametrize("fields", [1, 2])
+    def test_leaves_out_none_that_what_is_unread_can_bring_among_the_best(self, fields):
+        """Whatever the unread lists hold: nothing, or the most, by chance; of products unseen so far too."""
+        random = np.random.default_rng(fields)
+        closed = 0
+        for _ in range(2000):
+            sums = random.random((fields, 30), np.float32) ** 3
+            left = (random.random(fields) * random.choice([0.05, 0.3, 1])).astype(np.float32)
+            depth, allowed = int(random.integers(1, 8)), random.random(30) < 0.7
+            found = best_module._contenders(sums, left, depth, allowed)
+            if found is None:
+                continue
+            closed += 1
+            unseen = np.zeros((fields, 5), np.float32)
+            whole = np.hstack([sums, unseen]) + left[:, None] * random.integers(0, 2, (fields, 35))
+            scores = (whole / whole.max(axis=1, keepdims=True)).sum(axis=0)
+            scores[:30][~allowed] = 0
+            expected = {*np.argsort(-scores)[: min(depth, allowed.sum())], *whole.argmax(axis=1)}
+            assert expected <= set(found)
+        assert closed > 400
 
     def test_takes_a_term_that_the_fields_do_not_hold(self, tmp_path, monkeypatch):
         monkeypatch.setattr(best_module, "LONG", 0)
@@ -363,6 +390,12 @@ class TestFacets:
             assert allowed is None
         else:
             assert allowed.tolist() == [passes(product, filters) for product in products]
+
+    def test_pass_a_price_to_the_cent(self, shop):
+        facets, products = shop
+        passing = np.flatnonzero(facets.allowed(Filters(price_min=19.99, price_max=19.99)))
+        assert products[-1].price == 19.99
+        assert passing.tolist() == [row for row, product in enumerate(products) if product.price == 19.99]
 
 
 class TestNames:
