@@ -46,8 +46,7 @@ def write_index(
     """Encode all products with the exported encoder and index them.
 
     The token vectors of a product's first `STORED_TOKENS` pieces are brought to unit length: only the query's lengths
-    weigh. `scale.npy` is their
-    int8 step.
+    weigh. `scale.npy` is their int8 step.
 
     Args:
         queries: of shoppers; search in a large catalogue is set up by them.

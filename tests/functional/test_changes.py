@@ -5,6 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import pytest
 
@@ -67,7 +68,7 @@ def test_changes_are_seen_within_a_second_and_no_search_fails(
     steps: str, tmp_path: Path, make_settings: Callable[..., EmbeddedSettings]
 ) -> None:
     release = publish_tiny(tmp_path)
-    changes: tuple[tuple[dict[str, object], Callable[[SearchResult], bool]], ...] = (
+    changes: tuple[tuple[dict[str, Any], Callable[[SearchResult], bool]], ...] = (
         ({"upsert": [NEW]}, lambda result: price(result) == 3),
         ({"upsert": [NEW.model_copy(update={"price": 4.0})]}, lambda result: price(result) == 4),
         ({"delete": ["new-1"]}, lambda result: price(result) is None),
@@ -80,7 +81,7 @@ def test_changes_are_seen_within_a_second_and_no_search_fails(
         assert price(client.search("zyntrax lamp", k=20)) is None
         for made, seen in changes:
             before = load.answered
-            change(release.parent / "current", **made)  # type: ignore[arg-type]
+            change(release.parent / "current", **made)
             assert seconds_until(client, seen) < 1
             assert all_see(client, seen)
             assert load.answered > before

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import faiss
@@ -58,7 +59,7 @@ def choose(
     threads = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(1)  # one query at a time leaves other threads nothing but to spin
     for setting in settings:
-        recall = float(truth.recalls(lambda query, chosen=setting: search(chosen, query)).mean())  # type: ignore[misc]
+        recall = float(truth.recalls(partial(search, setting)).mean())
         if best is None or recall > best[1]:
             best = setting, recall
         if recall >= TARGET:
