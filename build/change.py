@@ -30,9 +30,9 @@ from build.offline import session
 from build.release import PRODUCT_ENCODER, read_manifest
 from build.workspace import unfinished
 from shelfbridge.catalogue import Product, read_catalogue, summary
-from shelfbridge.errors import DataError, ShelfbridgeError
+from shelfbridge.errors import ArtefactError, DataError, ShelfbridgeError
 from shelfbridge.retrieval import CandidateIndex, ProductPairs, ProductStore
-from shelfbridge.retrieval.changes import changes_beside, check, generation, write_record
+from shelfbridge.retrieval.changes import changes_beside, check, generation, sync, write_record
 from shelfbridge.retrieval.names import Names
 from shelfbridge.retrieval.ragged import Ragged, load
 from shelfbridge.wordpieces import WordPieces
@@ -55,7 +55,8 @@ class Release:
         Raises:
             ArtefactError: it is none.
         """
-        return cls(folder.resolve(), str(read_manifest(folder)["release"]))
+        folder = folder.resolve()
+        return cls(folder, str(read_manifest(folder)["release"]))
 
     @property
     def changes(self) -> Path:
@@ -160,7 +161,7 @@ class Later:
 
     def write(self, folder: Path, base: CandidateIndex) -> None:
         """Write a generation beside a release's index, but for its record."""
-        width = base.vectors.fetch(np.zeros(1, np.int64)).shape[1]
+        width = self.vectors[0].shape[0] if self.vectors else base.vectors.fetch(np.zeros(1, np.int64)).shape[1]
         vectors = np.array(self.vectors, np.float32).reshape(-1, width)
         CandidateIndex.write(folder, self.products, vectors, self.tokens, known=base.lexicon)
         ProductPairs.write(folder, self.pieces)
@@ -208,17 +209,26 @@ def change(
     """
     release = Release.open(folder)
     with unfinished(release.changes) as made:
-        ids, base = release.numbers(), CandidateIndex.open(release.part("retrieve"))
+        ids = release.numbers()
         later = Later.read(release)
+        before = (list(later.products), set(later.gone))
         unread = later.put(upsert, ids)
         unknown = later.remove(delete, ids)
+        if (later.products, later.gone) == before:
+            return unknown
         if len(later.products) > LIMIT:
-            raise DataError(f"{len(later.products)} products differ from the release's; build a new release")
+            raise DataError(
+                f"{len(later.products)} products differ or differed from the release's, and {LIMIT} may; "
+                "build a new release"
+            )
         if unread:
             later.encode(release, unread, console or Console(quiet=True))
+        retrieve, store = release.part("retrieve"), release.part("postprocess")
+        base = CandidateIndex.open(retrieve)
         later.write(made, base)
         write_record(made, release.folder)
         base.with_changes(made)  # what cannot be opened is not published
+        ProductStore.open(store).with_changes(made)
         _publish(made)
     return unknown
 
@@ -233,7 +243,12 @@ def status(folder: Path) -> Status:
     current = generation(release.changes)
     if current is None:
         return Status(None, 0, 0, 0)
-    later, ids = Later.read(release), release.numbers()
+    try:
+        later, ids = Later.read(release), release.numbers()
+    except ArtefactError:
+        if generation(release.changes) == current:
+            raise
+        return status(folder)  # it went while it was read, as there are newer ones
     sold = [p for row, p in enumerate(later.products) if row + len(ids) not in later.gone]
     replaced = sum(ids.find(product.product_id) >= 0 for product in sold)
     gone = sum(row < len(ids) for row in later.gone)
@@ -241,19 +256,22 @@ def status(folder: Path) -> Status:
 
 
 def _publish(made: Path) -> None:
-    """Let `current` point to a complete generation, and delete those that no process can be opening any more."""
+    """Let `current` point to a complete generation, and delete all but it and the one before.
+
+    A process that is still opening an older one finds it gone, and opens this.
+    """
     changes = made.parent
     earlier = generation(changes)
     numbers = (int(path.name.split("-")[0]) for path in changes.iterdir() if path.name[0].isdigit())
-    # The digits behind the number tell it from one of the same number in a folder that was deleted
     made = made.rename(changes / f"{1 + max(numbers, default=0)}-{secrets.token_hex(3)}")
     link = changes / ".next"
     link.unlink(missing_ok=True)
     link.symlink_to(made.name)
     link.replace(changes / "current")
+    sync(changes)
     for old in changes.iterdir():
         if old.name[0].isdigit() and old.name not in (made.name, earlier):
-            shutil.rmtree(old)
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def _rows(folder: Path, name: str) -> list[NDArray[Any]]:
@@ -281,8 +299,10 @@ def main() -> None:
         console.print(str(status(options.release)))
     except ShelfbridgeError as error:
         raise SystemExit(f"error: {error}") from error
+    except OSError as error:
+        raise SystemExit(f"error: {error}; status says what has changed") from error
     except KeyboardInterrupt:
-        raise SystemExit("stopped; nothing has changed") from None
+        raise SystemExit("stopped; status says what has changed") from None
 
 
 def _change(options: argparse.Namespace, console: Console) -> None:
@@ -290,11 +310,11 @@ def _change(options: argparse.Namespace, console: Console) -> None:
     if options.command == "upsert":
         catalogue = read_catalogue(options.file)
         if catalogue.rejected:
-            console.print(summary(catalogue.rejected))
+            console.print(summary(catalogue.rejected), markup=False)
         change(options.release, upsert=catalogue.products, console=console)
     elif unknown := change(options.release, delete=options.id, console=console):
-        console.print(f"not in the catalogue: {', '.join(unknown)}")
-    console.print(f"changed in {time.monotonic() - begun:.1f} s")
+        console.print(f"not in the catalogue: {', '.join(unknown)}", markup=False)
+    console.print(f"release {options.release.resolve().name} as asked after {time.monotonic() - begun:.1f} s")
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ from shelfbridge.retrieval import ProductPairs, ProductStore
 SOURCES = Path(__file__).parent.parent / "model_repository"
 PRODUCT_ENCODER = "product_encoder.onnx"
 """The graph that the products were encoded with: that of the queries may be a student's."""
-TOOLS = ("torch", "transformers", "onnx", "onnxruntime", "nvidia-modelopt", "faiss-cpu", "bm25s", "numpy")
+TOOLS = ("torch", "transformers", "onnx", "onnxruntime", "nvidia-modelopt", "faiss-cpu", "rapidfuzz", "numpy")
 
 
 def assemble(
@@ -108,8 +108,9 @@ def publish(
 
 
 def next_number(releases: Path) -> int:
-    """The number of the release after all that are there."""
-    return 1 + max((int(p.name) for p in releases.iterdir() if p.name.isdigit()), default=0)
+    """The number of the release after all that are there, or that were and left their changes."""
+    names = (path.name.removesuffix(".changes") for path in releases.iterdir())
+    return 1 + max((int(name) for name in names if name.isdigit()), default=0)
 
 
 def make_current(folder: Path, number: int) -> Path:

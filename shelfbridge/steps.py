@@ -9,7 +9,7 @@ import locale
 import time
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,10 @@ class Step(ABC):
     @abstractmethod
     def answer(self, inputs: Inputs) -> Outputs:
         """The outputs for one query, without `timeline`, which is added here."""
+
+    def state(self) -> Hashable:
+        """What answers come of beside their inputs; nothing here."""
+        return None
 
     def initialize(self, args: Mapping[str, str]) -> None:
         """Called by Triton once per instance."""

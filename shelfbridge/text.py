@@ -2,7 +2,6 @@
 
 import re
 import unicodedata
-from functools import lru_cache
 
 import Stemmer
 
@@ -23,6 +22,7 @@ _DENIAL_ENDS = frozenset({"and", "but", "for", "in", "of", "on", "or", "with"})
 _SHORTEST_LESS = 6
 """Longest word in "less" that denies nothing: "unless", "bless"."""
 _STEMMER = Stemmer.Stemmer("english")
+_WITHOUT = re.compile(r"\bw/o\b")
 
 
 def normalise(text: str) -> str:
@@ -60,11 +60,6 @@ def check_query(raw: bytes) -> str:
     return text
 
 
-@lru_cache(maxsize=65536)
-def _stem(word: str) -> str:
-    return str(_STEMMER.stemWord(word))
-
-
 def fold(text: str) -> str:
     """Normalised text without case, accents and apostrophes."""
     folded = unicodedata.normalize("NFKD", normalise(text).casefold().replace("'", "").replace("\u2019", ""))
@@ -84,7 +79,7 @@ def lexical_tokens(text: str) -> list[str]:
     """
     terms: list[str] = []
     denied = 0
-    for piece in _PIECE.finditer(fold(text).replace("w/o ", "without ")):
+    for piece in _PIECE.finditer(_WITHOUT.sub("without", fold(text))):
         found = piece.group()
         if piece.lastgroup == "cjk":
             terms.extend([found] if len(found) == 1 else (found[i : i + 2] for i in range(len(found) - 1)))
@@ -95,15 +90,15 @@ def lexical_tokens(text: str) -> list[str]:
             continue
         elif denied and found in _DENIAL_PASSES:
             continue
-        elif found == "free" and terms and not terms[-1].startswith(NEGATED):
+        elif found == "free" and terms and terms[-1].isalpha():
             terms[-1] = NEGATED + terms[-1]
         elif denied and found not in _DENIAL_ENDS:
-            terms.append(NEGATED + _stem(found))
+            terms.append(NEGATED + _STEMMER.stemWord(found))
             denied -= 1
             continue
         else:
-            terms.append(_stem(found))
+            terms.append(_STEMMER.stemWord(found))
             if found.endswith("less") and len(found) > _SHORTEST_LESS:
-                terms.append(NEGATED + _stem(found.removesuffix("less")))
+                terms.append(NEGATED + _STEMMER.stemWord(found.removesuffix("less")))
         denied = 0
     return terms

@@ -14,6 +14,7 @@ from build.engines.buckets import Histogram, Profile
 from build.release import hard_link, make_current, next_number, read_manifest, verify, write_manifest
 from build.workspace import unfinished
 from shelfbridge.errors import ArtefactError
+from shelfbridge.retrieval.changes import changes_beside, generation, write_record
 
 OWN = ("release", "files")
 """Entries of a manifest that are of one release only. Its tools stay: they made all but the engines."""
@@ -60,7 +61,24 @@ def publish_engines(
         kept = {key: value for key, value in before.items() if key not in OWN}
         write_manifest(folder, number=number, about={**kept, "engines": {**about, "of_release": before["release"]}})
         verify(folder)
+        carry_changes(source, folder, changes_beside(releases / str(number)))
         return make_current(folder, number)
+
+
+def carry_changes(source: Path, release: Path, changes: Path) -> None:
+    """Give a release of the same rows the changes that `source` has, if any.
+
+    Args:
+        release: its folder, complete.
+        changes: where its own are to lie.
+    """
+    named = generation(changes_beside(source))
+    if named is None:
+        return
+    made = changes / str(named)
+    shutil.copytree(changes_beside(source) / str(named), made)
+    write_record(made, release)
+    (changes / "current").symlink_to(str(named))
 
 
 def copy_release(source: Path, folder: Path, old: int, number: int) -> None:

@@ -82,8 +82,14 @@ class EmbeddedServer:
             self._check()
             wheel.remove_shared_memory(self.settings.run_dir)
             wheel.make_backends(self.settings.run_dir / "backends")
-            self._start()
-            self._wait(waiting)
+            try:
+                self._start()
+                self._wait(waiting)
+            except BaseException:
+                if self._process is not None:
+                    self._process.terminate()
+                self.down()
+                raise
 
     def down(self) -> bool:
         """Let the requests in flight finish, then end the server. False if it was not running."""
@@ -173,21 +179,16 @@ class EmbeddedServer:
     def _wait(self, waiting: Callable[[], object]) -> None:
         assert self._process is not None
         deadline = time.monotonic() + self.settings.start_timeout
-        try:
-            while _call(self.settings, "GET", "/v2/health/ready") is None:
-                if self._process.poll() is not None:
-                    raise ServerError(f"the server did not start: {log.reason(self.log_file)} (log: {self.log_file})")
-                if time.monotonic() > deadline:
-                    raise ServerError(
-                        f"the server was not ready after {self.settings.start_timeout:g} s; see {self.log_file}, "
-                        f"or give it longer (--start-timeout)"
-                    )
-                waiting()
-                time.sleep(0.1)
-        except BaseException:
-            self._process.terminate()
-            self.down()
-            raise
+        while _call(self.settings, "GET", "/v2/health/ready") is None:
+            if self._process.poll() is not None:
+                raise ServerError(f"the server did not start: {log.reason(self.log_file)} (log: {self.log_file})")
+            if time.monotonic() > deadline:
+                raise ServerError(
+                    f"the server was not ready after {self.settings.start_timeout:g} s; see {self.log_file}, "
+                    f"or give it longer (--start-timeout)"
+                )
+            waiting()
+            time.sleep(0.1)
 
     def _state(self) -> State | None:
         try:

@@ -1,13 +1,18 @@
 """What can be set about an embedded server: each field is a flag and an environment variable SHELFBRIDGE_<NAME>."""
 
+import json
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+def _json(value: Any) -> Any:
+    return json.loads(value) if isinstance(value, str) else value
 
 
 class EmbeddedSettings(BaseSettings):
@@ -32,7 +37,9 @@ class EmbeddedSettings(BaseSettings):
     result_cache: float = Field(
         32, ge=0, description="megabytes of answers that each such process keeps; 0 turns the cache off"
     )
-    extra: tuple[str, ...] = Field((), description="further flags of tritonserver, as a JSON list")
+    extra: Annotated[tuple[str, ...], BeforeValidator(_json)] = Field(
+        (), description="further flags of tritonserver, as a JSON list"
+    )
     start_timeout: float = Field(120, gt=0, description="seconds until all models must be ready")
     exit_timeout: int = Field(30, ge=1, description="seconds that requests in flight get at the end")
 

@@ -1,5 +1,6 @@
 """Last step: the best `k` products with their ids, scores and payloads, and where the time went."""
 
+from collections.abc import Hashable
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,9 @@ from shelfbridge.steps import Inputs, Outputs, Step, strings
 class TritonPythonModel(Step):
     def open(self, folder: Path) -> None:
         self.store = Changing(ProductStore, folder)
+
+    def state(self) -> Hashable:
+        return self.store.generation()
 
     def answer(self, inputs: Inputs) -> Outputs:
         request = SearchRequest.model_validate_json(inputs.value(REQUEST))

@@ -6,6 +6,7 @@ Everything a caller sends is checked here and only here; the later steps trust `
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from shelfbridge.contract import (
     ATTENTION_MASK,
@@ -44,12 +45,18 @@ class TritonPythonModel(Step):
             with_payload=inputs.value(WITH_PAYLOAD, False),
         )
         ids, mask = self.words.queries([text])
-        padding = (0, -ids.shape[1] % BUCKET)
         return {
             REQUEST: strings([request.model_dump_json()]),
-            INPUT_IDS: np.pad(ids[0], padding),
-            ATTENTION_MASK: np.pad(mask[0], padding),
+            INPUT_IDS: padded(ids[0]),
+            ATTENTION_MASK: padded(mask[0]),
         }
+
+
+def padded(row: NDArray[np.int64]) -> NDArray[np.int64]:
+    """A row with zeros behind it, up to a whole `BUCKET`."""
+    out = np.zeros(len(row) + -len(row) % BUCKET, np.int64)
+    out[: len(row)] = row
+    return out
 
 
 def check_user(raw: bytes | None) -> str | None:

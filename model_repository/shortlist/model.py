@@ -1,5 +1,6 @@
 """Fifth step of `search_deep`: order the candidates and pair the best with the query for the cross-encoder."""
 
+from collections.abc import Hashable
 from pathlib import Path
 
 from shelfbridge.contract import (
@@ -20,6 +21,9 @@ from shelfbridge.steps import Inputs, Outputs, Step
 class TritonPythonModel(Step):
     def open(self, folder: Path) -> None:
         self.products = Changing(ProductPairs, folder)
+
+    def state(self) -> Hashable:
+        return self.products.generation()
 
     def answer(self, inputs: Inputs) -> Outputs:
         shortlist = self.products.now().shortlist(

@@ -1,6 +1,6 @@
 """Everything kept per product and read at search time: candidates, pairs for the cross-encoder, payloads.
 
-The build writes these folders once; the Triton steps and the offline evaluation open the same ones, so that what was
+The build writes these folders, and a change of the catalogue its own beside them; the Triton steps and the offline evaluation open the same ones, so that what was
 evaluated is what is served.
 """
 

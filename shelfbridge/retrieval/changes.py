@@ -3,20 +3,22 @@
     releases/
       3/                      the release, never edited
       3.changes/
-        7/                    generation 7: all that has changed since the release, complete
+        7-3fa2c1/             generation 7: all that has changed since the release, complete
           changes.json        of which release, and the size of every file
           gone.npy            rows that are no longer sold, of the release or of this generation
           products.jsonl      the products of this generation's rows
           lexicon/ facets/ vectors.faiss tokens.npy pieces.npy ids.npy …    as in the release
-        current -> 7
+        current -> 7-3fa2c1
 
 Every process that answers searches looks at the link before each, and opens the generation that it names. The steps of
-one search may see different generations: a product keeps its row in all of them, and no row is given to another.
+one search may see different generations: a product keeps its row in all of them, and no row is given to another. The
+digits behind the number tell a generation from one of the same number in a folder that was deleted.
 """
 
 import json
 import logging
 import os
+import time
 from collections.abc import Hashable
 from hashlib import sha256
 from pathlib import Path
@@ -26,6 +28,8 @@ from shelfbridge.errors import ArtefactError
 
 RECORD = "changes.json"
 FORMAT = 1
+RETRY = 1.0
+"""Seconds before changes that could not be read are looked at again."""
 _LOG = logging.getLogger(__name__)
 
 
@@ -57,33 +61,39 @@ class Changing(Generic[Opened]):
         self._base = self._now = kind.open(folder)
         self._release = folder.resolve().parent.parent
         self._changes = changes_of(folder)
-        self._seen = generation(self._changes)
-        self._now = self._open()
+        self._opened: Hashable = None
+        self._retry = 0.0
+        self._open(generation(self._changes))
 
     def now(self) -> Opened:
         """As the changes are at this moment. Those that cannot be read are logged, and the ones before them stay."""
-        named = generation(self._changes)
-        if named == self._seen:
-            return self._now
-        self._seen = named
         try:
-            self._now = self._open()
-        except ArtefactError as error:
+            named = generation(self._changes)
+            if named != self._opened and time.monotonic() >= self._retry:
+                self._open(named)
+        except Exception as error:  # a search must be answered, whatever lies in that folder
+            self._retry = time.monotonic() + RETRY
             _LOG.error("%s; searches go on without the newest changes", error)
         return self._now
 
-    def _open(self) -> Opened:
-        while self._seen is not None:
-            folder = self._changes / str(self._seen)
+    def generation(self) -> Hashable:
+        """Which generation `now` is of; None where nothing has changed."""
+        self.now()
+        return self._opened
+
+    def _open(self, named: Hashable) -> None:
+        while named is not None:
+            folder = self._changes / str(named)
             try:
                 check(folder, self._release)
-                return self._base.with_changes(folder)
+                self._now, self._opened = self._base.with_changes(folder), named
+                return
             except ArtefactError:
-                named = generation(self._changes)
-                if named == self._seen:
+                failed, named = named, generation(self._changes)
+                if named == failed:
                     raise
-                self._seen = named  # it went while it was being opened, as there are newer ones
-        return self._base
+                # It went while it was being opened, as there are newer ones
+        self._now, self._opened = self._base, None
 
 
 def changes_of(folder: Path) -> Path:
@@ -98,18 +108,36 @@ def changes_beside(release: Path) -> Path:
 
 
 def generation(changes: Path) -> Hashable:
-    """Which generation of a folder of changes is to be seen now; None where nothing has changed. Takes microseconds."""
+    """Which generation of a folder of changes is to be seen now; None where nothing has changed. Takes microseconds.
+
+    Raises:
+        ArtefactError: the folder cannot be read, or `current` is no link.
+    """
     try:
         return os.readlink(f"{changes}/current")
-    except OSError:
+    except FileNotFoundError:
         return None
+    except OSError as error:
+        raise ArtefactError(f"{changes}/current cannot be read as a link ({error.strerror}); restore it") from error
 
 
 def write_record(folder: Path, release: Path) -> None:
-    """Complete a generation of a release: write down what is in it."""
-    sizes = {str(path.relative_to(folder)): path.stat().st_size for path in sorted(folder.rglob("*")) if path.is_file()}
+    """Complete a generation of a release: write down what is in it, and have all of it on disk."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != RECORD)
+    sizes = {str(path.relative_to(folder)): path.stat().st_size for path in files}
     record = {"format": FORMAT, "release": identity(release), "files": sizes}
     (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    for path in (*folder.rglob("*"), folder):
+        sync(path)
+
+
+def sync(path: Path) -> None:
+    """Have a file, or a folder's list of files, on disk."""
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
 
 
 def check(folder: Path, release: Path) -> None:
@@ -118,7 +146,7 @@ def check(folder: Path, release: Path) -> None:
     Raises:
         ArtefactError: it belongs to another release, or a file is missing or incomplete.
     """
-    cure = f"delete {folder.parent} and make the changes again"
+    cure = f"delete {folder.parent} and make the changes again, or link its current to the generation before"
     try:
         record: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         made_for, sizes = record["release"], dict(record["files"])
@@ -132,7 +160,7 @@ def check(folder: Path, release: Path) -> None:
         except OSError:
             whole = False
         if not whole:
-            raise ArtefactError(f"{folder / name} is missing or damaged; {cure}")
+            raise ArtefactError(f"{folder / name} is missing or incomplete; {cure}")
 
 
 def identity(release: Path) -> str:

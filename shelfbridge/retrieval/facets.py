@@ -16,6 +16,8 @@ from shelfbridge.text import normalise
 
 _NARROW = 8
 """A condition that leaves at most one product in so many is looked at before the others."""
+_NOTHING = (Filters(), Filters(in_stock=False))
+"""Filters that every product passes."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class Facets:
         Where a condition leaves few products, only those are held against the others: what a narrow filter costs in a
         large catalogue is little more than an array of zeros.
         """
-        if filters == Filters():
+        if filters in _NOTHING:
             return None
         size = len(self.price)
         named = ((filters.category, self.category), (filters.brand, self.brand))

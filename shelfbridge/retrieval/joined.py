@@ -52,7 +52,7 @@ class Present:
             return find(depth, allowed[: len(self.base)])
         found = find(depth + SPARE, None)
         left: NDArray[np.int64] = found[self.base[found]]
-        if len(left) >= depth or len(found) < depth + SPARE:
+        if len(left) >= depth or len(left) == len(found):
             return left[:depth]
         return find(depth, self.base)
 
@@ -145,7 +145,7 @@ class JoinedVectors:
         later = np.flatnonzero(self.present.later_if(allowed))
         if not len(later):
             return found
-        cosines = np.concatenate([self.base.fetch(found) @ query, self.later[later] @ query])
+        cosines = np.concatenate([self.base.fetch(found) @ query, (self.later @ query)[later]])
         return _first(np.concatenate([found, later + len(self.base)]), cosines, depth)
 
     def fetch(self, rows: NDArray[np.integer[Any]]) -> NDArray[np.float32]:

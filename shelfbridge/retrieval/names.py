@@ -4,9 +4,9 @@ A dict of a million strings takes seconds to read and 100 MB in every process; t
 """
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,18 @@ from numpy.typing import NDArray
 from shelfbridge.errors import ArtefactError
 from shelfbridge.retrieval.ragged import Ragged, load
 
+CACHED = 1 << 14
+"""Strings whose numbers are kept."""
+
 
 @dataclass(frozen=True, eq=False)
 class Names:
     """Distinct strings, numbered from 0 in the order in which they were written."""
 
     _texts: Ragged
-    _digests: memoryview
-    _numbers: NDArray[np.int32]
+    _find: Callable[[str], int]
+    _longest: int
+    """Bytes of the longest."""
 
     def __len__(self) -> int:
         return len(self._texts)
@@ -32,23 +36,9 @@ class Names:
     def __getitem__(self, number: int) -> str:
         return self._texts[number].tobytes().decode()
 
-    @lru_cache(maxsize=1 << 14)  # noqa: B019 - lives as long as the index, which is as long as the process
     def find(self, name: str) -> int:
         """The number of a string, -1 if it is not there."""
-        text = name.encode()
-        digest = int.from_bytes(_digest(text), "little")
-        place = bisect_left(self._digests, digest)
-        while place < len(self._digests) and self._digests[place] == digest:
-            number = int(self._numbers[place])
-            if self._texts[number].tobytes() == text:
-                return number
-            place += 1
-        return -1
-
-    @property
-    def lengths(self) -> NDArray[np.int64]:
-        """Bytes of each string in UTF-8, [n]."""
-        return np.diff(self._texts.offsets)
+        return self._find(name) if len(name) <= self._longest else -1
 
     @staticmethod
     def write(folder: Path, name: str, strings: Sequence[str]) -> None:
@@ -72,7 +62,20 @@ class Names:
         numbers = load(folder / f"{name}.numbers.npy").view(np.ndarray)
         if not len(texts) == len(digests) == len(numbers):
             raise ArtefactError(f"{folder / name}.npy does not belong to its digests; build the release again")
-        return cls(texts, memoryview(digests), numbers)
+        find = lru_cache(maxsize=CACHED)(partial(_find, texts, memoryview(digests), numbers))
+        return cls(texts, find, int(np.diff(texts.offsets).max(initial=0)))
+
+
+def _find(texts: Ragged, digests: memoryview, numbers: NDArray[np.int32], name: str) -> int:
+    text = name.encode()
+    digest = int.from_bytes(_digest(text), "little")
+    place = bisect_left(digests, digest)
+    while place < len(digests) and digests[place] == digest:
+        number = int(numbers[place])
+        if texts[number].tobytes() == text:
+            return number
+        place += 1
+    return -1
 
 
 def _digest(text: bytes) -> bytes:

@@ -154,6 +154,8 @@ class TestLexicalTokens:
         ("not only waterproof", ["\u00acwaterproof"]),
         ("lamp w/o cord", ["lamp", "\u00accord"]),
         ("bpa free bottle", ["\u00acbpa", "bottl"]),
+        ("usb 3.0 free", ["usb", "3.0", "free"]),
+        ("lamp w/o", ["lamp"]),
         ("sleeveless dress", ["sleeveless", "\u00acsleev", "dress"]),
         ("unless", ["unless"]),
     ],

@@ -71,6 +71,10 @@ class TestLargeCatalogues:
         scores = PRODUCTS[rows] @ ASKED[0]
         assert (np.diff(scores) <= 1e-3).all()
 
+    def test_fetch_as_many_as_asked_or_none(self, vectors):
+        np.testing.assert_allclose(vectors.fetch(np.array([7, 3])), PRODUCTS[[7, 3]], atol=1e-3)
+        assert vectors.fetch(np.zeros(0, np.int64)).shape == (0, PRODUCTS.shape[1])
+
     def test_never_answer_more_than_there_are(self, vectors):
         assert len(vectors) == COUNT
         assert len(vectors.search(ASKED[0], 2 * COUNT)) <= COUNT

@@ -30,7 +30,9 @@ class MilvusVectors:
 
     def __init__(self, client: Any, uri: str, record: dict[str, Any]) -> None:
         self.client, self.uri, self.name = client, uri, record["collection"]
-        self.count, self.lists, self.probes = (int(record[key]) for key in ("count", "lists", "probes"))
+        self.count, self.width, self.lists, self.probes = (
+            int(record[key]) for key in ("count", "width", "lists", "probes")
+        )
 
     def __len__(self) -> int:
         return self.count
@@ -57,7 +59,7 @@ class MilvusVectors:
         with explained(self.uri):
             got = self.client.get(self.name, ids=rows.tolist(), output_fields=["row", "vector"], timeout=TIMEOUT)
         vectors = {one["row"]: one["vector"] for one in got}
-        return np.array([vectors[row] for row in rows.tolist()], np.float32)
+        return np.array([vectors[row] for row in rows.tolist()], np.float32).reshape(-1, self.width)
 
     @classmethod
     def write(cls, vectors: NDArray[np.float32], queries: NDArray[np.float32], uri: str) -> dict[str, Any]:
@@ -104,7 +106,7 @@ def connect(uri: str) -> Any:
     try:
         from pymilvus import MilvusClient
     except ImportError as error:
-        raise PrerequisiteError("vectors in Milvus need its client; pip install 'shelfbridge[milvus]'") from error
+        raise PrerequisiteError("vectors in Milvus need its client; pip install pymilvus") from error
     with explained(uri):
         return MilvusClient(uri, token=os.environ.get("SHELFBRIDGE_MILVUS_TOKEN", ""), timeout=TIMEOUT)
 

@@ -11,7 +11,7 @@ nothing where every core is busy with one: so here each process answers whole se
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -25,7 +25,6 @@ from tritonclient.grpc import model_config_pb2
 from deploy.embedded.backends.onnxruntime.model import check, open_session
 from deploy.embedded.caches import Cache, identity
 from shelfbridge.contract import STEP_TIMES
-from shelfbridge.retrieval.changes import changes_of, generation
 from shelfbridge.steps import Arrays, Inputs, Outputs, Step
 
 MODEL_CACHE_MEGABYTES = 16
@@ -39,6 +38,8 @@ class Wired:
     """A step, and what the ensemble calls each of its inputs and outputs."""
 
     run: Run
+    state: Callable[[], Hashable]
+    """What its outputs come of beside its inputs."""
     inputs: Mapping[str, str]
     outputs: Mapping[str, str]
 
@@ -55,9 +56,8 @@ class TritonPythonModel(Step):
     def open(self, folder: Path) -> None:
         """Open the steps; `folder` is, or links to, the ensemble's version folder in a release."""
         home = folder.resolve().parent
-        self.changes = changes_of(folder)
         self.steps = [
-            Wired(open_step(home.parent / step.model_name, folder.name), step.input_map, step.output_map)
+            Wired(*open_step(home.parent / step.model_name, folder.name), step.input_map, step.output_map)
             for step in read_config(home / "config.pbtxt").ensemble_scheduling.step
         ]
 
@@ -70,7 +70,8 @@ class TritonPythonModel(Step):
             made_now = True
             return self.search(inputs.arrays)
 
-        known = self.cache.get((generation(self.changes), identity(inputs.arrays)), make)
+        state = tuple(step.state() for step in self.steps)
+        known = self.cache.get((state, identity(inputs.arrays)), make)
         answer = {tensor: known[tensor.name] for tensor in self.outputs}
         if not made_now:
             answer[STEP_TIMES] = np.zeros_like(answer[STEP_TIMES])
@@ -86,8 +87,8 @@ class TritonPythonModel(Step):
         return {tensor.name: known[tensor.name] for tensor in self.outputs}
 
 
-def open_step(model: Path, version: str) -> Run:
-    """A model of the release, opened.
+def open_step(model: Path, version: str) -> tuple[Run, Callable[[], Hashable]]:
+    """A model of the release, opened, and its state.
 
     Raises:
         RuntimeError: it is missing, its ONNX file is missing or damaged, or its tensors are not those of its config.
@@ -96,7 +97,7 @@ def open_step(model: Path, version: str) -> Run:
         raise RuntimeError(f"{model / version} is missing; build the release again")
     python = model / version / "model.py"
     if not python.is_file():
-        return open_graph(model, version)
+        return open_graph(model, version), lambda: None
     spec = spec_from_file_location(model.name, python)
     assert spec is not None
     assert spec.loader is not None
@@ -104,7 +105,7 @@ def open_step(model: Path, version: str) -> Run:
     spec.loader.exec_module(module)
     step: Step = module.TritonPythonModel()
     step.initialize({"model_name": model.name, "model_repository": str(model), "model_version": version})
-    return step.run
+    return step.run, step.state
 
 
 def open_graph(model: Path, version: str) -> Run:
@@ -116,16 +117,14 @@ def open_graph(model: Path, version: str) -> Run:
     check(path, "output", session.get_outputs(), config["output"], batched=True)
     names = [tensor["name"] for tensor in config["output"]]
 
-    cache = Cache(MODEL_CACHE_MEGABYTES if config.get("response_cache", {}).get("enable") else 0)
-
-    def run(given: Arrays) -> Arrays:
-        return cache.get(identity(given), lambda: compute(given))
-
     def compute(given: Arrays) -> Arrays:
         outputs = session.run(names, {name: array[None] for name, array in given.items()})
         return {name: array[0] for name, array in zip(names, outputs, strict=True)}
 
-    return run
+    if not config.get("response_cache", {}).get("enable"):
+        return compute
+    cache = Cache(MODEL_CACHE_MEGABYTES)
+    return lambda given: cache.get(identity(given), lambda: compute(given))
 
 
 def read_config(file: Path) -> Any:
