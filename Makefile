@@ -19,8 +19,12 @@ ifneq ($(PIP_INDEX_URL),)
 export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
 endif
 
-.PHONY: install demo ports serve stop frontier bench bench-index bench-roofline sweep soak engines test test-all check format lint types lock clean
+.PHONY: help install demo ports serve stop frontier bench bench-index bench-roofline sweep soak changes engines test test-all check format lint types lock clean
 .DEFAULT_GOAL := demo
+
+help: ## what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s%s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@echo 'FLAGS hands further flags to a measuring program: make bench FLAGS=--quick. Each has --help.'
 
 install: .venv/installed ## the environment alone
 
@@ -36,11 +40,13 @@ frontier: .venv/installed $(SAMPLE) ## what compression costs in nDCG@10 and gai
 	@$(BIN)/python -m build.frontier --catalogue $(SAMPLE) --judgments $(OUT)/sample/judgments.tsv --out $(OUT) \
 	    --preset quick --results $(OUT)/frontier
 
-# Of the sample; CATALOGUE, JUDGMENTS and OUT measure another build
+# Of the sample; CATALOGUE, JUDGMENTS and OUT measure another build, FLAGS are the program's own
 CATALOGUE ?= $(SAMPLE)
 JUDGMENTS ?= $(OUT)/sample/judgments.tsv
 MEASURED = --release $(OUT)/releases/current --catalogue $(CATALOGUE) --judgments $(JUDGMENTS)
 $(OUT)/releases/current:
+	@test '$(CATALOGUE)' = '$(SAMPLE)' || { echo 'error: $@ does not exist; build it of your own catalogue first:' \
+	    '$(BIN)/python -m build --catalogue $(CATALOGUE) --judgments $(JUDGMENTS) --out $(OUT)' >&2; exit 1; }
 	@$(MAKE) --no-print-directory $(OUT)/release
 
 bench: .venv/installed $(OUT)/releases/current ## beside Infinity, sentence-transformers and LitServe: searches/s, p99, nDCG@10
@@ -59,6 +65,10 @@ sweep: .venv/installed $(OUT)/releases/current ## which settings of the server a
 
 soak: .venv/installed $(OUT)/releases/current ## whether memory stays flat over 100,000 searches
 	@$(BIN)/python -m loadtests.soak $(MEASURED) --out $(OUT)/soak $(FLAGS)
+
+changes: .venv/installed $(OUT)/releases/current ## what it costs to change products while they are searched
+	@$(BIN)/python -m loadtests.changes --release $(OUT)/releases/current --catalogue $(CATALOGUE) \
+	    --out $(OUT)/changes $(FLAGS)
 
 PRECISION ?= int8
 # What the current release was built from; ENGINE_JUDGMENTS= with ENGINE_FLAGS=--unjudged measures no nDCG

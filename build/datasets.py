@@ -2,7 +2,7 @@
 
 Both are read in the format they are published in, so that figures can be compared with those of others.
 `python -m build.datasets esci --out DIR --download FOLDER` writes `products.parquet` and `judgments.parquet` in the
-columns that `python -m build` reads.
+columns that `python -m build` reads; `--products N` keeps some of the queries, `--pairs N` writes `pairs.parquet` too.
 """
 
 import argparse
@@ -11,7 +11,7 @@ import os
 import urllib.request
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from hashlib import file_digest, sha1
+from hashlib import file_digest, sha1, sha256
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,8 +30,6 @@ from shelfbridge.catalogue import (
     Product,
     Rejection,
     Split,
-    read_catalogue,
-    read_judgments,
     split_of,
     summary,
 )
@@ -134,14 +132,24 @@ def wands(folder: Path | str) -> tuple[Catalogue, Judgments]:
     return catalogue, _judgments(labels, rows, catalogue)
 
 
-def esci_subset(folder: Path | str) -> tuple[Catalogue, Judgments]:
-    """A folder with `products.parquet` and `judgments.parquet` in our own columns, as `write` leaves them.
+def subset(catalogue: Catalogue, judgments: Judgments, most: int) -> tuple[Catalogue, Judgments]:
+    """Queries by chance (a hash of their text), with all their judged products, as far as `most` products go.
 
     Raises:
-        DataError: a file is missing, unreadable, or without one usable row.
+        DataError: not even the first query fits.
     """
-    catalogue = read_catalogue(Path(folder) / "products.parquet")
-    return catalogue, read_judgments(Path(folder) / "judgments.parquet", catalogue)
+    queries: set[str] = set()
+    wanted: set[str] = set()
+    for query_id in sorted(judgments.queries, key=lambda one: _chance(judgments.queries[one])):
+        more = wanted | judgments.by_query[query_id].keys()
+        if len(more) > most:
+            break
+        queries, wanted = queries | {query_id}, more
+    if not queries:
+        raise DataError(f"--products {most} is less than one query's judged products; give a few hundred or more")
+    products = tuple(product for product in catalogue.products if product.product_id in wanted)
+    rows = tuple(row for row in judgments.rows if row.query_id in queries)
+    return Catalogue(products, catalogue.rejected), Judgments(rows, judgments.rejected)
 
 
 def write(folder: Path, catalogue: Catalogue, judgments: Judgments) -> None:
@@ -150,6 +158,31 @@ def write(folder: Path, catalogue: Catalogue, judgments: Judgments) -> None:
     for name, schema, rows in (("products", _PRODUCT_SCHEMA, catalogue.products), ("judgments", None, judgments.rows)):
         table = pa.Table.from_pylist([row.model_dump(mode="json") for row in rows], schema=schema)
         pq.write_table(table, folder / f"{name}.parquet", compression="zstd")
+
+
+def write_pairs(path: Path, catalogue: Catalogue, judgments: Judgments, count: int) -> int:
+    """Judged pairs as `python -m build --pairs` reads them, by chance, as many relevant (exact, substitute) as not.
+
+    Returns:
+        How many there are: fewer than `count` where one kind is scarce.
+
+    Raises:
+        DataError: there are none.
+    """
+    kinds: dict[str, list[tuple[str, str]]] = {"Relevant": [], "Not relevant": []}
+    for row in judgments.rows:
+        kind = "Relevant" if row.label in (Label.EXACT, Label.SUBSTITUTE) else "Not relevant"
+        kinds[kind].append((row.query, catalogue.products[catalogue.rows_of[row.product_id]].title))
+    each = min(count // 2, *(len(pairs) for pairs in kinds.values()))
+    if each < 1:
+        raise DataError(f"{path}: no pairs; --pairs needs 2 or more, and judgments of both kinds")
+    rows = [
+        {"query": query, "name": name, "label": kind}
+        for kind, pairs in kinds.items()
+        for query, name in sorted(pairs, key=lambda pair: _chance("\t".join(pair)))[:each]
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), path, compression="zstd")
+    return len(rows)
 
 
 def download(name: str, folder: Path | str, address: str | None = None) -> None:
@@ -239,6 +272,11 @@ def _esci_split(row: Mapping[str, Any]) -> Split:
     return "dev" if sha1(str(row["query"]).encode()).digest()[0] % 10 == 0 else "train"
 
 
+def _chance(text: str) -> bytes:
+    """A place in an order that is nobody's; another hash than that of the splits, so that it mixes them."""
+    return sha256(text.encode()).digest()
+
+
 def _wands_product(row: Mapping[str, str]) -> dict[str, Any]:
     return {
         "product_id": row["product_id"],
@@ -295,6 +333,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for products.parquet and judgments.parquet")
     parser.add_argument("--download", type=Path, metavar="FOLDER", help="fetch what this folder lacks, then read it")
     parser.add_argument("--folder", type=Path, help="read files that are there already, without any network")
+    parser.add_argument("--products", type=int, metavar="N", help="only so many queries as have N products in all")
+    parser.add_argument(
+        "--pairs", type=int, metavar="N", help="also pairs.parquet, for --pairs of another shop's build"
+    )
     options = parser.parse_args()
     source = options.download or options.folder
     if source is None:
@@ -304,10 +346,15 @@ def main() -> None:
         if options.download:
             download(options.name, options.download)
         catalogue, judgments = {"esci": esci, "wands": wands}[options.name](source)
+        if options.products is not None:
+            catalogue, judgments = subset(catalogue, judgments, options.products)
+        write(options.out, catalogue, judgments)
+        if options.pairs is not None:
+            count = write_pairs(options.out / "pairs.parquet", catalogue, judgments, options.pairs)
+            console.print(f"{count} pairs")
     except DataError as error:
         console.print(f"[bold red]error[/] {error}", highlight=False)
         raise SystemExit(1) from error
-    write(options.out, catalogue, judgments)
     console.print(
         f"{len(catalogue.products)} products, {len(judgments.queries)} queries, {len(judgments.rows)} judgments"
     )

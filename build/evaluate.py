@@ -154,7 +154,9 @@ def evaluate(
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m build.evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--release", type=Path, required=True, help="folder of a release, with its manifest.json")
     parser.add_argument("--catalogue", type=Path, required=True)
     parser.add_argument("--judgments", type=Path, required=True)

@@ -80,5 +80,6 @@ def build(out: Path, shop: Shop) -> Path:
             "teacher": settings.teacher or settings.base,
             "data": shop.data,
             "pairs": len(shop.foreign.rows),
+            "originals": made.networks,
         },
     )

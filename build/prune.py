@@ -160,7 +160,9 @@ def prune_cross_encoder(
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m build.prune", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("network", choices=("encoder", "cross-encoder"))
     parser.add_argument("--model", type=Path, required=True, metavar="FOLDER", help="the fine-tuned network")
     parser.add_argument("--tokenizer", type=Path, required=True, metavar="FOLDER", help="folder of tokenizer.json")

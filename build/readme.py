@@ -3,6 +3,7 @@
 python -m build.readme          a test holds the README against what this would write
 """
 
+import argparse
 import json
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,10 @@ def blocks() -> dict[str, str]:
         "sample": table(_read("sample/evaluation.json")),
         "frontier_esci_us": summary(_read("esci_us/frontier/frontier.json")),
         "frontier_sample": summary(_read("sample/frontier/frontier.json")),
-        "bench": _tables("bench/bench.md", 2),
+        "bench": tables((RESULTS / "bench/bench.md").read_text(), 2),
         "latency": latency(_read("roofline/roofline.json")["alone"]),
+        "bench_index": tables((RESULTS / "bench_index/index.md").read_text(), 1),
+        "soak": memory(_read("soak/soak.json")),
     }
 
 
@@ -35,6 +38,15 @@ def latency(record: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def memory(record: dict[str, Any]) -> str:
+    """How memory grows under searches, in a sentence; the interval is of 95 %."""
+    grown = record["verdict"]["private"]
+    return (
+        f"**Private memory** grows by {grown['slope']:.0f} MB [{grown['low']:.0f}, {grown['high']:.0f}] for "
+        f"100,000 searches, malformed ones among them, where `make soak` allows {record['limit_mb']:g}.\n"
+    )
+
+
 def filled(text: str) -> str:
     """The README's text with every generated part written anew."""
     for name, block in blocks().items():
@@ -45,14 +57,11 @@ def filled(text: str) -> str:
     return text
 
 
-def _tables(name: str, count: int) -> str:
-    """What a report says first, with so many of its tables."""
-    parts, found = [], 0
-    for part in (RESULTS / name).read_text().strip().split("\n\n"):
-        if part.startswith("|") and (found := found + 1) > count:
-            break
-        parts.append(part)
-    return "\n\n".join(parts) + "\n"
+def tables(report: str, count: int) -> str:
+    """A report to the end of so many of its tables; what comes next introduces another."""
+    parts = report.strip().split("\n\n")
+    places = [place for place, part in enumerate(parts, start=1) if part.startswith("|")]
+    return "\n\n".join(parts[: places[count - 1]]) + "\n"
 
 
 def _read(name: str) -> dict[str, Any]:
@@ -60,6 +69,14 @@ def _read(name: str) -> dict[str, Any]:
     return record
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """The command line."""
+    argparse.ArgumentParser(
+        prog="python -m build.readme", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
     readme = ROOT / "README.md"
     readme.write_text(filled(readme.read_text()))
+
+
+if __name__ == "__main__":
+    main()

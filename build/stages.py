@@ -71,6 +71,11 @@ class Originals:
         """The folders that find candidates, as the stages after it take them."""
         return {"tokenizer": self.tokenizer, "graph": self.encoder_graph, "index": self.index}
 
+    @property
+    def networks(self) -> dict[str, str]:
+        """Stage folders of the fine-tuned transformers, as a release's manifest names them."""
+        return {one.parent.name: f"{one.parent.name}/{one.name}" for one in (self.encoder, self.cross_encoder)}
+
     def ensembles(self, cross_encoder_graph: Path) -> Ensembles:
         """All steps in this process."""
         return Ensembles.open(

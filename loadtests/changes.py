@@ -1,14 +1,12 @@
 """What it costs to change products of a release while it is served, and what searches pay for the changes.
 
-    python -m loadtests.changes --release out/releases/current --catalogue products.parquet [--out FOLDER]
+    python -m loadtests.changes --release out/releases/current --catalogue products.parquet --out FOLDER
 
 A copy of the release is changed: 1, 100 and 1,000 products get another title, then another price alone. Columns:
 `text`, seconds of a change that encodes them; `price`, of one that does not; `seen`, milliseconds until a process has
 opened the new generation; `p50` and `p99`, milliseconds of a search for candidates (retrieval alone, one thread).
 """
 
-import argparse
-import json
 import shutil
 import tempfile
 import time
@@ -18,14 +16,15 @@ from pathlib import Path
 
 import faiss
 import numpy as np
-from rich.console import Console
 
 from build.change import LIMIT, change
 from build.index import likely_queries
 from build.offline import EncodedQuery, Retrieval
 from build.release import hard_link, read_manifest
-from shelfbridge.catalogue import Catalogue, Product, read_catalogue
-from shelfbridge.errors import ShelfbridgeError
+from loadtests import program
+from loadtests.machine import machine
+from loadtests.serving import sold
+from shelfbridge.catalogue import Catalogue, Product
 from shelfbridge.retrieval import CandidateIndex, Changing
 
 COUNTS = (1, 100, 1000)
@@ -102,36 +101,30 @@ def measure(subject: Subject, catalogue: Catalogue, counts: Sequence[int] = COUN
 
 def table(costs: Sequence[Cost]) -> str:
     """A Markdown table."""
-    rows = (
-        f"| {c.products} | {c.text:.2f} | {c.price:.2f} | {c.seen:.1f} | {c.p50:.2f} | {c.p99:.2f} |" for c in costs
-    )
-    return "\n".join(
-        ["| products | text, s | price, s | seen, ms | p50, ms | p99, ms |", "|---|---|---|---|---|---|", *rows]
-    )
+    head = ["products", "text, s", "price, s", "seen, ms", "p50, ms", "p99, ms"]
+    rows = [
+        [str(c.products), f"{c.text:.2f}", f"{c.price:.2f}", f"{c.seen:.1f}", f"{c.p50:.2f}", f"{c.p99:.2f}"]
+        for c in costs
+    ]
+    return "\n".join(program.table(head, rows)) + "\n"
 
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m loadtests.changes", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = program.command_line("changes", __doc__)
     parser.add_argument("--release", type=Path, required=True, help="folder of the release; stays as it is")
     parser.add_argument("--catalogue", type=Path, required=True, help="what it was built from")
-    parser.add_argument("--products", type=int, nargs="+", default=COUNTS, help=f"up to {LIMIT}")
-    parser.add_argument("--out", type=Path, help="folder for changes.json and changes.md")
+    parser.add_argument("--products", type=program.count, nargs="+", default=COUNTS, help=f"up to {LIMIT}")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the report")
     options = parser.parse_args()
     faiss.omp_set_num_threads(1)
-    try:
-        catalogue = read_catalogue(options.catalogue)
-        with tempfile.TemporaryDirectory() as folder:
-            costs = measure(Subject.copy(options.release, Path(folder), catalogue), catalogue, options.products)
-    except ShelfbridgeError as error:
-        raise SystemExit(f"error: {error}") from error
-    Console(highlight=False, soft_wrap=True).print(table(costs))
-    if options.out:
+    with program.ending("stopped; nothing was written"):
+        catalogue = sold(options.release, options.catalogue)
         options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / "changes.json").write_text(json.dumps([asdict(cost) for cost in costs], indent=2) + "\n")
-        (options.out / "changes.md").write_text(table(costs) + "\n")
+        with tempfile.TemporaryDirectory(dir=options.out) as folder:
+            costs = measure(Subject.copy(options.release, Path(folder), catalogue), catalogue, options.products)
+        record = {"machine": machine(), "costs": [asdict(cost) for cost in costs]}
+        program.write(options.out, "changes", record, table(costs))
 
 
 if __name__ == "__main__":

@@ -1,39 +1,37 @@
-"""A server to be measured, what its processes are, and a load on it: what the measuring programs here share."""
+"""A server to be measured, and a load on it: what the measuring programs here share."""
 
 import json
-import signal
+import os
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, suppress
-from dataclasses import asdict
+from contextlib import ExitStack
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import psutil
 from pydantic import ValidationError
 
+from build.release import read_manifest
 from deploy.embedded import EmbeddedServer, EmbeddedSettings
 from deploy.embedded.settings import ROOT
 from loadtests.bench.load import Load, Sample
 from loadtests.bench.queries import QueryStream, words_of
-from shelfbridge.catalogue import read_catalogue, read_judgments
-from shelfbridge.errors import SettingsError, ShelfbridgeError
+from loadtests.machine import CORES
+from shelfbridge.catalogue import Catalogue, read_catalogue, read_judgments
+from shelfbridge.errors import DataError, SettingsError, ShelfbridgeError
 from shelfbridge.request import explain
+from shelfbridge.retrieval import ProductStore
 
-SERVER = "tritonserver"
-MOST = 1500
+MOST = 750 * CORES
 """Searches a second that a load has queries for."""
+COMPARED = 5
+"""Products whose ids are held against the release's."""
 
 
 class LoadFailed(ShelfbridgeError):
     """The load generator ended without a sample."""
-
-
-def end_cleanly() -> None:
-    """Let a program that is asked to end (SIGTERM) take its server down first, as Ctrl-C does."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def embedded(release: Path, run_dir: Path, **settings: Any) -> EmbeddedServer:
@@ -59,6 +57,13 @@ def embedded(release: Path, run_dir: Path, **settings: Any) -> EmbeddedServer:
         raise SettingsError(f"the embedded server does not take a setting: {explain(error)}; leave it out") from error
 
 
+def settings_of(server: EmbeddedServer) -> dict[str, Any]:
+    """A server's settings as a record holds them: without folders and ports."""
+    return server.settings.model_dump(
+        mode="json", exclude={"repository", "run_dir", "grpc_port", "http_port", "metrics_port"}
+    )
+
+
 def pid_of(server: EmbeddedServer) -> int:
     """Process id of a running embedded server.
 
@@ -71,70 +76,70 @@ def pid_of(server: EmbeddedServer) -> int:
     return status.state.pid
 
 
-def processes(pid: int) -> dict[psutil.Process, str]:
-    """A server's processes that live now, each with its part: "tritonserver", or the model that it runs."""
-    root = psutil.Process(pid)
-    found = {root: SERVER}
-    for process in root.children(recursive=True):
-        with suppress(psutil.Error):
-            found[process] = part(process.cmdline())
-    return found
-
-
-def part(command: list[str]) -> str:
-    """The model that a process of the Python backend runs, by its command line; else the program's name.
-
-    Its first argument is a file `<model>/<version>/model.*` or `<backend>/model.py`.
-    """
-    if not command:
-        return "ended"
-    if len(command) < 2 or not Path(command[0]).name.startswith("triton_python_backend_stub"):
-        return Path(command[0]).name
-    folder = Path(command[1]).parent
-    return folder.parent.name if folder.name.isdigit() else folder.name
-
-
-def cpu_seconds(pid: int) -> dict[str, float]:
-    """CPU seconds that a server's processes have used so far, by part; two processes of one model are one part."""
-    used: dict[str, float] = {}
-    for process, name in processes(pid).items():
-        with suppress(psutil.Error):
-            times = process.cpu_times()
-            used[name] = used.get(name, 0.0) + times.user + times.system
-    return used
-
-
 def difference(after: Mapping[str, float], before: Mapping[str, float]) -> dict[str, float]:
     """What was added to each figure."""
     return {name: value - before.get(name, 0.0) for name, value in after.items()}
 
 
-def queries_of(catalogue: Path, judgments: Path) -> Callable[[], QueryStream]:
+def sold(release: Path, file: Path) -> Catalogue:
+    """A release's catalogue.
+
+    Raises:
+        ArtefactError: the release is missing or damaged.
+        DataError: the catalogue cannot be read, or has other products than the release.
+    """
+    catalogue = read_catalogue(file)
+    ids = ProductStore.numbers(release / "postprocess" / str(read_manifest(release)["release"]))
+    products = catalogue.products
+    places = range(0, len(products), max(1, len(products) // COMPARED))
+    if len(ids) != len(products) or any(ids[place] != products[place].product_id for place in places):
+        raise DataError(
+            f"{release} was built from another catalogue than {file} ({len(ids):,} and {len(products):,} products); "
+            "give that one (--catalogue), or the release that was built from this one"
+        )
+    return catalogue
+
+
+def queries_of(release: Path, catalogue: Path, judgments: Path) -> Callable[[], QueryStream]:
     """Queries that never repeat: a shop's judged ones, varied by words of its catalogue. Each call begins anew.
 
     Raises:
-        DataError: a file cannot be used.
+        ArtefactError: the release is missing or damaged.
+        DataError: a file cannot be used, or is of another shop.
     """
-    shop = read_catalogue(catalogue)
+    shop = sold(release, catalogue)
     texts, words = list(read_judgments(judgments, shop).queries.values()), words_of(shop)
     return lambda: QueryStream(texts, words)
 
 
-def closed(server: EmbeddedServer, stream: QueryStream, clients: int, seconds: float) -> Load:
-    """So many clients for so long, each with a new query as soon as it has its answer.
-
-    Raises:
-        DataError: the stream has not so many queries left.
-    """
+def closed(server: EmbeddedServer, clients: int, seconds: float) -> Load:
+    """So many clients for so long, each with a new query as soon as it has its answer; without queries yet."""
     about = {"kind": "shelfbridge", "address": server.address, "deep": False}
-    return Load(about, pid_of(server), stream.cold(int(MOST * (seconds + 1))), clients=clients, seconds=seconds)
+    return Load(about, pid_of(server), [], clients=clients, seconds=seconds)
 
 
-def put(load: Load) -> Sample:
-    """Put a load on a server, from a process of its own, and wait for its sample.
+def most(seconds: float) -> int:
+    """Queries for a load of such a length, its warm-up included."""
+    return int(MOST * (seconds + 1))
+
+
+def put(load: Load, stream: QueryStream, count: int) -> Sample:
+    """Put a load of at most `count` queries that never repeat on a server; what it leaves goes back to the stream.
 
     Raises:
-        LoadFailed: the generator failed, or not one search was answered.
+        LoadFailed: as `generate` says.
+    """
+    queries = stream.up_to(count)
+    sample = generate(replace(load, queries=queries))
+    stream.give_back(queries[sample.asked :])
+    return sample
+
+
+def generate(load: Load) -> Sample:
+    """Have a process of its own do a load.
+
+    Raises:
+        LoadFailed: it could not, its queries ended before it, or not one search was answered.
     """
     made = subprocess.run(
         [sys.executable, "-m", "loadtests.bench.load"],
@@ -142,22 +147,16 @@ def put(load: Load) -> Sample:
         capture_output=True,
         text=True,
         cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
         check=False,
     )
     if made.returncode:
-        raise LoadFailed(f"the load generator failed ({made.stderr.strip().splitlines()[-1:]}); is the server up?")
+        last = (made.stderr.strip().splitlines() or ["nothing said"])[-1]
+        raise LoadFailed(f"the load generator failed ({last}); look at the server's log")
     sample = Sample(**json.loads(made.stdout))
-    if not sample.latencies_ms:
-        raise LoadFailed(f"no search was answered ({sample.errors or 'none was counted'}); see the server's log")
+    if not sample.latencies_ms and not any(sample.answers):
+        reason = next(iter(sample.errors), "no query was left")
+        raise LoadFailed(f"no search was answered ({reason}); look at the server's log")
+    if sample.asked == len(load.queries):
+        raise LoadFailed(f"{sample.asked:,} queries ended before the load did; give fewer --seconds or more judgments")
     return sample
-
-
-def machine() -> dict[str, Any]:
-    """Processor, cores and memory, as a record names them."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
-    return {
-        "processor": model,
-        "cores": psutil.cpu_count(),
-        "memory_gb": round(psutil.virtual_memory().total / 2**30, 1),
-    }

@@ -33,7 +33,9 @@ LEAST_QUERIES = 60
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m build.frontier", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add_arguments(parser)
     parser.add_argument(
         "--results", type=Path, default=Path("frontier"), metavar="DIR", help="of the report (default: %(default)s)"

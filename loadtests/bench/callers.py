@@ -13,8 +13,6 @@ import numpy as np
 from shelfbridge.client import AsyncSearchClient
 
 TIMEOUT_S = 120.0
-CANDIDATES = 50
-"""Products that a peer's cross-encoder reads per search."""
 
 
 class Caller(Protocol):
@@ -77,8 +75,9 @@ class ServiceCaller:
 class InfinityCaller(ServiceCaller):
     """A server of models: the caller embeds by one call, searches exactly in FAISS, and reranks by another."""
 
-    def __init__(self, url: str, shop: Path) -> None:
+    def __init__(self, url: str, shop: Path, candidates: int) -> None:
         super().__init__(url)
+        self._candidates = candidates
         products = json.loads((shop / "products.json").read_text())
         self._ids, self._texts = products["ids"], products["texts"]
         vectors = np.load(shop / "vectors.npy")
@@ -90,7 +89,7 @@ class InfinityCaller(ServiceCaller):
         text = {"model": "encoder", "input": [query], "encoding_format": "base64"}
         embedded = await self._post("/embeddings", text)
         vector = np.frombuffer(base64.b64decode(embedded["data"][0]["embedding"]), np.float32)
-        rows = self._index.search(vector[None], CANDIDATES)[1][0]
+        rows = self._index.search(vector[None], self._candidates)[1][0]
         rows = rows[rows >= 0]
         asked = {"model": "cross-encoder", "query": query, "documents": [self._texts[row] for row in rows]}
         ranked = await self._post("/rerank", asked | {"top_n": k, "raw_scores": True, "return_documents": False})
@@ -102,5 +101,5 @@ def caller(about: dict[str, Any]) -> Caller:
     if about["kind"] == "shelfbridge":
         return ShelfbridgeCaller(about["address"], about["deep"])
     if about["kind"] == "infinity":
-        return InfinityCaller(about["address"], Path(about["shop"]))
+        return InfinityCaller(about["address"], Path(about["shop"]), about["candidates"])
     return ServiceCaller(about["address"])

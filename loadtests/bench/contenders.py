@@ -4,16 +4,19 @@ from pathlib import Path
 
 from rich.console import Console
 
-from loadtests.bench.callers import CANDIDATES
+from deploy.embedded import EmbeddedServer
 from loadtests.bench.environments import environment
-from loadtests.bench.servers import CORES, Contender, Service, Triton
+from loadtests.bench.servers import Contender, Service, Triton
+from loadtests.machine import CORES
 
 HERE = Path(__file__).parent
 SEARCH, DEEP, WARM = "search", "search_deep", "search, warm"
 OURS = (SEARCH, DEEP, WARM)
-_SHOP = ("--shop", "{shop}", "--port", "{port}", "--threads", str(CORES), "--candidates", str(CANDIDATES))
+CANDIDATES = 50
+"""Products that a peer's cross-encoder reads per search."""
+_SHOP = ("--shop", "{shop}", "--port", "{port}", "--threads", str(CORES), "--candidates", "{candidates}")
 PEERS: dict[str, tuple[str, tuple[str, ...], str]] = {
-    # 64: all 50 pairs in one batch; 16 and 32 cost as much CPU a search. No vector cache: no query repeats. No
+    # 64: 50 pairs in one batch; 16 and 32 cost as much CPU a search. No vector cache: no query repeats. No
     # torch.compile: the server then needs more than 100 s to start. BetterTransformer: PyTorch's own attention is used
     "infinity": (
         "infinity",
@@ -41,9 +44,9 @@ PEERS: dict[str, tuple[str, tuple[str, ...], str]] = {
 """Requirements, command and kind of caller by peer; `peers/` tells how our two services are tuned."""
 
 
-def ours(release: Path, run_dir: Path, port: int, warm: bool) -> list[Contender]:
+def ours(embedded: EmbeddedServer, warm: bool) -> list[Contender]:
     """Shelfbridge's rows; they share a server."""
-    server, address = Triton(release, run_dir, port), f"127.0.0.1:{port}"
+    server, address = Triton(embedded), embedded.address
     rows = [(SEARCH, False, False), (DEEP, True, False), *([(WARM, False, True)] if warm else [])]
     return [
         Contender(name, server, {"kind": "shelfbridge", "address": address, "deep": deep}, repeats=repeats)
@@ -51,20 +54,28 @@ def ours(release: Path, run_dir: Path, port: int, warm: bool) -> list[Contender]
     ]
 
 
-def peer(name: str, shop: Path, work: Path, port: int, console: Console) -> Contender:
+def peer(name: str, *, shop: Path, work: Path, port: int, candidates: int, console: Console) -> Contender:
     """One of `PEERS`, in an environment that is made where it is missing.
+
+    Args:
+        shop: folder of what it serves (`weights.write_shop`).
+        work: folder of environments and logs.
+        port: that it answers on.
+        candidates: products that its cross-encoder reads per search.
 
     Raises:
         PrerequisiteError: the environment cannot be installed.
     """
     required, arguments, kind = PEERS[name]
     programs = environment(required, work / "environments", console).parent
+    filled = (one.format(shop=shop, port=port, candidates=candidates) for one in arguments[1:])
     service = Service(
         name,
-        [str(programs / arguments[0]), *(one.format(shop=shop, port=port) for one in arguments[1:])],
+        [str(programs / arguments[0]), *filled],
         port,
         work / "logs" / f"{name}.log",
         variables={"OMP_NUM_THREADS": str(CORES)},
     )
     address = f"http://127.0.0.1:{port}"
-    return Contender(name, service, {"kind": kind, "address": address, "shop": str(shop)}, required)
+    asked = {"kind": kind, "address": address, "shop": str(shop), "candidates": candidates}
+    return Contender(name, service, asked, required)

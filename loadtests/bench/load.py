@@ -3,7 +3,8 @@
 Run as `python -m loadtests.bench.load`; a `Load` as JSON comes in, a `Sample` goes out.
 
 A closed loop has so many clients, each of which searches again when it has its answer. Its window opens when every
-client has had an answer and closes with a whole round of answers. An open loop sends at the arrivals of a Poisson
+client has had an answer and closes with a whole round of answers, at least a hundred of them where the server gives so
+many in two and a half minutes. An open loop sends at the arrivals of a Poisson
 process whatever the server does, and counts a search's latency from the moment it was due (no coordinated omission).
 """
 
@@ -21,11 +22,13 @@ import aiohttp
 import numpy as np
 
 from loadtests.bench.callers import Caller, caller
-from loadtests.bench.usage import cpu_seconds, resident_bytes
+from loadtests.usage import cpu_seconds, resident_bytes
 from shelfbridge.errors import ShelfbridgeError
 
-ROUNDS = 2
-"""Answers that a closed loop waits for, as a multiple of its clients."""
+LEAST = 100
+"""Searches that a closed loop waits for: fewer have no 99th percentile."""
+LONGEST_S = 150.0
+"""But no longer than this."""
 _REQUEST = re.compile(r" \(request [^)]*\)")
 """What would make each error's message another."""
 FAILURES = (ShelfbridgeError, aiohttp.ClientError, TimeoutError, OSError)
@@ -61,6 +64,10 @@ class Sample:
     server_cpu_s: float = 0.0
     client_cpu_s: float = 0.0
     resident_mb: float = 0.0
+    asked: int = 0
+    """Queries taken, those outside the window included."""
+    sent_per_second: float = 0.0
+    """Of an open loop, in its window."""
     answers: list[list[str]] = field(default_factory=list)
 
 
@@ -107,8 +114,10 @@ class Window:
 
         A server that batches answers all clients at a time: cut anywhere else, a window would hold a burst too few.
         """
-        rounds, rest = divmod(self.counted, load.clients)
-        return rounds >= ROUNDS and not rest and time.perf_counter() > self.begun + load.seconds
+        if not self.counted or self.counted % load.clients:
+            return False
+        seconds = time.perf_counter() - self.begun
+        return seconds > load.seconds and (self.counted >= LEAST or seconds > LONGEST_S)
 
     def result(self) -> Sample:
         """All that was counted."""
@@ -117,7 +126,7 @@ class Window:
         return self.sample
 
     def _costs(self) -> tuple[float, float]:
-        return cpu_seconds(self.pid), time.process_time()
+        return sum(cpu_seconds(self.pid).values()), time.process_time()
 
 
 async def closed(search: Caller, load: Load) -> Sample:
@@ -128,6 +137,7 @@ async def closed(search: Caller, load: Load) -> Sample:
 
     async def client(number: int) -> None:
         for query in waiting:
+            window.sample.asked += 1
             since = time.perf_counter()
             window.count(since, await attempt(search, query, load.k))
             unanswered.discard(number)
@@ -144,20 +154,22 @@ async def closed(search: Caller, load: Load) -> Sample:
 
 async def opened(search: Caller, load: Load) -> Sample:
     """An open loop; the window closes when the last search that was due in it is answered."""
-    window, sent = Window(load.pid), []
+    window, sent, counts = Window(load.pid), [], 0
     start = time.perf_counter()
 
-    async def one(query: str, due: float, counts: bool) -> None:
+    async def one(query: str, due: float, counted: bool) -> None:
         error = await attempt(search, query, load.k)
-        if counts:
+        if counted:
             window.count(due, error)
 
     for query, arrival in zip(load.queries, arrivals(load), strict=False):
         await asyncio.sleep(max(0.0, start + arrival - time.perf_counter()))
         if not window.begun and arrival > load.warmup:
             window.open()
+        counts += bool(window.begun)
         sent.append(asyncio.create_task(one(query, start + arrival, bool(window.begun))))
     await asyncio.gather(*sent)
+    window.sample.asked, window.sample.sent_per_second = len(sent), counts / load.seconds
     return window.result()
 
 
@@ -180,10 +192,16 @@ async def attempt(search: Caller, query: str, k: int) -> BaseException | None:
 
 async def answered(search: Caller, load: Load) -> Sample:
     """The answers, one search after the other; a failed one has none."""
-    sample = Sample()
+    window = Window(load.pid)
+    window.open()
     for query in load.queries:
-        sample.answers.append(await search.search(query, load.k))
-    return sample
+        found: list[str] = []
+        try:
+            found = await search.search(query, load.k)
+        except FAILURES as error:
+            window.count(0.0, error)
+        window.sample.answers.append(found)
+    return window.result()
 
 
 async def run(load: Load) -> Sample:

@@ -28,6 +28,7 @@ class QueryStream:
         judged = sorted(set(texts))
         random.Random(7).shuffle(judged)
         self._queries = _distinct(judged, words)
+        self._unused: list[str] = []
         self.pool = list(islice(self._queries, POOL))
 
     def cold(self, count: int) -> list[str]:
@@ -36,10 +37,22 @@ class QueryStream:
         Raises:
             DataError: the texts and words do not make so many.
         """
-        found = list(islice(self._queries, count))
+        found = self.up_to(count)
         if len(found) < count:
-            raise DataError("too few distinct queries for so many cold searches; ask for fewer searches or rounds")
+            raise DataError(
+                f"too few distinct queries: {count:,} more are needed, the judged ones and the catalogue's words make "
+                f"{len(found):,}; give fewer --searches or more judgments"
+            )
         return found
+
+    def up_to(self, count: int) -> list[str]:
+        """The same, fewer where the texts and words do not make so many."""
+        again, self._unused = self._unused[:count], self._unused[count:]
+        return again + list(islice(self._queries, count - len(again)))
+
+    def give_back(self, queries: Sequence[str]) -> None:
+        """Take back the last of those that were given, unused."""
+        self._unused = [*queries, *self._unused]
 
     def zipf(self, count: int, seed: int) -> list[str]:
         """Queries of the pool, the r-th as often as 1/r (Zipf's law, exponent 1); the same for the same seed."""

@@ -1,6 +1,5 @@
-"""The measurement as people look at it: the record as JSON, tables in Markdown, a plot."""
+"""The measurement as people look at it: tables in Markdown, and a plot."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,12 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from build.evaluate import compare
-from loadtests.bench.contenders import OURS, SEARCH
+from loadtests import program
+from loadtests.bench.contenders import OURS, SEARCH, WARM
+from loadtests.bench.load import LEAST, LONGEST_S
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
 
 Points = Sequence[Mapping[str, Any]]
+FREE = 0.9
+"""Share of its own most cores below which a contender shows that the machine was not free."""
+LEAST_P95 = 20
+"""Searches that a 95th percentile is taken of; `LEAST` has a 99th."""
 COLOURS = ("#e45756", "#f58518", "#b279a2", "#4c78a8", "#72b7b2", "#54a24b", "#9d755d")
 
 
@@ -37,30 +42,39 @@ def spread(values: Sequence[float]) -> dict[str, float]:
     return {"median": float(np.median(values)), "low": min(values), "high": max(values)}
 
 
+SPREAD = (
+    *("per_second", "p50", "p95", "p99"),
+    *("cpu_per_1000", "client_cpu_per_1000", "cores", "client_busy", "resident_mb"),
+)
+"""Figures of a closed loop whose spread is told."""
+
+
 def closed_loops(points: Points) -> list[dict[str, Any]]:
     """Each contender's closed loops over all rounds: medians with their spread."""
     rows = []
     for name, clients in dict.fromkeys((p["contender"], p["clients"]) for p in points if p.get("clients")):
         some = [p for p in points if (p["contender"], p.get("clients")) == (name, clients)]
-        names = ("per_second", "p50", "p95", "p99", "cpu_per_1000", "client_cpu_per_1000", "client_busy", "resident_mb")
         rows.append(
             {
                 "contender": name,
                 "clients": clients,
                 "searches": sum(p["searches"] for p in some),
                 "errors": sum(sum(p["errors"].values()) for p in some),
-                **{one: spread([p[one] for p in some]) for one in names},
+                **{one: spread([p[one] for p in some]) for one in SPREAD},
             }
         )
     return rows
 
 
 def ratios(points: Points) -> list[dict[str, Any]]:
-    """How many times a peer's searches/s we do, and how many times our p99 it takes, round by round."""
+    """How many times a peer's searches/s we do, and how many times our p99 it takes, round by round.
+
+    The warm row has none: caches answer it, and the peers' queries never repeat.
+    """
     names = list(dict.fromkeys(p["contender"] for p in points))
     by_key = {(p["contender"], p["clients"], p["round"]): p for p in points if p.get("clients")}
     rows = []
-    for us in (name for name in names if name in OURS):
+    for us in (name for name in names if name in OURS and name != WARM):
         for peer in (name for name in names if name not in OURS):
             for clients in sorted({key[1] for key in by_key}):
                 both = [
@@ -82,67 +96,92 @@ def ratios(points: Points) -> list[dict[str, Any]]:
     return rows
 
 
-def write_report(folder: Path, record: dict[str, Any]) -> None:
-    """Write `bench.json`, `bench.md` and `bench.png`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "bench.json").write_text(json.dumps(record, indent=2) + "\n")
-    (folder / "bench.md").write_text(table(record))
-    plot(folder / "bench.png", record)
-
-
 def table(record: dict[str, Any]) -> str:
     """The record as Markdown."""
     machine, plan = record["machine"], record["plan"]
+    done = 1 + max((point["round"] for point in record["points"]), default=-1)
+    peers, deep = record["reads"]["peers"], record["reads"]["search_deep"]
     lines = [
-        f"{record['products']:,} products; {machine['cores']} cores of {machine['cpu']}; medians of {plan['rounds']} "
+        f"{record['products']:,} products; {machine['cores']} cores of {machine['processor']}; medians of {done} "
         "rounds [least, greatest]. CPU time and memory: the server's process tree, at the most clients; nDCG@10 is "
         f"of {record['judged']} judged {record['split']} queries, its difference paired with {SEARCH} [95 % interval].",
         "",
+        f"A closed loop counts {plan['seconds']:g} s or {plan['searches']:,} searches, and {LEAST} at least where "
+        f"{LONGEST_S:g} s are enough for them. Flags: `{record['flags'] or 'none'}`.",
+        "",
+        f"A peer's cross-encoder reads {peers['products']} products a search, up to {peers['pieces']} word pieces "
+        f"with the query, by {peers['network']} (litserve-int8: in int8); that of search_deep reads "
+        f"{deep['products']}, up to {deep['pieces']}, by {deep['network']}.",
+        "",
+        *(["It was stopped before its end.", ""] if record["stopped"] else []),
+        *(
+            line
+            for name, reason in record["refused"].items()
+            for line in (f"**{name}** was not measured: {reason}", "")
+        ),
         *closed_table(record),
         "",
         *ratio_table(record),
         "",
         "Open loops, a latency counted from the moment a search was due; where a rate is missing, it was more than the "
-        "contender could do.",
+        f"contender could do. –: of under {LEAST_P95} searches (p95) or {LEAST} (p99).",
         "",
         *open_table(record),
     ]
-    lines += ["", *(f"**{name}** was not measured: {reason}" for name, reason in record["refused"].items())]
-    return "\n".join(lines).rstrip() + "\n"
+    return "\n".join(lines) + "\n"
 
 
 def closed_table(record: dict[str, Any]) -> list[str]:
     """A line per contender: what it does at each number of clients."""
     levels = record["plan"]["clients"]
-    head = ["", *(f"per s, {n}" for n in levels), *(f"p99 ms, {n}" for n in levels)]
+    head = ["", *(f"per s, {n}" for n in levels), *(f"p99 ms, {n}" for n in levels), "searches counted"]
     head += ["CPU s per 1,000", "client's", "MB", "nDCG@10", "less search's"]
     rows = {(row["contender"], row["clients"]): row for row in record["closed"]}
-    lines = [_line(head), _line(["---"] * len(head))]
+    lines = []
     for name in dict.fromkeys(name for name, _ in rows):
         some = [rows[name, level] for level in levels if (name, level) in rows]
         cells = [name]
         for measure in ("per_second", "p99"):
-            cells += [_spread(rows[name, n][measure]) if (name, n) in rows else "" for n in levels]
+            cells += [_closed(rows[name, n], measure) if (name, n) in rows else "" for n in levels]
+        cells.append(" / ".join(f"{row['searches']:,}" for row in some))
         cells += [_spread(some[-1][one]) for one in ("cpu_per_1000", "client_cpu_per_1000")]
         cells += [f"{some[-1]['resident_mb']['median']:,.0f}", *_worth(record["relevance"].get(name, {}))]
-        lines.append(_line(cells))
-    busy = [row for row in record["closed"] if row["client_busy"]["high"] > 0.8]
-    wrong = [row for row in record["closed"] if row["errors"]]
-    lines += [""] if busy or wrong else []
-    lines += [
-        f"{row['contender']}, {row['clients']} clients: the load generator used {row['client_busy']['high']:.2f} of a "
-        "core; the server may do more."
-        for row in busy
-    ]
-    lines += [f"{row['contender']}, {row['clients']} clients: {row['errors']} searches failed." for row in wrong]
-    return lines
+        lines.append(cells)
+    return [*program.table(head, lines), *_remarks(record["closed"])]
+
+
+def _closed(row: Mapping[str, Any], measure: str) -> str:
+    return _spread(row[measure]) + (" †" if hindered(row) else "")
+
+
+def hindered(row: Mapping[str, Any]) -> bool:
+    """Whether a contender had fewer cores in a round than in another, with as many clients."""
+    return bool(row["cores"]["low"] < FREE * row["cores"]["high"])
+
+
+def _remarks(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What is to be known of some points of the closed loops."""
+    lines = []
+    if any(map(hindered, rows)):
+        lines.append(
+            f"†: in a round it used under {FREE:.0%} of the cores that it used in another: measured on a machine that "
+            "was not free."
+        )
+    for row in rows:
+        name = f"{row['contender']}, {row['clients']} clients"
+        if row["client_busy"]["high"] > 0.8:
+            busy = row["client_busy"]["high"]
+            lines.append(f"{name}: the load generator used {busy:.2f} of a core; the server may do more.")
+        if row["errors"]:
+            lines.append(f"{name}: {row['errors']} searches failed.")
+    return ["", *lines] if lines else []
 
 
 def ratio_table(record: dict[str, Any]) -> list[str]:
     """Ours against each peer's."""
     levels = record["plan"]["clients"]
     head = ["times", *(f"searches/s, {n}" for n in levels), *(f"p99, {n}" for n in levels), "CPU"]
-    lines = [_line(head), _line(["---"] * len(head))]
+    lines = []
     rows = {(row["of"], row["peer"], row["clients"]): row for row in record["ratios"]}
     for us, peer in dict.fromkeys((us, peer) for us, peer, _ in rows):
         some = [rows.get((us, peer, level)) for level in levels]
@@ -150,23 +189,28 @@ def ratio_table(record: dict[str, Any]) -> list[str]:
         for measure in ("per_second", "p99"):
             cells += [_spread(row[measure]) if row else "" for row in some]
         last = [row for row in some if row][-1]
-        lines.append(_line([*cells, _spread(last["cpu"])]))
-    return lines
+        lines.append([*cells, _spread(last["cpu"])])
+    return program.table(head, lines)
 
 
 def open_table(record: dict[str, Any]) -> list[str]:
     """Latencies at fixed rates, from the moment a search was due; medians over rounds."""
-    lines = [_line(["sent", "", "per s", "p50 ms", "p95 ms", "p99 ms", "failed"]), _line(["---"] * 7)]
+    head = ["load", "", "per s", "sent per s", "searches counted", "p50 ms", "p95 ms", "p99 ms", "failed"]
+    lines = []
     points = [point for point in record["points"] if not point.get("clients")]
     for fraction, rate in dict.fromkeys((p.get("fraction"), None if "fraction" in p else p["rate"]) for p in points):
         kind = f"{fraction:.0%} of its most" if fraction else f"{rate:g} per s"
         some = [p for p in points if p.get("fraction") == fraction and (fraction or p["rate"] == rate)]
         for name in dict.fromkeys(p["contender"] for p in some):
             mine = [p for p in some if p["contender"] == name]
-            cells = [float(np.median([p[one] for p in mine])) for one in ("rate", "p50", "p95", "p99")]
+            fewest, all_of_them = min(p["searches"] for p in mine), sum(p["searches"] for p in mine)
+            cells = [_short(float(np.median([p[one] for p in mine]))) for one in ("rate", "sent_per_second")]
+            cells.append(f"{all_of_them:,}")
+            for measure, least in (("p50", 1), ("p95", LEAST_P95), ("p99", LEAST)):
+                cells.append(_short(float(np.median([p[measure] for p in mine]))) if fewest >= least else "–")
             failed = sum(sum(p["errors"].values()) for p in mine)
-            lines.append(_line([kind, name, *map(_short, cells), str(failed)]))
-    return lines
+            lines.append([kind, name, *cells, str(failed)])
+    return program.table(head, lines)
 
 
 def plot(path: Path, record: dict[str, Any]) -> None:
@@ -193,10 +237,6 @@ def plot(path: Path, record: dict[str, Any]) -> None:
     right.set_xlabel("searches per second of search, in times the peer's (peer, clients)")
     drawing.savefig(path, dpi=120)
     pyplot.close(drawing)
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 def _worth(figure: Mapping[str, float]) -> list[str]:

@@ -1,13 +1,9 @@
 """The course of a measurement: interleaved rounds, one server under load at a time, the others up but still."""
 
-import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,13 +13,12 @@ from build.progress import progress
 from loadtests.bench.load import Load, Sample
 from loadtests.bench.queries import QueryStream
 from loadtests.bench.servers import Contender
-from loadtests.bench.usage import cpu_seconds
-from shelfbridge.errors import PrerequisiteError, ShelfbridgeError
+from loadtests.serving import generate, put
+from loadtests.usage import cpu_seconds
+from shelfbridge.errors import ShelfbridgeError
 
-ROOT = Path(__file__).parents[2]
 RESERVE = 4000
 """Queries given to a closed loop beyond those that it counts: for its warm-up."""
-
 ARRIVALS = 10
 """Searches that an open loop lasts for at least."""
 
@@ -62,25 +57,33 @@ class Course:
         return [one for one in self.contenders if one.name not in self.refused]
 
     def answers(self, queries: Sequence[str]) -> dict[str, list[list[str]]]:
-        """What each contender returns for each query, best first."""
-        found = {}
+        """What each contender returns for each query, best first; one that is asked as another was answers the same."""
+        found: dict[str, list[list[str]]] = {}
         for one in self.running:
-            sample = self._try(one, Load(one.caller, one.server.pid, list(queries), k=self.plan.k))
+            same = next(
+                (other.name for other in self.contenders if other.caller == one.caller and other.name in found), ""
+            )
+            if same:
+                found[one.name] = found[same]
+                continue
+            load = Load(one.caller, one.server.pid, list(queries), k=self.plan.k)
+            with self.console.status(f"{one.name}: {len(queries):,} judged queries"):
+                sample = self._try(one, partial(generate, load))
             if sample:
                 found[one.name] = sample.answers
         return found
 
     def measure(self) -> None:
         """All points of all rounds; each round begins with another contender."""
-        steps = self.plan.rounds * (len(self.plan.clients) + len(self.plan.rates) + len(self.plan.fractions))
+        loads = [*self._closed(), *self._open()]
         with progress(self.console) as bar:
-            task = bar.add_task("measuring", total=steps)
+            task = bar.add_task("measuring", total=self.plan.rounds * len(loads))
             for number in range(self.plan.rounds):
                 first = number % len(self.contenders)
-                for load in (*self._closed(), *self._open()):
+                for place, load in enumerate(loads):
                     for one in self.contenders[first:] + self.contenders[:first]:
                         if one.name not in self.refused:
-                            self._point(one, load, number)
+                            self._point(one, load, number, seed=number * len(loads) + place)
                     bar.advance(task)
 
     def _closed(self) -> list[dict[str, float]]:
@@ -89,8 +92,9 @@ class Course:
     def _open(self) -> list[dict[str, float]]:
         return [{"rate": rate} for rate in self.plan.rates] + [{"fraction": part} for part in self.plan.fractions]
 
-    def _point(self, one: Contender, load: dict[str, float], number: int) -> None:
-        plan, seed = self.plan, len(self.points)
+    def _point(self, one: Contender, load: dict[str, float], number: int, seed: int) -> None:
+        """A point; searches come at the same moments, in the units of its rate, to all that have its seed."""
+        plan = self.plan
         rate = load.get("rate", 0.0)
         if "clients" not in load:
             most = max(p["per_second"] for p in self.points if (p["contender"], p["round"]) == (one.name, number))
@@ -98,35 +102,31 @@ class Course:
             if rate >= most:
                 return
         seconds = max(plan.seconds, ARRIVALS / rate) if rate else plan.seconds
-        many = plan.searches + RESERVE
-        count = int(rate * (seconds + 1) * 1.5) + 50 if rate else many
-        stream = self._streams.setdefault(id(one.server), self.make_stream())
-        if one.repeats:
-            self._try(one, self._load(one, stream.zipf(many, seed + 10_000), clients=4, seconds=seconds))
-        queries = stream.zipf(count, seed) if one.repeats else stream.cold(count)
-        clients = int(load.get("clients", 0))
-        if sample := self._try(one, self._load(one, queries, clients=clients, rate=rate, seconds=seconds, seed=seed)):
+        count = int(rate * (seconds + 1) * 1.5) + 50 if rate else plan.searches + RESERVE
+        asked = Load(one.caller, one.server.pid, [], plan.k, int(load.get("clients", 0)), rate, seconds, plan.searches)
+        if sample := self._try(one, lambda: self._sample(one, replace(asked, seed=seed), count)):
             self.points.append({"contender": one.name, "round": number, **load, "rate": rate, **figures(sample)})
             self._say(self.points[-1])
 
-    def _load(self, one: Contender, queries: list[str], **more: Any) -> Load:
-        plan = self.plan
-        return Load(one.caller, one.server.pid, queries, plan.k, searches=plan.searches, **more)
+    def _sample(self, one: Contender, load: Load, count: int) -> Sample:
+        stream = self._streams.setdefault(id(one.server), self.make_stream())
+        if not one.repeats:
+            return put(load, stream, count)
+        many = self.plan.searches + RESERVE
+        generate(replace(load, queries=stream.zipf(many, load.seed + 10_000), clients=4, rate=0.0))
+        return generate(replace(load, queries=stream.zipf(count, load.seed)))
 
-    def _try(self, one: Contender, load: Load) -> Sample | None:
+    def _try(self, one: Contender, work: Callable[[], Sample]) -> Sample | None:
         """A sample, or None where the contender failed: it is measured no more."""
         one.server.release()
         try:
-            sample = generate(load)
-            if not sample.latencies_ms and not sample.answers:
-                raise PrerequisiteError(f"no search was answered: {next(iter(sample.errors), 'no reason given')}")
+            return work()
         except ShelfbridgeError as error:
             self.refused[one.name] = str(error)
             self.console.print(f"{one.name}: {error}", style="yellow", highlight=False, markup=False)
             return None
         finally:
             one.server.hold()
-        return sample
 
     def _say(self, point: dict[str, Any]) -> None:
         load = f"{point['clients']} clients" if point.get("clients") else f"{point['rate']:.1f}/s sent"
@@ -147,38 +147,23 @@ def figures(sample: Sample) -> dict[str, Any]:
         "searches": done,
         "seconds": sample.seconds,
         "per_second": done / sample.seconds,
+        "sent_per_second": sample.sent_per_second,
         **percentiles,
         "errors": sample.errors,
         "cpu_per_1000": sample.server_cpu_s / thousands,
         "client_cpu_per_1000": sample.client_cpu_s / thousands,
+        "cores": sample.server_cpu_s / sample.seconds,
         "client_busy": sample.client_cpu_s / sample.seconds,
         "resident_mb": sample.resident_mb,
     }
 
 
-def generate(load: Load) -> Sample:
-    """Have a process of its own do a load.
-
-    Raises:
-        PrerequisiteError: it could not.
-    """
-    done = subprocess.run(
-        [sys.executable, "-m", "loadtests.bench.load"],
-        input=json.dumps(asdict(load)),
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        check=False,
-    )
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["nothing said"])[-1]
-        raise PrerequisiteError(f"a load could not be done ({last}); look at the server's log")
-    return Sample(**json.loads(done.stdout))
-
-
 def idle(contenders: Sequence[Contender], seconds: float = 2.0) -> dict[str, float]:
     """Cores that each server uses when nobody asks it anything."""
-    before = {one.name: cpu_seconds(one.server.pid) for one in contenders}
+    before = [_used(one) for one in contenders]
     time.sleep(seconds)
-    return {one.name: (cpu_seconds(one.server.pid) - before[one.name]) / seconds for one in contenders}
+    return {one.name: (_used(one) - used) / seconds for one, used in zip(contenders, before, strict=True)}
+
+
+def _used(one: Contender) -> float:
+    return sum(cpu_seconds(one.server.pid).values())

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import time
 import urllib.request
@@ -11,12 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from deploy.embedded.server import EmbeddedServer
-from deploy.embedded.settings import EmbeddedSettings
+from deploy.embedded import EmbeddedServer
+from loadtests.serving import pid_of
 from shelfbridge.errors import PrerequisiteError
 
 START_S = 180.0
-CORES = len(os.sched_getaffinity(0))
 
 
 class Server(Protocol):
@@ -42,19 +42,14 @@ class Server(Protocol):
 class Triton:
     """Shelfbridge, as `python -m deploy.embedded up` starts it."""
 
-    def __init__(self, repository: Path, run_dir: Path, port: int) -> None:
-        self.server = EmbeddedServer(
-            EmbeddedSettings(
-                repository=repository, run_dir=run_dir, grpc_port=port, http_port=port + 1, metrics_port=port + 2
-            )
-        )
+    def __init__(self, server: EmbeddedServer) -> None:
+        self.server = server
         self.pid = 0
 
     def up(self) -> None:
         """Start, and return when all models are ready."""
         self.server.up()
-        state = self.server.status().state
-        self.pid = state.pid if state else 0
+        self.pid = pid_of(self.server)
 
     def down(self) -> None:
         """End it."""
@@ -84,8 +79,10 @@ class Service:
         """Start, and return when it answers.
 
         Raises:
-            PrerequisiteError: it ended, or did not answer in time.
+            PrerequisiteError: its port is taken, it ended, or it did not answer in time.
         """
+        if self._taken():
+            raise PrerequisiteError(f"{self.name}: port {self.port} is in use; end what uses it or give another --port")
         self.log.parent.mkdir(parents=True, exist_ok=True)
         offline = {"HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1"}
         with self.log.open("wb") as output:
@@ -99,11 +96,12 @@ class Service:
             )
         self.pid = self._process.pid
         deadline = time.monotonic() + START_S
-        while not self._answers():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                self.down()
-                raise PrerequisiteError(f"{self.name} did not start: {self._last_words()} (log: {self.log})")
+        while self._process.poll() is None and time.monotonic() < deadline:
+            if self._answers():
+                return
             time.sleep(0.2)
+        self.down()
+        raise PrerequisiteError(f"{self.name} did not start: {self._last_words()} (log: {self.log})")
 
     def down(self) -> None:
         """End its process group."""
@@ -126,6 +124,11 @@ class Service:
     def _signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, number)
+
+    def _taken(self) -> bool:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=2):
+            return True
+        return False
 
     def _answers(self) -> bool:
         try:

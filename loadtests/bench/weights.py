@@ -42,6 +42,7 @@ WORDS = 45
 PAIR_TOKENS = 128
 """Word pieces at which a peer cuts a query and a product."""
 BATCH = 64
+NETWORKS = ("encoder", "cross-encoder")
 _FORM = 1
 """Counts up when what is written here changes."""
 
@@ -66,16 +67,23 @@ def originals(release: Path, stages: Path) -> dict[str, Path]:
     """Stage folders of the tokenizer, encoder and cross-encoder that a release was compressed from.
 
     Raises:
-        ArtefactError: a stage's result is not there, or reads another tokenizer.
+        ArtefactError: a stage's result is not there, or the manifest leaves open which it is.
     """
-    tokenizer = stages / read_manifest(release)["made_from"]["preprocess"]
-    found = {"tokenizer": tokenizer}
-    for name in ("encoder", "cross-encoder"):
-        results = sorted((stages / name).glob("[!.]*"), key=lambda folder: folder.stat().st_mtime)
-        if not results or not tokenizer.is_dir():
+    manifest = read_manifest(release)
+    named = manifest.get("originals", {})
+    found = {"tokenizer": [stages / manifest["made_from"]["preprocess"]]}
+    for name in NETWORKS:
+        found[name] = [stages / named[name]] if name in named else sorted((stages / name).glob("[!.]*"))
+    for name, folders in found.items():
+        if not any(folder.is_dir() for folder in folders):
             raise ArtefactError(f"{stages} lacks the {name} of {release}; give --stages of the build that made it")
-        found[name] = results[-1]
-    return found
+        if len(folders) > 1:
+            raise ArtefactError(
+                f"{stages / name} has several results ({', '.join(folder.name for folder in folders)}), and the "
+                f"manifest of {release} does not say which it was made from; run python -m build again, its release "
+                "says so"
+            )
+    return {name: folder for name, (folder,) in found.items()}
 
 
 def write_shop(folder: Path, release: Path, stages: Path, catalogue: Catalogue, console: Console) -> Path:
@@ -94,7 +102,7 @@ def write_shop(folder: Path, release: Path, stages: Path, catalogue: Catalogue, 
         return home
     with unfinished(folder) as work:
         base = AutoTokenizer.from_pretrained(base_folder(read_manifest(release)["base"]))
-        for name in ("encoder", "cross-encoder"):
+        for name in NETWORKS:
             with console.status(f"weights of the {name}"):
                 _write_network(work, name, made[name], made["tokenizer"], base)
         texts = [product.full_text for product in catalogue.products]

@@ -19,54 +19,53 @@ stand for a category that the query knows nothing of.
 """
 
 import argparse
-import json
-import os
+import tempfile
+from functools import partial
 from pathlib import Path
-
-from rich.console import Console
 
 from loadtests.bench_index.corpus import Encoder, corpus, read_texts
 from loadtests.bench_index.costs import measure
 from loadtests.bench_index.report import exponents, plot, table
-from shelfbridge.errors import ShelfbridgeError
+from loadtests.machine import machine
+from loadtests.program import command_line, count, ending, write
+
+
+def sizes(text: str) -> list[int]:
+    """Whole numbers above 0 with commas between them, as argparse reads them."""
+    try:
+        return sorted({count(size) for size in text.split(",")})
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{error}; give some with commas between them, as 10000,100000") from None
 
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m loadtests.bench_index",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_line("bench_index", __doc__)
     parser.add_argument("--release", type=Path, required=True, metavar="DIR", help="whose encoder is used")
     parser.add_argument("--texts", type=Path, required=True, metavar="FILE", help="of products")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="for JSON, table, plot and cache")
     parser.add_argument(
         "--sizes",
-        type=lambda given: sorted({int(size) for size in given.split(",")}),
+        type=sizes,
         default=[10_000, 100_000, 1_000_000],
         metavar="N,N,…",
         help="products to index (default: 10000,100000,1000000)",
     )
     parser.add_argument(
         "--whole-up-to",
-        type=int,
+        type=count,
         default=1_000_000,
         metavar="N",
         help="products up to which the words' side is measured too (default: %(default)s)",
     )
     options = parser.parse_args()
-    try:
+    with ending("stopped; nothing was written"):
+        options.out.mkdir(parents=True, exist_ok=True)
+        tempfile.tempdir = str(options.out)  # indexes take gigabytes, which /tmp may not have
         real = corpus(read_texts(options.texts), Encoder(options.release, options.out / "cache"))
-        sizes = measure(real, options.sizes, options.whole_up_to)
-    except ShelfbridgeError as error:
-        raise SystemExit(f"error: {error}") from error
-    record = {"texts": options.texts.name, "cores": os.cpu_count(), "sizes": sizes, "exponents": exponents(sizes)}
-    options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "index.json").write_text(json.dumps(record, indent=2) + "\n")
-    (options.out / "index.md").write_text(table(record))
-    plot(options.out / "index.png", record)
-    Console().print(table(record), highlight=False, markup=False, soft_wrap=True)
+        rows = measure(real, options.sizes, options.whole_up_to)
+        record = {"texts": options.texts.name, "machine": machine(), "sizes": rows, "exponents": exponents(rows)}
+        write(options.out, "index", record, table(record), partial(plot, record=record))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ import numpy as np
 matplotlib.use("Agg")
 from matplotlib import pyplot
 
+from loadtests import program
+
 COSTS = {
     "build_s": "building the vectors' index, s",
     "build_mb": "memory of building, MB beyond the vectors",
@@ -34,14 +36,12 @@ def exponents(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
 
 def table(record: dict[str, Any]) -> str:
     """Markdown: sizes, then exponents, then filters."""
-    head = (
-        "| products | real | dim | search | build s | build MB | index MB | of stored | private MB "
-        "| recall, words | recall, texts | p50 ms | p99 ms | whole p50 | whole p99 |"
-    )
-    lines = [head, "|" + "---|" * (head.count("|") - 1)]
+    head = ["products", "real", "dim", "search", "build s", "build MB", "index MB", "of stored", "private MB"]
+    head += ["recall, words", "recall, texts", "p50 ms", "p99 ms", "whole p50", "whole p99"]
+    sizes = []
     for row in record["sizes"]:
         whole = (f"{row[name]:.2f}" if name in row else "" for name in ("whole_p50_ms", "whole_p99_ms"))
-        cells = (
+        cells = [
             f"{row['products']:,}",
             f"{row['real']:,}",
             f"{row['dimension']:.1f}",
@@ -56,18 +56,27 @@ def table(record: dict[str, Any]) -> str:
             f"{row['p50_ms']:.2f}",
             f"{row['p99_ms']:.2f}",
             *whole,
-        )
-        lines.append("| " + " | ".join(cells) + " |")
-    grown = (f"| {COSTS[name]} | {power:.2f} |" for name, power in record["exponents"].items())
-    lines += ["", "| cost | exponent over products |", "|---|---|", *grown]
-    lines += ["", "| products | filter leaves | drawn | recall@100 | p50 ms | p99 ms |", "|---|---|---|---|---|---|"]
-    for row in record["sizes"]:
-        lines += [
-            f"| {row['products']:,} | {one['share']:.1%} | {one['kind']} | {one['recall']:.4f} "
-            f"| {one['p50_ms']:.2f} | {one['p99_ms']:.2f} |"
-            for one in row["filters"]
         ]
-    return "\n".join(lines) + "\n"
+        sizes.append(cells)
+    grown = [[COSTS[name], f"{power:.2f}"] for name, power in record["exponents"].items()]
+    filters = [
+        [
+            f"{row['products']:,}",
+            f"{one['share']:.1%}",
+            one["kind"],
+            f"{one['recall']:.4f}",
+            f"{one['p50_ms']:.2f}",
+            f"{one['p99_ms']:.2f}",
+        ]
+        for row in record["sizes"]
+        for one in row["filters"]
+    ]
+    tables = (
+        program.table(head, sizes),
+        program.table(["cost", "exponent over products"], grown),
+        program.table(["products", "filter leaves", "drawn", "recall@100", "p50 ms", "p99 ms"], filters),
+    )
+    return "\n\n".join("\n".join(lines) for lines in tables) + "\n"
 
 
 def plot(path: Path, record: dict[str, Any]) -> None:

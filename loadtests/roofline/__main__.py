@@ -14,10 +14,9 @@ Writes roofline.json, roofline.md and roofline.png.
 """
 
 import argparse
-import json
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +25,15 @@ from rich.console import Console
 from build.offline import ranker_inputs
 from deploy.embedded import EmbeddedServer
 from loadtests.bench.queries import QueryStream
+from loadtests.machine import CORES, machine
+from loadtests.program import add_shop, amount, command_line, count, ending, write
 from loadtests.roofline import bare, peaks, report
 from loadtests.roofline.costs import Cost, GraphCosts, mean, retrieval
 from loadtests.roofline.profile import Sampler
-from loadtests.roofline.served import WARMUP, Under, interleaved, under
-from loadtests.serving import SERVER, closed, embedded, end_cleanly, machine, pid_of, processes, put, queries_of
-from shelfbridge.errors import PrerequisiteError, ShelfbridgeError
+from loadtests.roofline.served import SERVER, WARMUP, Under, interleaved, under
+from loadtests.serving import closed, embedded, most, pid_of, put, queries_of, settings_of
+from loadtests.usage import processes
+from shelfbridge.errors import PrerequisiteError
 
 COUNTED = 60
 """Queries whose arithmetic is counted."""
@@ -42,30 +44,28 @@ SHOWN = 25
 def measure(release: Path, stream: QueryStream, options: argparse.Namespace, console: Console) -> dict[str, Any]:
     """The record of a release."""
     with console.status("peaks of the machine"):
-        best = [peaks.measured(threads, options.seconds / 4) for threads in (1, peaks.cores())]
+        best = [peaks.measured(threads, options.seconds / 4) for threads in (1, CORES)]
     arithmetic = bare.Arithmetic(release)
     costs = counted(arithmetic, stream.cold(COUNTED))
-    with tempfile.TemporaryDirectory() as run_dir:
-        settings = {} if options.steps is None else {"steps": options.steps}
+    settings = {} if options.steps is None else {"steps": options.steps}
+    server = embedded(release, options.out / "server", **settings)
+    try:
         with console.status("starting the server"):
-            server = embedded(release, Path(run_dir), **settings)
             server.up()
-        try:
-            alone = interleaved(server.address, arithmetic, stream.cold(options.searches + WARMUP), console)
-            with console.status(f"1 client, then {options.clients}"):
-                loads = [under(server, stream, clients, options.seconds) for clients in (1, options.clients)]
-            profile = (
-                profiled(server, stream, loads[1], options)
-                if options.profile
-                else {"skipped": "not asked for (--profile)"}
-            )
-        finally:
-            server.down()
+        alone = interleaved(server.address, arithmetic, stream.cold(options.searches + WARMUP), console)
+        with console.status(f"1 client, then {options.clients}"):
+            loads = [under(server, stream, clients, options.seconds) for clients in (1, options.clients)]
+        profile = (
+            profiled(server, stream, loads[1], options) if options.profile else {"skipped": "not asked for (--profile)"}
+        )
+    finally:
+        server.down()
     with console.status("bare arithmetic on every core"):
-        full_cpu = bare.cpu_ms(release, stream.cold(1000), peaks.cores(), options.seconds)
+        full_cpu = bare.cpu_ms(release, stream.up_to(most(options.seconds)), CORES, options.seconds)
     steps = {name: against(costs[name], alone["arithmetic"][name]["p50"], best[0]) for name in bare.PARTS}
     return {
         "machine": machine(),
+        "server": settings_of(server),
         "products": len(arithmetic.retrieval.index.tokens),
         "peaks": [asdict(peak) for peak in best],
         "steps": steps,
@@ -147,7 +147,7 @@ def profiled(server: EmbeddedServer, stream: QueryStream, load: Under, options: 
     python.pop(pid_of(server))
     try:
         with Sampler(python, options.seconds) as sampler:
-            put(closed(server, stream, options.clients, options.seconds))
+            put(closed(server, options.clients, options.seconds), stream, most(options.seconds))
             rows = sampler.rows()
     except PrerequisiteError as error:
         return {"skipped": str(error)}
@@ -158,32 +158,18 @@ def profiled(server: EmbeddedServer, stream: QueryStream, load: Under, options: 
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m loadtests.roofline", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--release", type=Path, required=True, help="folder of a release, with its manifest.json")
-    parser.add_argument("--catalogue", type=Path, required=True, help="of the release: its words vary the queries")
-    parser.add_argument("--judgments", type=Path, required=True, help="their queries are searched")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the report")
-    parser.add_argument("--searches", type=int, default=2000, help="one at a time (default: %(default)s)")
-    parser.add_argument("--clients", type=int, default=16, help="at saturation (default: %(default)s)")
-    parser.add_argument("--seconds", type=float, default=20.0, help="of each load (default: %(default)s)")
+    parser = command_line("roofline", __doc__)
+    add_shop(parser)
+    parser.add_argument("--searches", type=count, default=2000, help="one at a time (default: %(default)s)")
+    parser.add_argument("--clients", type=count, default=16, help="at saturation (default: %(default)s)")
+    parser.add_argument("--seconds", type=amount, default=20.0, help="of each load (default: %(default)s)")
     parser.add_argument("--steps", choices=("together", "apart"), help="how to serve (default: as the server does)")
     parser.add_argument("--profile", action="store_true", help="also sample the server's Python functions (py-spy)")
     options = parser.parse_args()
-    end_cleanly()
-    console = Console()
-    try:
-        record = measure(options.release, queries_of(options.catalogue, options.judgments)(), options, console)
-    except ShelfbridgeError as error:
-        raise SystemExit(f"error: {error}") from error
-    except KeyboardInterrupt:
-        raise SystemExit("stopped; nothing was written") from None
-    options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "roofline.json").write_text(json.dumps(record, indent=2) + "\n")
-    (options.out / "roofline.md").write_text(report.table(record))
-    report.plot(options.out / "roofline.png", record)
-    console.print(report.table(record), highlight=False, markup=False)
+    with ending("stopped; nothing was written"):
+        stream = queries_of(options.release, options.catalogue, options.judgments)()
+        record = measure(options.release, stream, options, Console())
+        write(options.out, "roofline", record, report.table(record), partial(report.plot, record=record))
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from build.offline import EncodedQuery, Retrieval, ranker_inputs, session
 from build.release import read_manifest
+from shelfbridge.errors import DataError
 from shelfbridge.retrieval import Candidates
 from shelfbridge.text import normalise
 
@@ -65,11 +66,15 @@ class Arithmetic:
 
 
 def cpu_ms(release: Path, queries: Sequence[str], processes: int, seconds: float) -> dict[str, float]:
-    """CPU milliseconds of each part of a search, while so many processes search at a time. Means over all searches."""
+    """CPU milliseconds of each part of a search, while so many processes search at a time. Means over all searches.
+
+    Raises:
+        DataError: the queries ended before the time did.
+    """
     context = multiprocessing.get_context("spawn")
     with context.Manager() as manager, ProcessPoolExecutor(processes, context) as pool:
         barrier = manager.Barrier(processes)
-        shares = (queries[at::processes] or queries for at in range(processes))
+        shares = (queries[at::processes] for at in range(processes))
         counted = [pool.submit(_searches, release, share, seconds, barrier) for share in shares]
         totals = np.array([one.result() for one in counted]).sum(0)
     return dict(zip(PARTS, (totals[1:] / totals[0] * 1e3).tolist(), strict=True))
@@ -82,8 +87,9 @@ def _searches(release: Path, queries: Sequence[str], seconds: float, barrier: Ba
         arithmetic.search(query)
     barrier.wait(timeout=120)
     totals = np.zeros(1 + len(PARTS))
-    end, number = time.perf_counter() + seconds, 0
-    while time.perf_counter() < end or not number:
-        totals += (1, *arithmetic.search(queries[number % len(queries)], time.thread_time).seconds)
-        number += 1
-    return totals
+    end = time.perf_counter() + seconds
+    for query in queries[WARMUP:]:
+        totals += (1, *arithmetic.search(query, time.thread_time).seconds)
+        if time.perf_counter() > end:
+            return totals
+    raise DataError(f"{len(queries):,} queries are too few for {seconds:g} s; give fewer --seconds or more judgments")

@@ -5,7 +5,6 @@ the processor it names. Matrix products run in the library that serves the model
 missing in how it is used (small shapes, other operators), and not in the library.
 """
 
-import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -47,11 +46,6 @@ def measured(threads: int, seconds: float) -> Peaks:
     """The peaks with so many threads; `seconds` for each of the three."""
     fp32, int8 = (_products(kind, threads, seconds) for kind in ("fp32", "int8"))
     return Peaks(threads, fp32, int8, _copies(threads, seconds))
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def _products(kind: str, threads: int, seconds: float) -> float:

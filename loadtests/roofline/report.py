@@ -9,6 +9,9 @@ matplotlib.use("Agg")
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 
+from loadtests import program
+from loadtests.roofline.triton import PHASES
+
 COLOURS = {
     "encoder": "#4c78a8",
     "index": "#72b7b2",
@@ -34,39 +37,57 @@ def table(record: dict[str, Any]) -> str:
         f"(p50; p99 {alone['overhead']['p99']:.2f}), **{overhead['over_bare']:.0%}** of the arithmetic's CPU time at "
         f"{full['clients']} clients ({overhead['of_server']:.0%} of the server's).",
         "",
-        "| peak | fp32, G multiply-adds/s | int8, G multiply-adds/s | memory, GB/s |",
-        "|---|---|---|---|",
-        *[
-            f"| {peak['threads']} thread{'s' * (peak['threads'] > 1)} | {peak['fp32']:.0f} | {peak['int8']:.0f} "
-            f"| {peak['memory']:.1f} |"
-            for peak in (one, every)
-        ],
+        *program.table(
+            ["peak", "fp32, G multiply-adds/s", "int8, G multiply-adds/s", "memory, GB/s"],
+            [_peak(peak) for peak in (one, every)],
+        ),
         "",
-        "| step | M multiply-adds (int8) | MB touched | ms, bare p50 | G multiply-adds/s | of the arithmetic's peak "
-        "| of the roofline |",
-        "|---|---|---|---|---|---|---|",
-        *[
-            f"| {name} | {step['multiply_adds'] / 1e6:.1f} ({step['int8_share']:.0%}) | {step['bytes'] / 1e6:.2f} "
-            f"| {step['ms']:.2f} | {step['rate']:.1f} | {step['of_peak']:.0%} | {step['of_roofline']:.0%} |"
-            for name, step in record["steps"].items()
-        ],
+        *program.table(
+            [
+                "step",
+                "M multiply-adds (int8)",
+                "MB touched",
+                "ms, bare p50",
+                "G multiply-adds/s",
+                "of the arithmetic's peak",
+                "of the roofline",
+            ],
+            [_step(name, step) for name, step in record["steps"].items()],
+        ),
         "",
         *_places("A search's milliseconds at concurrency 1", record["places"]["alone"]),
         *_places(f"A search's CPU milliseconds at {full['clients']} clients", record["places"]["saturated"]),
         f"{full['per_second']:.0f} searches/s, p50 {full['latency']['p50']:.1f} ms, p99 {full['latency']['p99']:.1f}; "
         "CPU ms a search: " + ", ".join(f"{part} {ms:.2f}" for part, ms in full["cpu"].items()) + ".",
         "",
-        "| Triton at that load, ms a request | queue | input | infer | output | requests an execution |",
-        "|---|---|---|---|---|---|",
-        *[
-            f"| {model} | {row['queue']:.2f} | {row['compute_input']:.2f} | {row['compute_infer']:.2f} "
-            f"| {row['compute_output']:.2f} | {row['batch']:.1f} |"
-            for model, row in full["models"].items()
-        ],
+        *program.table(
+            ["Triton at that load, ms a request", "queue", "input", "infer", "output", "requests an execution"],
+            [
+                [model, *(f"{row[phase]:.2f}" for phase in PHASES), f"{row['batch']:.1f}"]
+                for model, row in full["models"].items()
+            ],
+        ),
         "",
         *_profile(record["profile"]),
     ]
     return "\n".join(lines)
+
+
+def _peak(peak: dict[str, Any]) -> list[str]:
+    threads = f"{peak['threads']} thread{'s' * (peak['threads'] > 1)}"
+    return [threads, f"{peak['fp32']:.0f}", f"{peak['int8']:.0f}", f"{peak['memory']:.1f}"]
+
+
+def _step(name: str, step: dict[str, float]) -> list[str]:
+    return [
+        name,
+        f"{step['multiply_adds'] / 1e6:.1f} ({step['int8_share']:.0%})",
+        f"{step['bytes'] / 1e6:.2f}",
+        f"{step['ms']:.2f}",
+        f"{step['rate']:.1f}",
+        f"{step['of_peak']:.0%}",
+        f"{step['of_roofline']:.0%}",
+    ]
 
 
 def _places(title: str, parts: dict[str, float]) -> list[str]:
@@ -82,9 +103,10 @@ def _profile(profile: dict[str, Any]) -> list[str]:
         f"Functions of the server's Python processes at {profile['clients']} clients: the CPU time of each process, "
         "shared out by py-spy's samples of the innermost function; C code counts for the function that called it.",
         "",
-        "| process | function | CPU ms a search |",
-        "|---|---|---|",
-        *[f"| {row['part']} | `{row['function']}` | {row['ms']:.3f} |" for row in profile["rows"]],
+        *program.table(
+            ["process", "function", "CPU ms a search"],
+            [[row["part"], f"`{row['function']}`", f"{row['ms']:.3f}"] for row in profile["rows"]],
+        ),
         "",
     ]
 

@@ -15,10 +15,13 @@ from deploy.embedded import EmbeddedServer
 from loadtests.bench.queries import QueryStream
 from loadtests.roofline import triton
 from loadtests.roofline.bare import PARTS, Arithmetic
-from loadtests.serving import SERVER, closed, cpu_seconds, difference, pid_of, put
+from loadtests.serving import closed, difference, most, pid_of, put
+from loadtests.usage import cpu_seconds
 from shelfbridge.client import SearchClient
 from shelfbridge.errors import SearchError
 
+SERVER = "tritonserver"
+"""The part of a server (`loadtests.usage.part`) that is no model."""
 WARMUP = 50
 PROBES = 20
 """Searches a second that look at the steps' times while the load is on."""
@@ -31,9 +34,10 @@ def interleaved(address: str, arithmetic: Arithmetic, queries: Sequence[str], co
     and making the answer. The first `WARMUP` queries are not counted.
     """
     served, bare, steps = [], [], []
-    before = triton.totals(address)
     with SearchClient(address, timeout=10.0) as client, progress(console) as bar:
         for number, query in enumerate(bar.track(queries, description="one at a time")):
+            if number == WARMUP:
+                before = triton.totals(address)
             result = client.search(query, k=10)
             seconds = arithmetic.search(query).seconds
             if number >= WARMUP:
@@ -66,7 +70,7 @@ class Under:
     latency: dict[str, float]
     errors: int
     cpu: dict[str, float]
-    """By the server's part (`loadtests.serving.processes`), and "client"."""
+    """By the server's part (`loadtests.usage.processes`), and "client"."""
     steps: dict[str, float]
     """Mean of each step by the answers of a few searches a second beside the load, its wait included."""
     models: dict[str, dict[str, float]]
@@ -86,11 +90,10 @@ def under(server: EmbeddedServer, stream: QueryStream, clients: int, seconds: fl
         DataError: the stream has not so many queries left.
     """
     pid = pid_of(server)
-    put(closed(server, stream, clients, 2.0))  # pages and processes warm
-    load = closed(server, stream, clients, seconds)
+    put(closed(server, clients, 2.0), stream, most(2.0))  # pages and processes warm
     with _Probe(server.address, stream.cold(int(PROBES * (seconds + 10)))) as probe:
         before, used = triton.totals(server.address), cpu_seconds(pid)
-        sample = put(load)
+        sample = put(closed(server, clients, seconds), stream, most(seconds))
         models = triton.between(before, triton.totals(server.address))
         cpu = difference(cpu_seconds(pid), used)
     searches = models["search"]["requests"]

@@ -9,7 +9,8 @@ are noted. The first fifth is left out, as pools and caches fill. To the rest a 
 searches, as to what grows by searches and not by time.
 
 The verdict is "flat" (exit status 0) if private memory grows by less than the limit with 95 % confidence, /dev/shm,
-descriptors and threads do not grow at all, and each search ended as it should; else the exit status is 1.
+descriptors and threads do not grow at all, and each search ended as it should; else the exit status is 1. A server that
+dies ends the run, and is a complaint of the report.
 
 The default limit is 32 MB for 100,000 searches: 0.3 kB a search. Whatever keeps a query, an answer or a tensor keeps
 more than that; what lies below is allocators that settle, which a run of this length cannot tell from a leak.
@@ -19,10 +20,9 @@ Writes soak.json, soak.md and soak.png.
 
 import argparse
 import asyncio
-import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 from rich.console import Console
@@ -31,12 +31,14 @@ from rich.progress import Progress
 from build.progress import progress
 from deploy.embedded import EmbeddedServer
 from loadtests.bench.queries import QueryStream
-from loadtests.serving import embedded, end_cleanly, machine, pid_of, queries_of
+from loadtests.machine import machine
+from loadtests.program import add_shop, amount, command_line, count, ending, write
+from loadtests.serving import LoadFailed, embedded, pid_of, queries_of, settings_of
 from loadtests.soak import report
 from loadtests.soak.looks import Look, look
 from loadtests.soak.requests import Request, Sender, requests
 from loadtests.soak.verdict import LIMIT_MB, judge
-from shelfbridge.errors import DataError, ShelfbridgeError
+from shelfbridge.errors import DataError
 
 LOOKS = 250
 """At the server's processes during a run, evenly spaced over its searches."""
@@ -47,15 +49,20 @@ FEWEST = 2000
 async def soaked(
     server: EmbeddedServer, asked: Iterator[Request], options: argparse.Namespace, bar: Progress
 ) -> tuple[list[Look], dict[str, int]]:
-    """The looks of a run, and its searches that ended otherwise than they should, counted by kind and end."""
+    """The looks of a run, and its searches that ended otherwise than they should, counted by kind and end.
+
+    It ends early where the server does.
+    """
     pid, every = pid_of(server), max(1, options.searches // LOOKS)
-    looks: list[Look] = []
+    looks = [look(pid, server.settings.run_dir, 0)]
     wrong: dict[str, int] = {}
-    task, done = bar.add_task("soaking", total=options.searches), 0
+    task, done, alive = bar.add_task("soaking", total=options.searches), 0, True
 
     async def client(sender: Sender) -> None:
-        nonlocal done
+        nonlocal done, alive
         for request in asked:
+            if not alive:
+                return
             ended = await sender.send(request)
             if ended != request.ending:
                 what = f"{request.kind}: {ended} instead of {request.ending}"
@@ -63,7 +70,9 @@ async def soaked(
             done += 1
             bar.advance(task)
             if done % every == 0:
-                looks.append(await asyncio.to_thread(look, pid, server.settings.run_dir, done))
+                seen = await asyncio.to_thread(look, pid, server.settings.run_dir, done)
+                alive = bool(seen.pss)
+                looks.extend([seen] if alive else [])
 
     async with Sender(server.address, options.deep) as sender:
         await asyncio.gather(*(client(sender) for _ in range(options.clients)))
@@ -74,61 +83,53 @@ def measure(options: argparse.Namespace, stream: QueryStream, console: Console) 
     """The record of a soak, its verdict included.
 
     Raises:
-        ShelfbridgeError: the server did not start or died, or the queries are too few.
+        ShelfbridgeError: the server did not start, or the queries are too few.
     """
     asked = requests(stream.cold(options.searches))
     settings = {} if options.steps is None else {"steps": options.steps}
-    with tempfile.TemporaryDirectory() as run_dir:
+    server, died = embedded(options.release, options.out / "server", **settings), ""
+    try:
         with console.status("starting the server"):
-            server = embedded(options.release, Path(run_dir), **settings)
             server.up()
+        with progress(console) as bar:
+            looks, wrong = asyncio.run(soaked(server, asked, options, bar))
         try:
-            with progress(console) as bar:
-                looks, wrong = asyncio.run(soaked(server, asked, options, bar))
-            pid_of(server)  # that it still lives
-        finally:
-            server.down()
+            pid_of(server)
+        except LoadFailed as error:
+            died = f"{error}, after {looks[-1].searches:,} searches or more"
+    finally:
+        server.down()
     return {
         "machine": machine(),
+        "server": settings_of(server),
         "searches": options.searches,
         "clients": options.clients,
         "deep": options.deep,
         "limit_mb": options.limit,
         "wrong": wrong,
-        "verdict": asdict(judge(looks, wrong, options.limit)),
+        "verdict": asdict(judge(looks, wrong, options.limit, died)),
         "looks": [asdict(one) for one in looks],
     }
 
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m loadtests.soak", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--release", type=Path, required=True, help="folder of a release, with its manifest.json")
-    parser.add_argument("--catalogue", type=Path, required=True, help="of the release: its words vary the queries")
-    parser.add_argument("--judgments", type=Path, required=True, help="their queries are searched")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the report")
-    parser.add_argument("--searches", type=int, default=100_000, help="how many (default: %(default)s)")
-    parser.add_argument("--clients", type=int, default=8, help="at a time (default: %(default)s)")
+    parser = command_line("soak", __doc__)
+    add_shop(parser)
+    parser.add_argument("--searches", type=count, default=100_000, help="how many (default: %(default)s)")
+    parser.add_argument("--clients", type=count, default=8, help="at a time (default: %(default)s)")
     parser.add_argument("--deep", action="store_true", help="by search_deep: the cross-encoder too")
     parser.add_argument("--steps", choices=("together", "apart"), help="how to serve (default: as the server does)")
     parser.add_argument(
-        "--limit", type=float, default=LIMIT_MB, help="MB of growth for 100,000 searches (default: %(default)s)"
+        "--limit", type=amount, default=LIMIT_MB, help="MB of growth for 100,000 searches (default: %(default)s)"
     )
     options = parser.parse_args()
-    end_cleanly()
-    console = Console()
-    try:
+    with ending("stopped; nothing was written"):
         if options.searches < FEWEST:
             raise DataError(f"{options.searches} searches show no trend; ask for {FEWEST} or more")
-        record = measure(options, queries_of(options.catalogue, options.judgments)(), console)
-    except ShelfbridgeError as error:
-        raise SystemExit(f"error: {error}") from error
-    except KeyboardInterrupt:
-        raise SystemExit("stopped; nothing was written") from None
-    report.write(options.out, record)
-    console.print((options.out / "soak.md").read_text(), highlight=False, markup=False)
+        stream = queries_of(options.release, options.catalogue, options.judgments)()
+        record = measure(options, stream, Console())
+        write(options.out, "soak", record, report.table(record), partial(report.plot, record=record))
     raise SystemExit(0 if record["verdict"]["flat"] else 1)
 
 

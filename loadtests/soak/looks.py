@@ -8,12 +8,12 @@ from pathlib import Path
 import psutil
 
 from deploy.embedded.wheel import SHARED_MEMORY_FOLDER, shared_memory_prefix
-from loadtests.serving import processes
+from loadtests.usage import memory, processes
 
 
 @dataclass(frozen=True)
 class Look:
-    """A server after so many searches. Memory is in bytes, by part (`loadtests.serving.part`)."""
+    """A server after so many searches. Memory is in bytes, by part (`loadtests.usage.part`)."""
 
     searches: int
     seconds: float
@@ -29,24 +29,18 @@ class Look:
 
 
 def look(pid: int, run_dir: Path, searches: int) -> Look:
-    """Look at a running embedded server."""
+    """Look at an embedded server; one that has ended has no parts."""
     pss: dict[str, int] = {}
     dirty: dict[str, int] = {}
     descriptors = threads = 0
     for process, part in processes(pid).items():
         with suppress(psutil.Error, OSError):
-            held = rollup(process.pid)
+            held = memory(process.pid)
             pss[part] = pss.get(part, 0) + held["Pss"]
             dirty[part] = dirty.get(part, 0) + held["Private_Dirty"]
             descriptors += process.num_fds()
             threads += process.num_threads()
     return Look(searches, time.monotonic(), pss, dirty, descriptors, threads, shared_bytes(run_dir))
-
-
-def rollup(pid: int) -> dict[str, int]:
-    """Bytes by kind of a process's memory, from the kernel's own sums."""
-    rows = (line.split() for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:])
-    return {row[0].rstrip(":"): int(row[1]) << 10 for row in rows}
 
 
 def shared_bytes(run_dir: Path) -> int:

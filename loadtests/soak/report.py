@@ -1,24 +1,16 @@
 """A soak as people look at it: its verdict in Markdown, and a plot."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 import numpy as np
 
+from loadtests import program
 from loadtests.soak.verdict import SETTLING
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
-
-
-def write(folder: Path, record: dict[str, Any]) -> None:
-    """Write `soak.json`, `soak.md` and `soak.png`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "soak.json").write_text(json.dumps(record, indent=1) + "\n")
-    (folder / "soak.md").write_text(table(record))
-    plot(folder / "soak.png", record)
 
 
 def table(record: dict[str, Any]) -> str:
@@ -36,17 +28,22 @@ def table(record: dict[str, Any]) -> str:
         f"[{verdict['pss']['low']:+.1f}, {verdict['pss']['high']:+.1f}].",
         *[f"- {complaint}" for complaint in verdict["complaints"]],
         "",
-        "| private dirty memory | MB, settled | MB, at the end | MB for 100,000 searches [95 % interval] |",
-        "|---|---|---|---|",
-        *[
-            f"| {part} | {_megabytes(first, part):.1f} | {_megabytes(last, part):.1f} | {trend['slope']:+.2f} "
-            f"[{trend['low']:+.2f}, {trend['high']:+.2f}] |"
-            for part, trend in rows
-        ],
+        *program.table(
+            ["private dirty memory", "MB, settled", "MB, at the end", "MB for 100,000 searches [95 % interval]"],
+            [
+                [
+                    part,
+                    *(f"{_megabytes(look, part):.1f}" for look in (first, last)),
+                    f"{trend['slope']:+.2f} [{trend['low']:+.2f}, {trend['high']:+.2f}]",
+                ]
+                for part, trend in rows
+            ],
+        ),
         "",
-        "| | settled | at the end |",
-        "|---|---|---|",
-        *[f"| {name.replace('_', ' ')} | {first[name]:,} | {last[name]:,} |" for name in _COUNTS],
+        *program.table(
+            ["", "settled", "at the end"],
+            [[name.replace("_", " "), f"{first[name]:,}", f"{last[name]:,}"] for name in _COUNTS],
+        ),
         "",
     ]
     return "\n".join(lines)

@@ -40,24 +40,25 @@ class Verdict:
     complaints: list[str] = field(default_factory=list)
 
 
-def judge(looks: Sequence[Look], wrong: Mapping[str, int], limit: float) -> Verdict:
+def judge(looks: Sequence[Look], wrong: Mapping[str, int], limit: float, died: str = "") -> Verdict:
     """The verdict on a run.
 
     Args:
         looks: in order.
         wrong: searches that ended otherwise than they should, by what happened.
         limit: MB for 100,000 searches.
+        died: how the server ended before its time, if it did.
     """
     start = SETTLING * looks[-1].searches
     settling = [one for one in looks if one.searches <= start] or [looks[0]]
-    settled = [one for one in looks if one.searches > start]
+    settled = [one for one in looks if one.searches > start] or [looks[-1]]
     searches = np.array([one.searches for one in settled], float)
     private = trend(searches, np.array([sum(one.private_dirty.values()) for one in settled], float))
     parts = settled[-1].private_dirty
     by_part = {
         part: trend(searches, np.array([one.private_dirty.get(part, 0) for one in settled], float)) for part in parts
     }
-    complaints = [f"{count} x {what}" for what, count in wrong.items()]
+    complaints = [*([died] if died else []), *(f"{count} x {what}" for what, count in wrong.items())]
     if private.low > limit:
         complaints.append(f"private memory grows by {private.slope:.1f} MB for 100,000 searches")
     elif private.high > limit:

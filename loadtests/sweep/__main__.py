@@ -16,10 +16,12 @@ the steps in one process nor a config per target, and its load generator, perf_a
 """
 
 import argparse
+import re
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,12 +30,15 @@ from rich.console import Console
 from build.progress import progress
 from build.release import read_manifest
 from deploy.embedded import EmbeddedServer
+from loadtests.bench.load import Sample
 from loadtests.bench.queries import QueryStream
-from loadtests.serving import closed, embedded, end_cleanly, machine, put, queries_of
+from loadtests.machine import machine
+from loadtests.program import add_shop, amount, command_line, count, ending, write
+from loadtests.serving import closed, embedded, generate, most, put, queries_of, settings_of
 from loadtests.sweep import report
 from loadtests.sweep.record import CLIENTS, Point, Sweep, choice, combined, summaries
 from loadtests.sweep.variants import AXES, Variant, grid, variant_of
-from shelfbridge.errors import ShelfbridgeError
+from shelfbridge.errors import DataError, ShelfbridgeError
 
 
 def measured(variant: Variant, stream: QueryStream, options: argparse.Namespace) -> list[Point]:
@@ -45,16 +50,14 @@ def measured(variant: Variant, stream: QueryStream, options: argparse.Namespace)
     options.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=options.out, prefix=".serving-") as folder:
         made = variant_of(options.release, variant, Path(folder) / "release")
-        with embedded(made, Path(folder) / "run", **variant.settings()) as server:
-            put(closed(server, stream, CLIENTS[-1], 1.0))
+        run_dir = options.out / "servers" / re.sub("[^a-z0-9_.]+", "-", variant.name)
+        with embedded(made, run_dir, **variant.settings()) as server:
+            _sample(server, stream, CLIENTS[-1], 1.0, options.warm)
             return [_point(server, stream, clients, options) for clients in CLIENTS]
 
 
 def _point(server: EmbeddedServer, stream: QueryStream, clients: int, options: argparse.Namespace) -> Point:
-    load = closed(server, stream, clients, options.seconds)
-    if options.warm:
-        load = replace(load, queries=stream.zipf(len(load.queries), seed=clients))
-    sample = put(load)
+    sample = _sample(server, stream, clients, options.seconds, options.warm)
     answered = len(sample.latencies_ms)
     return {
         "per_second": answered / sample.seconds,
@@ -65,6 +68,13 @@ def _point(server: EmbeddedServer, stream: QueryStream, clients: int, options: a
         "resident_mb": sample.resident_mb,
         "errors": float(sum(sample.errors.values())),
     }
+
+
+def _sample(server: EmbeddedServer, stream: QueryStream, clients: int, seconds: float, warm: bool) -> Sample:
+    load = closed(server, clients, seconds)
+    if warm:
+        return generate(replace(load, queries=stream.zipf(most(seconds), seed=clients)))
+    return put(load, stream, most(seconds))
 
 
 def run(
@@ -93,45 +103,36 @@ def run(
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m loadtests.sweep", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--release", type=Path, required=True, help="folder of a release; it is copied, not changed")
-    parser.add_argument("--catalogue", type=Path, required=True, help="of the release: its words vary the queries")
-    parser.add_argument("--judgments", type=Path, required=True, help="their queries are searched")
-    parser.add_argument("--out", type=Path, required=True, help="folder of sweep.json and the report")
+    parser = command_line("sweep", __doc__)
+    add_shop(parser)
     parser.add_argument("--steps", choices=("together", "apart"), help="only this way of running them")
-    parser.add_argument("--rounds", type=int, default=3, help="measurements of each variant (default: %(default)s)")
-    parser.add_argument("--seconds", type=float, default=4.0, help="of each load (default: %(default)s)")
-    parser.add_argument("--minutes", type=float, default=60.0, help="end by then; go on later (default: %(default)s)")
-    parser.add_argument("--warm", action="store_true", help="queries repeat by Zipf's law")
+    parser.add_argument("--rounds", type=count, default=3, help="measurements of each variant (default: %(default)s)")
+    parser.add_argument("--seconds", type=amount, default=4.0, help="of each load (default: %(default)s)")
+    parser.add_argument("--minutes", type=amount, default=60.0, help="end by then; go on later (default: %(default)s)")
+    parser.add_argument("--warm", action="store_true", help="queries repeat by Zipf's law, and caches are varied too")
     options = parser.parse_args()
-    end_cleanly()
-    console = Console()
     ways = [options.steps] if options.steps else list(AXES)
     end = time.monotonic() + options.minutes * 60
-    try:
+    with ending("stopped; the same command goes on where this one ended"):
         about = {
             "machine": machine(),
+            "server": settings_of(embedded(options.release, options.out / "servers")),
             "made_from": read_manifest(options.release).get("made_from"),
             "seconds": options.seconds,
             "warm": options.warm,
         }
         sweep = Sweep.open(options.out / "sweep.json", about)
-        queries = queries_of(options.catalogue, options.judgments)
-        whole = run(sweep, grid(ways), queries, options, end)
+        queries = queries_of(options.release, options.catalogue, options.judgments)
+        whole = run(sweep, grid(ways, options.warm), queries, options, end)
         if whole and (together := combined(summaries(sweep.record))):
             whole = run(sweep, [together], queries, options, end)
-    except ShelfbridgeError as error:
-        raise SystemExit(f"error: {error}") from error
-    except KeyboardInterrupt:
-        raise SystemExit("stopped; the same command goes on where this one ended") from None
-    rows = summaries(sweep.record)
-    if not rows:
-        raise SystemExit("error: no variant was measured; give more --minutes, or see sweep.json for why")
-    text = report.write(options.out, sweep.record, rows, choice(rows))
-    console.print(text, highlight=False, markup=False)
-    console.print(f"choose: {choice(rows)}" + ("" if whole else " (so far: time ran out; the same command goes on)"))
+        rows = summaries(sweep.record)
+        if not rows:
+            raise DataError("no variant was measured; give more --minutes, or see sweep.json for why")
+        chosen = choice(rows)
+        draw = partial(report.plot, record=sweep.record, rows=rows, chosen=chosen)
+        write(options.out, "sweep", sweep.record, report.table(sweep.record, rows, chosen), draw)
+    print(f"choose: {chosen}" + ("" if whole else " (so far: time ran out; the same command goes on)"))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ class Sweep:
 
     file: Path
     record: dict[str, Any]
+    _refused: set[str] = field(default_factory=set)
+    """Names of variants that could not be served in this run; the next one tries them again."""
 
     @classmethod
     def open(cls, file: Path, about: Mapping[str, Any]) -> "Sweep":
@@ -48,7 +50,7 @@ class Sweep:
                 seen = self.record["variants"].setdefault(
                     variant.name, {"settings": asdict(variant), "rounds": [], "refused": ""}
                 )
-                if not seen["refused"] and len(seen["rounds"]) < number:
+                if variant.name not in self._refused and len(seen["rounds"]) < number:
                     yield variant
 
     def add(self, variant: Variant, points: list[Point] | None, refused: str = "") -> None:
@@ -57,6 +59,8 @@ class Sweep:
         seen["refused"] = refused
         if points:
             seen["rounds"].append(points)
+        else:
+            self._refused.add(variant.name)
         self.file.parent.mkdir(parents=True, exist_ok=True)
         part = self.file.with_suffix(".part")
         part.write_text(json.dumps(self.record, indent=2) + "\n")

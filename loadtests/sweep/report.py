@@ -9,30 +9,23 @@ import matplotlib
 matplotlib.use("Agg")
 from matplotlib import pyplot
 
+from loadtests import program
+
 COLOURS = {"together": "#4c78a8", "apart": "#f58518"}
-
-
-def write(folder: Path, record: Mapping[str, Any], rows: Mapping[str, Any], chosen: str) -> str:
-    """Write `sweep.md` and `sweep.png`; the former's text."""
-    text = table(record, rows, chosen)
-    (folder / "sweep.md").write_text(text)
-    plot(folder / "sweep.png", record, rows, chosen)
-    return text
 
 
 def table(record: Mapping[str, Any], rows: Mapping[str, Any], chosen: str) -> str:
     """Variants by searches/s under most load, then those that could not be served."""
     clients, most = record["clients"], record["clients"][-1]
     fronts = [front([row["points"][at] for row in rows.values()]) for at in range(len(clients))]
-    lines = [
+    about = (
         f"{record['machine']['processor']}, {record['machine']['cores']} cores; closed loops of {record['seconds']:g} "
         f"s, queries that {'repeat (Zipf)' if record['warm'] else 'do not repeat'}; medians over the rounds [least, "
-        "most]. **Bold**: on the Pareto front of searches/s and p99 for so many clients.",
-        "",
-        f"| settings | {' | '.join(f'{count(n)}: searches/s, p50, p99 ms' for n in clients)} "
-        "| server CPU ms a search | resident MB | rounds |",
-        "|---" * (len(clients) + 4) + "|",
-    ]
+        "most]. **Bold**: on the Pareto front of searches/s and p99 for so many clients."
+    )
+    head = ["settings", *(f"{count(n)}: searches/s, p50, p99 ms" for n in clients)]
+    head += ["server CPU ms a search", "resident MB", "rounds"]
+    lines = []
     order = sorted(rows, key=lambda name: -rows[name]["points"][-1]["per_second"])
     places = {name: at for at, name in enumerate(rows)}
     for name in order:
@@ -46,12 +39,10 @@ def table(record: Mapping[str, Any], rows: Mapping[str, Any], chosen: str) -> st
                 cell += f", {point['errors']:.0f} failed"
             cells.append(f"**{cell}**" if places[name] in fronts[at] else cell)
         label = f"{name} (**chosen**)" if name == chosen else name
-        lines.append(
-            f"| {label} | {' | '.join(cells)} | {last['server_cpu_ms']:.2f} | {last['resident_mb']:.0f} "
-            f"| {row['rounds']} |"
-        )
+        lines.append([label, *cells, f"{last['server_cpu_ms']:.2f}", f"{last['resident_mb']:.0f}", str(row["rounds"])])
     refused = [f"- {name}: {seen['refused']}" for name, seen in record["variants"].items() if seen["refused"]]
-    return "\n".join([*lines, "", *(["Not served:", "", *refused, ""] if refused else [])])
+    unserved = ["Not served:", "", *refused, ""] if refused else []
+    return "\n".join([about, "", *program.table(head, lines), "", *unserved])
 
 
 def count(clients: int) -> str:

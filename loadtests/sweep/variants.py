@@ -101,14 +101,17 @@ AXES: Mapping[Way, Mapping[str, Sequence[Any]]] = {
     },
 }
 """What is varied, by how the steps are run."""
+CACHES = ("encoder_cache", "result_cache")
+"""What makes no difference where no query repeats."""
 
 
-def grid(ways: Sequence[Way]) -> list[Variant]:
-    """Both ways of running the steps as they are, and with one setting changed."""
+def grid(ways: Sequence[Way], warm: bool) -> list[Variant]:
+    """Each way of running the steps as it is, and with one setting changed; caches only where queries repeat."""
     variants: list[Variant] = []
     for way in ways:
         base = Variant(steps=way)
-        variants += [base, *(replace(base, **{axis: value}) for axis, some in AXES[way].items() for value in some)]
+        axes = {axis: values for axis, values in AXES[way].items() if warm or axis not in CACHES}
+        variants += [base, *(replace(base, **{axis: value}) for axis, values in axes.items() for value in values)]
     return variants
 
 

@@ -1,7 +1,7 @@
 """Everything kept per product and read at search time: candidates, pairs for the cross-encoder, payloads.
 
-The build writes these folders, and a change of the catalogue its own beside them; the Triton steps and the offline evaluation open the same ones, so that what was
-evaluated is what is served.
+The build writes these folders, and a change of the catalogue writes its own beside them; the Triton steps and the
+offline evaluation open the same ones, so that what was evaluated is what is served.
 """
 
 from shelfbridge.retrieval.changes import Changing

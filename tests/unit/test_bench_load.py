@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from aiohttp import web
 
-from loadtests.bench import usage
+from loadtests import usage
+from loadtests.bench import load as generator
 from loadtests.bench.callers import caller
-from loadtests.bench.load import Load, arrivals, closed, opened
+from loadtests.bench.load import LEAST, Load, answered, arrivals, closed, opened
 from loadtests.bench.queries import QueryStream, words_of
 from shelfbridge.catalogue import Catalogue, Product
 from shelfbridge.errors import DataError, Overloaded
@@ -63,8 +64,14 @@ def test_every_stream_gives_the_same_queries():
 
 
 def test_too_many_cold_queries_are_refused():
-    with pytest.raises(DataError, match="fewer searches"):
+    with pytest.raises(DataError, match=r"1 more are needed, .* make 0; give fewer --searches"):
         QueryStream(["tent"], ["red"]).cold(1)
+
+
+def test_queries_that_were_not_used_come_again_in_their_order():
+    stream, same = QueryStream(TEXTS, WORDS), QueryStream(TEXTS, WORDS)
+    stream.give_back(stream.up_to(10)[4:])
+    assert stream.cold(10) == same.cold(14)[4:]
 
 
 def test_zipf_queries_come_as_often_as_their_rank_says():
@@ -119,8 +126,17 @@ async def test_a_server_that_answers_in_bursts_is_measured_rightly():
 
 async def test_a_closed_loop_counts_nothing_of_its_warm_up():
     server = Fake(seconds=0.005)
-    sample = await closed(server, load(clients=2, seconds=0.2, warmup=0.3))
+    sample = await closed(server, load(clients=2, seconds=0.2, warmup=0.8))
     assert len(sample.latencies_ms) < len(server.seen) * 0.6
+    assert sample.asked == len(server.seen)
+
+
+async def test_a_closed_loop_counts_enough_for_its_tail_where_its_server_is_slow(monkeypatch):
+    assert len((await closed(Fake(seconds=0.002), load(clients=4, seconds=0.05))).latencies_ms) >= LEAST
+    monkeypatch.setattr(generator, "LONGEST_S", 0.2)
+    sample = await closed(Fake(seconds=0.02), load(clients=4, seconds=0.1))
+    assert 4 <= len(sample.latencies_ms) < LEAST
+    assert len(sample.latencies_ms) % 4 == 0
 
 
 async def test_failed_searches_are_counted_apart():
@@ -144,6 +160,19 @@ async def test_an_open_loop_does_not_wait_for_answers():
     assert sample.seconds > 1.5
 
 
+async def test_an_open_loop_says_what_it_sent():
+    sample = await opened(Fake(), load(rate=200, seconds=0.5, seed=4))
+    due = list(arrivals(load(rate=200, seconds=0.5, seed=4)))
+    assert sample.sent_per_second == len(due) / 0.5
+    assert sample.asked == len(due)
+
+
+async def test_a_judged_query_that_fails_has_an_empty_answer():
+    sample = await answered(Fake(), load(queries=["good", "bad", "good"]))
+    assert sample.answers == [["a"], [], ["a"]]
+    assert sample.errors == {"Overloaded: too much": 1}
+
+
 def test_arrivals_are_a_poisson_process_of_the_rate():
     due = np.array(list(arrivals(load(rate=1000.0, seconds=20.0, seed=3))))
     gaps = np.diff(due)
@@ -158,9 +187,9 @@ def test_the_cost_of_a_process_holds_its_children():
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        pids = usage.tree(process.pid)
+        pids = [one.pid for one in usage.processes(process.pid)]
         assert len(pids) == 2
-        assert usage.cpu_seconds(process.pid) >= 0.35
+        assert sum(usage.cpu_seconds(process.pid).values()) >= 0.35
         assert usage.resident_bytes(process.pid) > 2 * 2**20
         for pid in reversed(pids):
             os.kill(pid, 9)
@@ -169,7 +198,8 @@ def test_the_cost_of_a_process_holds_its_children():
 def test_a_process_that_ended_costs_nothing():
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
-    assert usage.cpu_seconds(process.pid) == usage.resident_bytes(process.pid) == 0
+    assert usage.cpu_seconds(process.pid) == {}
+    assert usage.resident_bytes(process.pid) == 0
 
 
 @pytest.fixture
@@ -206,8 +236,10 @@ async def peer(tmp_path):
 
 async def test_infinity_embeds_searches_and_reranks(peer):
     address, shop = peer
-    async with caller({"kind": "infinity", "address": address, "shop": str(shop)}) as asked:
+    async with caller({"kind": "infinity", "address": address, "shop": str(shop), "candidates": 3}) as asked:
         assert await asked.search("b", 2) == ["c", "a"]
+    async with caller({"kind": "infinity", "address": address, "shop": str(shop), "candidates": 1}) as asked:
+        assert await asked.search("b", 2) == ["b"]
 
 
 async def test_a_service_is_asked_once(peer):

@@ -1,6 +1,5 @@
 """The course of a measurement and its report, from samples that are made up."""
 
-import json
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,13 +8,15 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from loadtests import serving
 from loadtests.bench import rounds
 from loadtests.bench.__main__ import parser, plan_of, start
 from loadtests.bench.load import Load, Sample
 from loadtests.bench.queries import QueryStream
-from loadtests.bench.report import closed_loops, ratios, relevance, table, write_report
+from loadtests.bench.report import closed_loops, plot, ratios, relevance, table
 from loadtests.bench.rounds import Course, Plan, figures
 from loadtests.bench.servers import Contender
+from loadtests.program import flags
 from shelfbridge.errors import PrerequisiteError
 
 PLAN = Plan(rounds=2, clients=(1, 4), rates=(5.0, 50.0), fractions=(0.5,), seconds=1.0, searches=10)
@@ -55,13 +56,16 @@ class Lab:
         if name == self.failing:
             raise PrerequisiteError("it is broken")
         speed = load.rate or SPEED[name]
-        return Sample([1000 / SPEED[name]] * 100, {}, 100 / speed, 2.0, 1.0, 50.0, [["a"]] * len(load.queries))
+        took = [1000 / SPEED[name]] * 100
+        asked = 100 if load.clients else len(load.queries)
+        return Sample(took, {}, 100 / speed, 2.0, 1.0, 50.0, asked, speed, [["a"]] * len(load.queries))
 
 
 @pytest.fixture
 def lab(monkeypatch):
     made = Lab([Contender(name, Still(), {"name": name}, repeats=False) for name in SPEED])
-    monkeypatch.setattr(rounds, "generate", made.generate)
+    for module in (rounds, serving):
+        monkeypatch.setattr(module, "generate", made.generate)
     return made
 
 
@@ -86,10 +90,28 @@ def test_rates_that_a_server_cannot_keep_up_with_are_left_out(lab):
 
 def test_every_server_reads_the_same_queries_and_none_twice(lab):
     course(lab).measure()
-    read = {name: [q for one, load in lab.loads if one == name for q in load.queries] for name in SPEED}
-    assert len(read["search"]) == len(set(read["search"]))
-    count = len(lab.loads[0][1].queries)
-    assert read["search"][:count] == read["infinity"][:count]
+    used = {
+        name: [q for one, load in lab.loads if one == name for q in load.queries[: 100 if load.clients else None]]
+        for name in SPEED
+    }
+    assert len(used["search"]) == len(set(used["search"]))
+    assert used["search"][:400] == used["infinity"][:400]
+
+
+def test_searches_of_an_open_loop_come_to_all_at_the_same_moments(lab):
+    course(lab).measure()
+    seeds = {(name, load.rate): load.seed for name, load in lab.loads[::-1] if load.rate}
+    assert seeds["search", 5.0] == seeds["infinity", 5.0]
+    opened = [load.seed for name, load in lab.loads if name == "search" and load.rate]
+    assert len(set(opened)) == len(opened)
+
+
+def test_what_is_asked_as_another_was_is_not_judged_again(lab):
+    warm = Contender("search, warm", Still(), lab.contenders[0].caller, repeats=True)
+    lab.contenders.append(warm)
+    answers = course(lab).answers(["tent", "lamp"])
+    assert answers["search, warm"] == [["a"], ["a"]]
+    assert [name for name, _ in lab.loads] == list(SPEED)
 
 
 def test_a_server_that_fails_is_left_out_with_its_reason_and_the_others_go_on(lab):
@@ -116,6 +138,7 @@ def test_a_repeating_row_is_warmed_before_it_is_measured(lab):
 def test_figures_are_per_second_and_per_thousand():
     found = figures(Sample(list(range(1, 101)), {}, 4.0, 2.0, 1.0, 50.0))
     assert found["per_second"] == 25
+    assert found["cores"] == 0.5
     assert found["cpu_per_1000"] == 20
     assert found["client_cpu_per_1000"] == 10
     assert found["client_busy"] == 0.25
@@ -127,7 +150,7 @@ def point(contender: str, turn: int, speed: float, p99: float, **more: Any) -> d
     base = dict.fromkeys(("p50", "p95", "cpu_per_1000", "client_cpu_per_1000", "resident_mb"), 2.0)
     return {
         "contender": contender, "round": turn, "clients": 1, "rate": 0.0, "searches": 10, "errors": {},
-        "client_busy": 0.1, "per_second": speed, "p99": p99, **base, **more,
+        "client_busy": 0.1, "cores": 2.0, "per_second": speed, "sent_per_second": speed, "p99": p99, **base, **more,
     }  # fmt: skip
 
 
@@ -143,6 +166,10 @@ def test_a_round_without_the_peer_gives_no_ratio():
     assert ratios([point("search", 0, 100, 10), point("infinity", 1, 2, 500)]) == []
 
 
+def test_a_warm_row_is_compared_with_no_peer():
+    assert ratios([point("search, warm", 0, 1000, 1), point("infinity", 0, 2, 500)]) == []
+
+
 def test_relevance_is_compared_query_by_query():
     found = relevance({"search": np.array([1.0, 0.5, 0.8]), "infinity": np.array([0.9, 0.4, 0.7])})
     assert found["infinity"]["difference"] == pytest.approx(-0.1)
@@ -156,7 +183,12 @@ def record() -> dict[str, Any]:
     del points[-1]["clients"]
     points[0]["client_busy"] = 0.9
     return {
-        "machine": {"cpu": "Some CPU", "cores": 2}, "plan": {"rounds": 2, "clients": [1]}, "products": 10,
+        "machine": {"processor": "Some CPU", "cores": 2}, "products": 10, "flags": "--warm", "stopped": False,
+        "plan": {"rounds": 2, "clients": [1], "seconds": 30.0, "searches": 3000},
+        "reads": {
+            "peers": {"products": 50, "pieces": 128, "words": 45, "network": "the full fp32 network"},
+            "search_deep": {"products": 20, "pieces": 96, "network": "cross-encoder-student"},
+        },
         "split": "dev", "judged": 2, "refused": {"litserve": "no wheel"}, "points": points,
         "relevance": relevance({"search": np.array([1.0, 0.5]), "infinity": np.array([0.9, 0.5])}),
         "closed": closed_loops(points), "ratios": ratios(points),
@@ -168,14 +200,33 @@ def test_the_table_tells_ratios_failures_and_a_busy_client():
     assert "| search : infinity | 50.0 | 50.0 | 1.00 |" in text
     assert "**litserve** was not measured: no wheel" in text
     assert "the load generator used 0.90 of a core" in text
-    assert "| 50% of its most | search | 50.0 | 2.00 | 2.00 | 12.0 | 3 |" in text
+    assert "| 50% of its most | search | 50.0 | 100 | 10 | 2.00 | – | – | 3 |" in text
     assert "-0.050" in text
+    assert "†" not in text
 
 
-def test_the_report_is_written_beside_its_record(tmp_path):
-    write_report(tmp_path / "out", record())
-    assert json.loads((tmp_path / "out" / "bench.json").read_text())["judged"] == 2
-    assert (tmp_path / "out" / "bench.png").stat().st_size > 10_000
+def test_what_was_compared_and_how_is_said_above_the_tables():
+    above = table(record()).partition("\n| ")[0]
+    assert "medians of 2 rounds" in above
+    assert "Flags: `--warm`" in above
+    assert "reads 50 products a search, up to 128 word pieces" in above
+    assert "search_deep reads 20, up to 96, by cross-encoder-student" in above
+    assert "**litserve** was not measured: no wheel" in above
+    assert "stopped" not in above
+    assert "stopped" in table(record() | {"stopped": True}).partition("\n| ")[0]
+
+
+def test_a_point_on_a_machine_that_was_not_free_is_marked():
+    made = record()
+    made["closed"] = closed_loops([point("search", 0, 100, 10), point("search", 1, 60, 20) | {"cores": 1.2}])
+    text = table(made)
+    assert "| search | 80.0 [60.0, 100] † | 15.0 [10.0, 20.0] † | 20 |" in text
+    assert "†: in a round it used under 90% of the cores" in text
+
+
+def test_the_record_is_drawn(tmp_path):
+    plot(tmp_path / "bench.png", record())
+    assert (tmp_path / "bench.png").stat().st_size > 10_000
 
 
 def test_a_server_whose_start_is_interrupted_is_ended(lab):
@@ -198,6 +249,19 @@ def test_the_command_line_changes_the_quick_plan():
     needed = ["--release", "r", "--catalogue", "c", "--judgments", "j", "--out", "o"]
     plan = plan_of(parser().parse_args([*needed, "--quick", "--clients", "2", "8", "--rates", "3"]))
     assert (plan.rounds, plan.clients, plan.rates, plan.fractions) == (1, (2, 8), (3.0,), (0.5,))
+
+
+def test_the_flags_are_those_that_change_something():
+    needed = ["--release", "r", "--catalogue", "c", "--judgments", "j", "--out", "o"]
+    given = parser().parse_args([*needed, "--warm", "--rates", "3", "4", "--peers", "litserve,infinity"])
+    assert flags(parser(), given) == "--peers litserve,infinity --warm --rates 3.0 4.0"
+
+
+@pytest.mark.parametrize("flag", ["--rates", "--clients", "--rounds", "--fractions", "--candidates"])
+def test_a_number_that_is_none_is_refused(flag, capsys):
+    with pytest.raises(SystemExit):
+        parser().parse_args([flag, "0"])
+    assert f"argument {flag}: '0' is no" in capsys.readouterr().err
 
 
 def test_an_unknown_peer_is_refused(capsys):

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from loadtests.bench import environments, usage
+from loadtests import usage
+from loadtests.bench import environments
 from loadtests.bench.environments import environment, pins, uv_variables
 from loadtests.bench.servers import Service
 from shelfbridge.errors import PrerequisiteError
@@ -43,9 +44,13 @@ def service(tmp_path, port):
 
 
 def used(service: Service, seconds: float = 0.3) -> float:
-    before = usage.cpu_seconds(service.pid)
+    before = cpu(service.pid)
     time.sleep(seconds)
-    return usage.cpu_seconds(service.pid) - before
+    return cpu(service.pid) - before
+
+
+def cpu(pid: int) -> float:
+    return sum(usage.cpu_seconds(pid).values())
 
 
 def test_a_server_that_is_held_uses_no_cpu_and_goes_on_when_released(service):
@@ -59,12 +64,12 @@ def test_a_server_that_is_held_uses_no_cpu_and_goes_on_when_released(service):
 
 def test_a_held_server_and_its_children_are_ended(service):
     service.up()
-    pids = usage.tree(service.pid)
+    pids = [one.pid for one in usage.processes(service.pid)]
     assert len(pids) == 2
     service.hold()
     service.down()
     deadline = time.monotonic() + 5
-    while any(Path(f"/proc/{pid}").exists() and usage.cpu_seconds(pid) for pid in pids) and time.monotonic() < deadline:
+    while any(Path(f"/proc/{pid}").exists() and cpu(pid) for pid in pids) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not any(usage.resident_bytes(pid) for pid in pids)
     service.down()
@@ -74,6 +79,12 @@ def test_a_server_that_dies_is_named_with_its_last_words(tmp_path, port):
     code = "import sys; sys.exit('no such model')"
     with pytest.raises(PrerequisiteError, match=r"fake did not start: no such model \(log: .*fake.log\)"):
         Service("fake", [sys.executable, "-c", code], port, tmp_path / "fake.log").up()
+
+
+def test_a_port_that_is_taken_is_named_and_left_alone(tmp_path, port):
+    with socket.create_server(("127.0.0.1", port)), pytest.raises(PrerequisiteError, match=rf"port {port} is in use"):
+        Service("fake", [sys.executable, "-c", ""], port, tmp_path / "fake.log").up()
+    assert not (tmp_path / "fake.log").exists()
 
 
 def test_uv_is_told_what_pip_was_told():

@@ -1,7 +1,8 @@
 """What the peers read is our networks, our tokenizer and our products."""
 
 import json
-import os
+from dataclasses import fields
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -11,8 +12,9 @@ from rich.console import Console
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertConfig, BertModel
 
 from build.models import CrossEncoder, Encoder
+from build.stages import Originals
 from build.tokenizer import claim
-from loadtests.bench.weights import WORDS, originals, write_shop
+from loadtests.bench.weights import NETWORKS, WORDS, originals, write_shop
 from shelfbridge.catalogue import Catalogue
 from shelfbridge.errors import ArtefactError
 from shelfbridge.wordpieces import WordPieces
@@ -28,7 +30,7 @@ def catalogue():
 
 @pytest.fixture(scope="module")
 def stages(tmp_path_factory, catalogue):
-    """Stage results of a small shop; of two encoders the second is newer."""
+    """Stage results of a small shop that has two encoders."""
     root = tmp_path_factory.mktemp("stages")
     words = root / "tokenizer" / "t1"
     words.mkdir(parents=True)
@@ -43,14 +45,11 @@ def stages(tmp_path_factory, catalogue):
     special = {name: f"[{name[:3].upper()}]" for name in ("cls_token", "sep_token", "pad_token", "unk_token")}
     (base / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", **special}))
     (base / "tokenizer.json").write_bytes((words / "tokenizer.json").read_bytes())
-    for place, (name, kind) in enumerate(
-        [("encoder/old", Encoder), ("encoder/new", Encoder), ("cross-encoder/c1", CrossEncoder)]
-    ):
+    for name, kind in (("encoder/e1", Encoder), ("encoder/e2", Encoder), ("cross-encoder/c1", CrossEncoder)):
         network = kind(str(base)).eval()
         claim(network.trunk, words)
         (root / name).mkdir(parents=True)
         network.save(root / name)
-        os.utime(root / name, (place, place))
     return root
 
 
@@ -58,9 +57,22 @@ def stages(tmp_path_factory, catalogue):
 def release(stages):
     folder = stages.parent / "1"
     folder.mkdir(exist_ok=True)
-    about = {"made_from": {"preprocess": "tokenizer/t1"}, "base": str(stages.parent / "base")}
+    about = {
+        "made_from": {"preprocess": "tokenizer/t1"},
+        "originals": {"encoder": "encoder/e1", "cross-encoder": "cross-encoder/c1"},
+        "base": str(stages.parent / "base"),
+    }
     (folder / "manifest.json").write_text(json.dumps(about))
     return folder
+
+
+@pytest.fixture
+def unnamed(release, tmp_path):
+    """The same release with a manifest that does not name the originals."""
+    about = json.loads((release / "manifest.json").read_text())
+    del about["originals"]
+    (tmp_path / "manifest.json").write_text(json.dumps(about))
+    return tmp_path
 
 
 @pytest.fixture(scope="module")
@@ -68,13 +80,32 @@ def shop(release, stages, catalogue, tmp_path_factory):
     return write_shop(tmp_path_factory.mktemp("work"), release, stages, catalogue, QUIET)
 
 
-def test_the_newest_originals_are_taken(release, stages):
-    assert originals(release, stages)["encoder"].name == "new"
+def test_originals_are_those_that_the_manifest_names(release, stages):
+    assert {name: str(folder.relative_to(stages)) for name, folder in originals(release, stages).items()} == {
+        "tokenizer": "tokenizer/t1",
+        "encoder": "encoder/e1",
+        "cross-encoder": "cross-encoder/c1",
+    }
 
 
-def test_missing_originals_are_named(release, tmp_path):
-    with pytest.raises(ArtefactError, match="lacks the encoder"):
-        originals(release, tmp_path)
+def test_a_build_names_its_networks_as_they_are_looked_for():
+    made = Originals(**{one.name: Path("stages", one.name.replace("_", "-"), "1") for one in fields(Originals)})
+    assert made.networks == {name: f"{name}/1" for name in NETWORKS}
+
+
+def test_originals_that_no_manifest_names_are_taken_where_there_is_one_of_each(unnamed, stages, tmp_path):
+    with pytest.raises(ArtefactError, match=r"encoder has several results \(e1, e2\).*run python -m build again"):
+        originals(unnamed, stages)
+    for name in ("tokenizer/t1", "encoder/e2", "cross-encoder/c1"):
+        (tmp_path / "stages" / name).mkdir(parents=True)
+    assert originals(unnamed, tmp_path / "stages")["encoder"].name == "e2"
+
+
+def test_missing_originals_are_named(release, unnamed, tmp_path):
+    (tmp_path / "stages/tokenizer/t1").mkdir(parents=True)
+    for one in (release, unnamed):
+        with pytest.raises(ArtefactError, match="lacks the encoder"):
+            originals(one, tmp_path / "stages")
 
 
 def test_product_vectors_are_those_of_the_encoder(shop, stages, catalogue):
@@ -82,7 +113,7 @@ def test_product_vectors_are_those_of_the_encoder(shop, stages, catalogue):
     texts = [product.full_text for product in catalogue.products]
     ids, mask = WordPieces(stages / "tokenizer" / "t1" / "tokenizer.json").products(texts)
     with torch.inference_mode():
-        expected, _ = Encoder.load(stages / "encoder" / "new")(torch.from_numpy(ids), torch.from_numpy(mask))
+        expected, _ = Encoder.load(stages / "encoder" / "e1")(torch.from_numpy(ids), torch.from_numpy(mask))
     np.testing.assert_allclose(vectors, expected.numpy(), atol=1e-4)
 
 
@@ -140,12 +171,12 @@ def test_a_shop_is_written_once(shop, release, stages, catalogue):
 
 def test_a_network_of_another_tokenizer_is_refused(release, stages, catalogue, tmp_path):
     other = tmp_path / "stages"
-    for name in ("tokenizer/t1", "encoder/new", "cross-encoder/c1"):
+    for name in ("tokenizer/t1", "encoder/e1", "cross-encoder/c1"):
         (other / name).parent.mkdir(parents=True)
         (other / name).mkdir()
         for file in (stages / name).glob("*.*"):
             (other / name / file.name).write_bytes(file.read_bytes())
-    config = json.loads((other / "encoder/new/config.json").read_text())
-    (other / "encoder/new/config.json").write_text(json.dumps(config | {"tokenizer_sha256": "another"}))
+    config = json.loads((other / "encoder/e1/config.json").read_text())
+    (other / "encoder/e1/config.json").write_text(json.dumps(config | {"tokenizer_sha256": "another"}))
     with pytest.raises(ArtefactError, match="another tokenizer"):
         write_shop(tmp_path / "work", release, other, catalogue, QUIET)

@@ -1,32 +1,13 @@
-"""What is read of a shop's files, what is left out, and what is said of it."""
+"""What is read of a shop's products, what is left out, and what is said of it."""
 
 import json
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
-from pyarrow import parquet
 
-from shelfbridge.catalogue import Catalogue, Label, Product, read_catalogue, read_judgments, split_of, summary
+from shelfbridge.catalogue import Catalogue, Product, read_catalogue, summary
 from shelfbridge.errors import DataError
-
-TWO = [{"product_id": "p1", "title": "red shoes"}, {"product_id": "p2", "title": "blue tent"}]
-
-
-def file(folder: Path, name: str, content: str | bytes) -> Path:
-    path = folder / name
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return path
-
-
-def jsonl(folder: Path, *rows: dict) -> Path:
-    return file(folder, "products.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
-
-
-def table(folder: Path, **columns) -> Path:
-    path = folder / "products.parquet"
-    parquet.write_table(pa.table(columns), path)
-    return path
+from tests.unit.catalogue_files import TWO, file, jsonl, table
 
 
 def one(folder: Path, **fields) -> Product:
@@ -40,11 +21,6 @@ def ids(catalogue: Catalogue) -> list[str]:
 
 def reasons(catalogue: Catalogue) -> dict[int, str]:
     return {row.line: row.reason for row in catalogue.rejected}
-
-
-@pytest.fixture
-def products():
-    return Catalogue(tuple(Product(**row) for row in TWO))
 
 
 def rows_as(kind: str, folder: Path) -> Path:
@@ -298,74 +274,3 @@ class TestTexts:
 
     def test_an_id_is_not_normalised(self):
         assert Product(product_id=" Ａ  ½ ", title="x").product_id == "Ａ  ½"
-
-
-class TestJudgments:
-    def read(self, folder: Path, products: Catalogue, *rows: dict):
-        return read_judgments(jsonl(folder, *rows), products)
-
-    def row(self, **fields) -> dict:
-        return {"query_id": "q1", "query": "shoes", "product_id": "p1", "label": "E", "split": "dev", **fields}
-
-    def test_are_read_and_grouped(self, tmp_path, products):
-        read = self.read(tmp_path, products, self.row(), self.row(product_id="p2", label="I"), self.row(query_id="q2"))
-        assert read.queries == {"q1": "shoes", "q2": "shoes"}
-        assert read.by_query["q1"] == {"p1": Label.EXACT, "p2": Label.IRRELEVANT}
-        assert len(read.of("dev").rows) == 3
-        assert read.of("test").rows == ()
-
-    @pytest.mark.parametrize(
-        ("fields", "reason"),
-        [
-            ({"product_id": "p9"}, "product_id: 'p9' is not in the catalogue"),
-            ({"label": "X"}, "label: "),
-            ({"label": None}, "label: "),
-            ({"split": "holdout"}, "split: "),
-            ({"query": " "}, "query: is blank"),
-            ({"query_id": ""}, "query_id: is blank"),
-            ({"query_id": None}, "query_id: "),
-        ],
-    )
-    def test_bad_ones_are_left_out_by_line_and_reason(self, tmp_path, products, fields, reason):
-        read = self.read(tmp_path, products, self.row(), self.row(**fields))
-        assert len(read.rows) == 1
-        assert [row.line for row in read.rejected] == [2]
-        assert read.rejected[0].reason.startswith(reason)
-
-    @pytest.mark.parametrize("blank", ["", None])
-    def test_without_a_split_the_query_decides(self, tmp_path, products, blank):
-        read = self.read(tmp_path, products, self.row(split=blank))
-        assert read.rows[0].split == split_of("shoes")
-
-    def test_without_the_column_the_query_decides(self, tmp_path, products):
-        path = file(tmp_path, "j.csv", "query_id,query,product_id,label\nq1,shoes,p1,E\n")
-        assert read_judgments(path, products).rows[0].split == split_of("shoes")
-
-    def test_half_a_character_in_a_query_is_harmless(self, tmp_path, products):
-        row = self.row(query="shoes \ud83d")
-        del row["split"]
-        assert self.read(tmp_path, products, row).rows[0].query == "shoes"
-
-    def test_the_split_of_a_query_never_changes(self):
-        assert [split_of(query) for query in ("shoes", "dog", "kettle")] == ["train", "dev", "test"]
-
-    def test_the_same_query_lies_in_one_split(self):
-        queries = [f"query {number}" for number in range(200)]
-        assert all(split_of(f" {query.replace(' ', '  ')}\u00ad") == split_of(query) for query in queries)
-
-    def test_splits_have_their_shares(self):
-        splits = [split_of(f"query {number}") for number in range(2000)]
-        assert 0.75 < splits.count("train") / 2000 < 0.85
-        assert 0.07 < splits.count("dev") / 2000 < 0.13
-
-    def test_whole_numbers_are_ids_too(self, tmp_path):
-        products = read_catalogue(table(tmp_path, product_id=[7], title=["shoes"]))
-        read = self.read(tmp_path, products, self.row(query_id=12, product_id=7))
-        assert read.by_query == {"12": {"7": Label.EXACT}}
-
-    def test_none_at_all_is_an_error_that_says_why(self, tmp_path, products):
-        with pytest.raises(DataError, match=r"no usable judgment\. 1 row was left out:\n  line 1: label: "):
-            self.read(tmp_path, products, self.row(label="exact"))
-
-    def test_gains_are_the_data_sets_own(self):
-        assert [Label(label).gain for label in "ESCI"] == [1.0, 0.1, 0.01, 0.0]

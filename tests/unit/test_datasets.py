@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from build import datasets
-from build.datasets import PUBLISHED, Published, download, esci, esci_subset, wands, write
-from shelfbridge.catalogue import Label, split_of
+from build.datasets import PUBLISHED, Published, download, esci, subset, wands, write, write_pairs
+from build.foreign import read_pairs
+from shelfbridge.catalogue import Catalogue, Judgments, Label, read_catalogue, read_judgments, split_of
 from shelfbridge.errors import DataError
 
 
@@ -64,6 +65,12 @@ def write_wands(folder: Path) -> None:
         "id\tquery_id\tproduct_id\tlabel\n0\t0\t0\tExact\n1\t0\t1\tIrrelevant\n2\t0\t7\tPartial\n3\t5\t1\tExact\n",
         encoding="utf-8",
     )
+
+
+def written(folder: Path) -> tuple[Catalogue, Judgments]:
+    """What `write` left in a folder."""
+    catalogue = read_catalogue(folder / "products.parquet")
+    return catalogue, read_judgments(folder / "judgments.parquet", catalogue)
 
 
 def closed_port() -> int:
@@ -152,9 +159,47 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     write_wands(tmp_path)
     catalogue, judgments = wands(tmp_path)
     write(tmp_path / "ours", catalogue, judgments)
-    again, judged = esci_subset(tmp_path / "ours")
+    again, judged = written(tmp_path / "ours")
     assert again.products == catalogue.products
     assert judged.rows == judgments.rows
+
+
+def test_a_subset_has_whole_queries_of_every_split(tmp_path: Path) -> None:
+    write_esci(tmp_path)
+    products = pq.read_table(tmp_path / "shopping_queries_dataset_products.parquet").to_pylist()
+    examples = pq.read_table(tmp_path / "shopping_queries_dataset_examples.parquet").to_pylist()
+    for row in examples:  # no product is of two queries
+        row["product_id"] += f"-{row['query_id']}"
+    products = [{**row, "product_id": f"{row['product_id']}-{n}"} for row in products for n in range(30)]
+    pq.write_table(pa.Table.from_pylist(products), tmp_path / "shopping_queries_dataset_products.parquet")
+    pq.write_table(pa.Table.from_pylist(examples), tmp_path / "shopping_queries_dataset_examples.parquet")
+    catalogue, judgments = esci(tmp_path, small_version=False, allow_other=True)
+    some, judged = subset(catalogue, judgments, 62)
+    assert len(some.products) == 60
+    assert some.rows_of.keys() == {row.product_id for row in judged.rows}
+    assert all(judged.by_query[query] == judgments.by_query[query] for query in judged.queries)
+    assert {row.split for row in judged.rows} == {"train", "dev", "test"}
+    assert subset(catalogue, judgments, 20)[1].queries.items() <= judged.queries.items()
+
+
+def test_a_subset_without_room_for_a_query_is_refused(tmp_path: Path) -> None:
+    write_esci(tmp_path)
+    with pytest.raises(DataError, match="--products 3 is less than one query's judged products"):
+        subset(*esci(tmp_path, allow_other=True), 3)
+
+
+def test_pairs_are_balanced_and_what_a_build_reads(tmp_path: Path) -> None:
+    write_esci(tmp_path)
+    data = esci(tmp_path, allow_other=True)
+    path = tmp_path / "pairs.parquet"
+    assert write_pairs(path, *data, 12) == 12
+    assert sorted(pair.gain for pair in read_pairs(path).rows) == [0.0] * 6 + [1.0] * 6
+    kettles = {"tea kettle 0 Kettle 0", "tea kettle 0 Kettle 1"}
+    assert write_pairs(path, *data, 10**6) == 2 * 49
+    relevant = {f"{pair.query} {pair.name}" for pair in read_pairs(path).rows if pair.gain}
+    assert kettles <= relevant
+    with pytest.raises(DataError, match=r"pairs.parquet: no pairs; --pairs needs 2 or more"):
+        write_pairs(path, *data, 1)
 
 
 def test_download_offline_names_address_folder_and_cause(tmp_path: Path) -> None:
@@ -220,9 +265,14 @@ def test_download_refuses_another_file(tmp_path: Path, monkeypatch: pytest.Monke
 def test_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_wands(tmp_path)
     arguments = ["datasets", "wands", "--folder", str(tmp_path), "--out", str(tmp_path / "ours")]
+    arguments += ["--products", "2", "--pairs", "2"]
     monkeypatch.setattr("sys.argv", arguments)
     datasets.main()
-    assert len(esci_subset(tmp_path / "ours")[1].rows) == 2
+    assert len(written(tmp_path / "ours")[1].rows) == 2
+    assert [pair.name for pair in read_pairs(tmp_path / "ours/pairs.parquet").rows] == [
+        "solid wood platform bed",
+        "slow cooker",
+    ]
     (tmp_path / "label.csv").unlink()
     with pytest.raises(SystemExit):
         datasets.main()
@@ -233,7 +283,7 @@ def test_a_real_subset() -> None:
     folder = Path(os.environ.get("SHELFBRIDGE_DATA", beside)) / "esci_us"
     if not (folder / "judgments.parquet").is_file():
         pytest.skip("no ESCI subset here; set SHELFBRIDGE_DATA to the folder that holds esci_us/")
-    catalogue, judgments = esci_subset(folder)
+    catalogue, judgments = written(folder)
     assert not catalogue.rejected
     assert not judgments.rejected
     assert {row.label for row in judgments.rows} == set(Label)

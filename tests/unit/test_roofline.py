@@ -18,7 +18,8 @@ from loadtests.roofline import peaks, profile, report, triton
 from loadtests.roofline.__main__ import against, overhead, places_alone, places_saturated
 from loadtests.roofline.costs import Cost, GraphCosts, mean, multiply_adds, retrieval
 from loadtests.roofline.served import Under, percentiles
-from loadtests.serving import difference, part
+from loadtests.serving import difference
+from loadtests.usage import part
 from shelfbridge.contract import TOKEN_WIDTH
 from shelfbridge.errors import PrerequisiteError
 from shelfbridge.retrieval import Candidates

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,9 +15,10 @@ from build.progress import progress
 from deploy.embedded.wheel import SHARED_MEMORY_FOLDER, shared_memory_prefix
 from loadtests.soak import __main__ as program
 from loadtests.soak import report
-from loadtests.soak.looks import Look, look, rollup
+from loadtests.soak.looks import Look, look
 from loadtests.soak.requests import ANSWERED, MALFORMED, REFUSED, Request, Sender, requests
 from loadtests.soak.verdict import judge, trend
+from loadtests.usage import memory
 from shelfbridge.contract import DEFAULT_K
 from shelfbridge.errors import InvalidQuery
 from shelfbridge.request import Filters, check_k
@@ -120,7 +120,7 @@ def test_a_process_is_seen_to_grow(tmp_path):
     assert len(kept) * 0.9 < grown < len(kept) * 1.5
     assert after.descriptors > 2
     assert after.threads > 0
-    assert rollup(os.getpid())["Pss"] > 0
+    assert memory(os.getpid())["Pss"] > 0
 
 
 def test_shared_memory_of_this_server_alone_counts(tmp_path):
@@ -192,8 +192,10 @@ async def test_raw_strings_arrive_as_they_are():
     assert seen.inputs["query"] == ("BYTES", [1, 1], b"\xff")
 
 
-def test_a_soak_sends_every_request_once_and_counts_what_ended_wrong(tmp_path, monkeypatch):
-    sent = []
+@pytest.fixture
+def sent(monkeypatch):
+    """What a soak sends, to a server that is this process."""
+    asked = []
 
     class Fake:
         def __init__(self, address, deep):
@@ -201,7 +203,7 @@ def test_a_soak_sends_every_request_once_and_counts_what_ended_wrong(tmp_path, m
 
         async def send(self, request):
             await asyncio.sleep(0)
-            sent.append(request)
+            asked.append(request)
             return "Overloaded" if request.kind == "long" else request.ending
 
         async def __aenter__(self):
@@ -213,14 +215,31 @@ def test_a_soak_sends_every_request_once_and_counts_what_ended_wrong(tmp_path, m
     monkeypatch.setattr(program, "Sender", Fake)
     monkeypatch.setattr(program, "LOOKS", 10)
     monkeypatch.setattr(program, "pid_of", lambda server: os.getpid())
-    asked = list(requests(QUERIES[:500]))
-    options = SimpleNamespace(searches=500, clients=4, deep=False)
-    server = SimpleNamespace(address="here", settings=SimpleNamespace(run_dir=Path(tmp_path)))
+    return asked
+
+
+def soaked(asked, run_dir):
+    options = SimpleNamespace(searches=len(asked), clients=4, deep=False)
+    server = SimpleNamespace(address="here", settings=SimpleNamespace(run_dir=run_dir))
     with progress(Console(quiet=True)) as bar:
-        seen, wrong = asyncio.run(program.soaked(server, iter(asked), options, bar))
+        return asyncio.run(program.soaked(server, iter(asked), options, bar))
+
+
+def test_a_soak_sends_every_request_once_and_counts_what_ended_wrong(sent, tmp_path):
+    asked = list(requests(QUERIES[:500]))
+    seen, wrong = soaked(asked, tmp_path)
     assert sorted(map(repr, sent)) == sorted(map(repr, asked))
     assert wrong == {"long: Overloaded instead of answered": sum(one.kind == "long" for one in asked)}
-    assert [one.searches for one in seen] == list(range(50, 550, 50))
+    assert [one.searches for one in seen] == list(range(0, 550, 50))
+
+
+def test_a_soak_ends_with_its_server_which_is_a_complaint(sent, tmp_path, monkeypatch):
+    dead = Look(0, 0.0, {}, {}, 0, 0, 0)
+    monkeypatch.setattr(program, "look", lambda pid, folder, done: dead if done else looks()[0])
+    seen, wrong = soaked(list(requests(QUERIES[:500])), tmp_path)
+    assert len(seen) == 1
+    assert len(sent) < 100
+    assert judge(seen, wrong, LIMIT, "the server died").complaints[0] == "the server died"
 
 
 def test_the_report_has_the_verdict_and_every_part(tmp_path):
@@ -235,8 +254,8 @@ def test_the_report_has_the_verdict_and_every_part(tmp_path):
     }
     record["verdict"]["private"], record["verdict"]["pss"] = (vars(record["verdict"][n]) for n in ("private", "pss"))
     record["verdict"]["by_part"] = {name: vars(one) for name, one in record["verdict"]["by_part"].items()}
-    report.write(tmp_path, record)
-    text = (tmp_path / "soak.md").read_text()
+    text = report.table(record)
+    report.plot(tmp_path / "soak.png", record)
     assert text.startswith("**Not flat** over 100,000 searches (search, 8 at a time, 200 a second)")
     assert "| retrieve |" in text
     assert "- private memory grows by" in text

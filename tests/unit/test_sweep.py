@@ -96,11 +96,16 @@ def test_settings_of_the_server_go_to_the_server():
 
 
 def test_the_grid_varies_one_setting_at_a_time_and_has_no_variant_twice():
-    variants = grid(list(AXES))
+    variants = grid(list(AXES), warm=True)
     assert len({variant.name for variant in variants}) == len(variants)
     changed = [sum(value is not None for name, value in asdict(one).items() if name != "steps") for one in variants]
     assert sorted(set(changed)) == [0, 1]
     assert changed.count(0) == 2
+
+
+def test_caches_are_varied_only_where_queries_repeat():
+    names = [variant.name for variant in grid(list(AXES), warm=False)]
+    assert not [name for name in names if "cache" in name]
 
 
 def point(per_second, p99, clients=16):
@@ -139,10 +144,14 @@ def test_a_sweep_goes_on_where_it_stopped(sweep):
     assert list(again.missing(variants, 2)) == [variants[1]]
 
 
-def test_what_cannot_be_served_is_not_tried_again(sweep):
+def test_what_cannot_be_served_is_tried_again_by_another_run_alone(sweep):
     (variant,) = sweep.missing([Variant(threads=2)], 1)
     sweep.add(variant, None, "no such setting")
-    assert not list(Sweep.open(sweep.file, ABOUT).missing([variant], 3))
+    assert not list(sweep.missing([variant], 3))
+    again = Sweep.open(sweep.file, ABOUT)
+    assert list(again.missing([variant], 1)) == [variant]
+    again.add(variant, [point(1, 1)])
+    assert not again.record["variants"][variant.name]["refused"]
 
 
 def test_a_record_of_another_machine_is_not_gone_on_with(sweep):
@@ -216,7 +225,8 @@ def test_the_report_marks_the_choice_and_names_what_was_not_served(sweep, tmp_pa
     rows = measured(sweep, base=(Variant(), 200, 90), more=(Variant(processes=4), 240, 95))
     list(sweep.missing([Variant(threads=2)], 1))
     sweep.add(Variant(threads=2), None, "no such setting")
-    text = report.write(tmp_path, sweep.record, rows, choice(rows))
+    text = report.table(sweep.record, rows, choice(rows))
+    report.plot(tmp_path / "sweep.png", sweep.record, rows, choice(rows))
     assert "| together, processes=4 (**chosen**) |" in text
     assert "- together, threads=2: no such setting" in text
     assert text.index("processes=4") < text.index("| together |")

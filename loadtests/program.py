@@ -1,0 +1,90 @@
+"""What the measuring programs have in common: their command line, how they end, and what they write."""
+
+import argparse
+import json
+import math
+import signal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from shelfbridge.errors import ShelfbridgeError
+
+
+def command_line(name: str, about: str | None) -> argparse.ArgumentParser:
+    """A parser for `python -m loadtests.<name>`, which its module's docstring explains."""
+    return argparse.ArgumentParser(
+        prog=f"python -m loadtests.{name}", description=about, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+
+
+def add_shop(parser: argparse.ArgumentParser) -> None:
+    """The arguments of a program that serves a release and searches it."""
+    parser.add_argument("--release", type=Path, required=True, help="folder of a release; it stays as it is")
+    parser.add_argument("--catalogue", type=Path, required=True, help="what it was built from")
+    parser.add_argument("--judgments", type=Path, required=True, help="their queries are searched")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the report and the server's log")
+
+
+def count(text: str) -> int:
+    """A whole number above 0, as argparse reads it."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
+    return int(text)
+
+
+def amount(text: str) -> float:
+    """A number above 0, as argparse reads it."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+    return value
+
+
+def flags(parser: argparse.ArgumentParser, options: argparse.Namespace) -> str:
+    """What the command line changes, files and folders left out."""
+    words = []
+    for name, value in vars(options).items():
+        if value == parser.get_default(name) or isinstance(value, Path):
+            continue
+        words.append(f"--{name.replace('_', '-')}")
+        if value is not True:
+            words += map(str, value) if isinstance(value, list) else [str(value)]
+    return " ".join(words)
+
+
+@contextmanager
+def ending(stopped: str) -> Iterator[None]:
+    """End a program as its user expects: errors in a line, and Ctrl-C, SIGTERM and SIGHUP with its servers down.
+
+    Args:
+        stopped: what is said of a program that was interrupted.
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup leaves it
+            signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    except ShelfbridgeError as error:
+        raise SystemExit(f"error: {error}") from error
+    except KeyboardInterrupt:
+        raise SystemExit(stopped) from None
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Lines of a Markdown table."""
+    return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
+
+
+def write(folder: Path, name: str, record: Any, text: str, draw: Callable[[Path], None] | None = None) -> None:
+    """Write `<name>.json`, `<name>.md` and, where it is drawn, `<name>.png`; print the text."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.json").write_text(json.dumps(record, indent=2) + "\n")
+    (folder / f"{name}.md").write_text(text)
+    if draw is not None:
+        draw(folder / f"{name}.png")
+    print(text, end="")
