@@ -21,6 +21,14 @@ class SettingsError(ShelfbridgeError):
     """A setting of a program or client cannot be used."""
 
 
+class InvalidEvents(ShelfbridgeError):
+    """A batch of events cannot be taken; sending it again will not help."""
+
+
+class StoreUnavailable(ShelfbridgeError):
+    """The store of profiles did not answer in time; a shelf falls back to what is popular."""
+
+
 class SearchError(ShelfbridgeError):
     """A search was not answered. The subclasses say whose fault it was.
 

@@ -1,0 +1,81 @@
+"""A shopper at a moment: what is known of them then, and nothing that came later.
+
+Numpy alone, so that offline programs and a server compute the same.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+DAY = 86_400
+KINDS = ("view", "click", "cart", "buy", "remove")
+"""What a shopper does with a product; an event's number is its place here."""
+BUY = KINDS.index("buy")
+RECENT = 100
+"""Latest events of a shopper that a profile keeps one by one."""
+
+
+@dataclass(frozen=True, eq=False)
+class Owned:
+    """The distinct products that a shopper has bought, by number [M]."""
+
+    items: NDArray[np.int32]
+    times: NDArray[np.int64]
+    """At how many moments each was bought."""
+    first: NDArray[np.float32]
+    """Days since the first time."""
+    last: NDArray[np.float32]
+    """Days since the latest time."""
+
+
+@dataclass(frozen=True, eq=False)
+class History:
+    """N events of one shopper in the order of time, all before `now`."""
+
+    now: int
+    """Seconds since 1970."""
+    items: NDArray[np.int32]
+    times: NDArray[np.int64]
+    """Seconds since 1970."""
+    kinds: NDArray[np.int64]
+    """Numbers of `KINDS`."""
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @property
+    def ages(self) -> NDArray[np.float32]:
+        """Days since each event."""
+        return ((self.now - self.times) / DAY).astype(np.float32)
+
+    def latest(self, most: int) -> "History":
+        """The latest events, at most so many."""
+        return History(self.now, self.items[-most:], self.times[-most:], self.kinds[-most:])
+
+    def without(self, items: NDArray[np.bool_]) -> "History":
+        """Without the events of some products, told by number [products]."""
+        kept = ~items[self.items]
+        return History(self.now, self.items[kept], self.times[kept], self.kinds[kept])
+
+    def owned(self) -> Owned:
+        """What was bought."""
+        buys = self.kinds == BUY
+        moments = np.unique(np.stack([self.items[buys].astype(np.int64), self.times[buys]], 1), axis=0)
+        items, start, count = np.unique(moments[:, 0], return_index=True, return_counts=True)
+        ages = ((self.now - moments[:, 1]) / DAY).astype(np.float32)
+        return Owned(items.astype(np.int32), count.astype(np.int64), ages[start], ages[start + count - 1])
+
+
+@dataclass(frozen=True, eq=False)
+class Shopper:
+    """What a profile keeps of a shopper."""
+
+    recent: History
+    """The latest `RECENT` events."""
+    owned: Owned
+
+    @classmethod
+    def of(cls, history: History) -> "Shopper":
+        """Of all events."""
+        return cls(history.latest(RECENT), history.owned())

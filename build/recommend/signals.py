@@ -1,0 +1,189 @@
+"""A shelf's candidates, and what the ranker is told of each, at a moment.
+
+Numpy alone, so that offline programs and a server compute the same. All that is known of products at the moment is in
+`Products` and the two popularities; all that is known of the shopper is in `Shopper`.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from build.recommend.history import KINDS, Owned, Shopper
+
+Floats = NDArray[np.float32]
+Numbers = NDArray[np.int32]
+
+SIGNALS = (
+    "affinity",
+    "association",
+    "company",
+    "owned",
+    "times",
+    "last",
+    "due",
+    "popular",
+    "trend",
+    "price",
+    "cosine",
+    "cosines",
+    "bought",
+    "visited",
+)
+"""In the order of the `signals` tensor.
+
+- affinity: user vector by product vector, less the highest of the list.
+- association, company: `Products.associated` and `Products.companions` of the shopper's interests.
+- owned, times, last: whether bought before; log of how many times; log of days since (0 where never).
+- due: log of the days since, against the mean days between times; 0 if bought less than twice.
+- popular, trend: log of how many baskets have it lately; log of lately against for long.
+- price: log of its price against the mean log price of the interests.
+- cosine, cosines: of its text with the latest products' texts: the highest, and the mean.
+- bought, visited: of the shopper: log of how many products they own; log of days since the latest event.
+"""
+WIDTHS = {"encoder": 150, "association": 100, "owned": 100, "popular": 50}
+"""Most candidates of each source."""
+LATEST = 10
+"""Events whose texts a candidate's is compared with."""
+MEMORY = 60.0
+"""Days after which an interest counts half."""
+REMOVE = KINDS.index("remove")
+
+
+@dataclass(frozen=True, eq=False)
+class Neighbours:
+    """Of each product the K it leads to most: numbers int32 [N, K], weights float32 [N, K]."""
+
+    items: Numbers
+    weights: Floats
+
+    @classmethod
+    def of(cls, weights: Floats, most: int) -> "Neighbours":
+        """The largest weights of each row of [N, N]."""
+        most = min(most, weights.shape[1])
+        items = np.argpartition(-weights, most - 1, axis=1)[:, :most]
+        return cls(items.astype(np.int32), np.take_along_axis(weights, items, 1))
+
+    def spread(self, items: Numbers, amounts: Floats) -> Floats:
+        """What products [M] and their amounts [M] lead to: float32 [N]."""
+        parts = self.weights[items] * amounts[:, None]
+        summed = np.bincount(self.items[items].ravel(), parts.ravel(), len(self.items))
+        return summed.astype(np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Products:
+    """What is known of N products."""
+
+    vectors: Floats
+    """That user vectors are multiplied with [N, W]."""
+    texts: Floats
+    """Unit vectors of the texts [N, D]."""
+    prices: Floats
+    """NaN where not known [N]."""
+    associated: Neighbours
+    """By a regression of each product on the others."""
+    companions: Neighbours
+    """By the cosine of the baskets that they share."""
+
+
+@dataclass(frozen=True, eq=False)
+class Demand:
+    """Baskets that held each product, fading with half-lives of `LATELY` and `LONG` days; float32 [N]."""
+
+    lately: Floats
+    long: Floats
+
+
+LATELY, LONG = 7.0, 56.0
+
+
+def candidates(shopper: Shopper, user: Floats, products: Products, demand: Demand) -> Numbers:
+    """Distinct products from all sources, in no order that matters, int32 [C].
+
+    Args:
+        shopper: who they are for.
+        user: vector of the shopper [W].
+        products: all.
+        demand: at the moment.
+    """
+    owned = shopper.owned
+    sources = (
+        _best(products.vectors @ user, WIDTHS["encoder"]),
+        _best(products.associated.spread(*interests(shopper)), WIDTHS["association"]),
+        owned.items[_best(owned.times * _fresh(owned.last), WIDTHS["owned"])],
+        _best(demand.lately, WIDTHS["popular"]),
+    )
+    rows: Numbers = np.unique(np.concatenate(sources)).astype(np.int32)
+    return rows
+
+
+def signals(shopper: Shopper, user: Floats, rows: Numbers, products: Products, demand: Demand) -> Floats:
+    """The columns of `SIGNALS`, float32 [C, S], of candidates [C]."""
+    interest = interests(shopper)
+    affinity = products.vectors[rows] @ user
+    latest = shopper.recent.latest(LATEST).items
+    cosines = products.texts[rows] @ products.texts[latest].T if len(latest) else np.zeros((len(rows), 1), np.float32)
+    lately, long = demand.lately[rows], demand.long[rows]
+    columns = {
+        "affinity": affinity - affinity.max(initial=-np.inf),
+        "association": products.associated.spread(*interest)[rows],
+        "company": products.companions.spread(*interest)[rows],
+        **_habits(shopper.owned, rows),
+        "popular": np.log1p(lately),
+        "trend": np.log((lately + 1) / (long * LATELY / LONG + 1)),
+        "price": _dearer(interest[0], rows, products.prices),
+        "cosine": cosines.max(1),
+        "cosines": cosines.mean(1),
+        "bought": np.log1p(len(shopper.owned.items)),
+        "visited": np.log1p(shopper.recent.ages.min(initial=1000)),
+    }
+    table: Floats = np.stack([np.broadcast_to(columns[name], len(rows)) for name in SIGNALS], 1).astype(np.float32)
+    return table
+
+
+def interests(shopper: Shopper) -> tuple[Numbers, Floats]:
+    """Distinct products that the shopper bought, or lately looked at or took, and how much each counts, 0 to 1 [M]."""
+    recent, owned = shopper.recent, shopper.owned
+    kept = recent.kinds != REMOVE
+    both = np.concatenate([owned.items, recent.items[kept]])
+    items, place = np.unique(both, return_inverse=True)
+    amounts = np.zeros(len(items), np.float32)
+    np.maximum.at(amounts, place, _fresh(np.concatenate([owned.last, recent.ages[kept]])))
+    return items, amounts
+
+
+def _fresh(ages: Floats) -> Floats:
+    halves: Floats = (0.5 ** (ages / MEMORY)).astype(np.float32)
+    return halves
+
+
+def _habits(owned: Owned, rows: Numbers) -> dict[str, NDArray[Any]]:
+    """`owned`, `times`, `last` and `due` by candidate [C]; `owned.items` are in order."""
+    if not len(owned.items):
+        return {name: np.zeros(len(rows), np.float32) for name in ("owned", "times", "last", "due")}
+    place = np.minimum(np.searchsorted(owned.items, rows), len(owned.items) - 1)
+    has = owned.items[place] == rows
+    times, first, last = owned.times[place], owned.first[place], owned.last[place]
+    gap = (first - last) / np.maximum(times - 1, 1)
+    due = np.log1p(last) - np.log1p(gap)
+    return {
+        "owned": has.astype(np.float32),
+        "times": np.where(has, np.log1p(times), 0),
+        "last": np.where(has, np.log1p(last), 0),
+        "due": np.where(has & (times > 1), due, 0),
+    }
+
+
+def _dearer(items: Numbers, rows: Numbers, prices: Floats) -> Floats:
+    own = prices[items]
+    if np.isnan(own).all():
+        return np.zeros(len(rows), np.float32)
+    against: Floats = np.nan_to_num(np.log(prices[rows]) - np.nanmean(np.log(own))).astype(np.float32)
+    return against
+
+
+def _best(scores: NDArray[Any], most: int) -> NDArray[np.int64]:
+    most = min(most, len(scores))
+    return np.argpartition(-scores, most - 1)[:most] if most else np.zeros(0, np.int64)

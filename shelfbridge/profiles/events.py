@@ -1,0 +1,115 @@
+"""What shoppers do, as it comes in: checked row by row, so that a bad one does not cost the others."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from shelfbridge.errors import InvalidEvents
+from shelfbridge.request import explain
+
+MAX_ROWS = 1000
+MAX_BYTES = 1_000_000
+"""Most rows and bytes of a batch; a larger one is refused before it is read."""
+MAX_AHEAD = 300.0
+"""Seconds that the clock of a sender may be ahead."""
+MAX_AGE = 731 * 86_400.0
+"""Seconds, two years; what is older says nothing about a shopper."""
+
+Kind = Literal["view", "click", "cart", "buy", "remove"]
+"""`remove` is out of the cart."""
+ProductId = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^\P{Cc}*$")]
+Quantity = Annotated[int, Field(ge=1, le=10_000)]
+Time = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Hidden = Annotated[str, StringConstraints(pattern=r"^[a-z2-7]{26}$")]
+"""What `Pseudonyms` makes of an id."""
+
+
+def _short(user: str) -> str:
+    if not 1 <= len(user.encode()) <= 256:
+        raise ValueError("has to be 1 to 256 bytes of UTF-8")
+    return user
+
+
+class Event(BaseModel):
+    """What a shopper did, as the shop tells it. `user` is the shop's own id and leaves no trace in a repr or a message.
+
+    `time` is in seconds since 1970, UTC; `context` is the product beside which `product_id` was shown.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
+
+    event_id: Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,64}$"), Field(repr=False)]
+    user: Annotated[str, AfterValidator(_short), Field(repr=False)]
+    kind: Kind
+    product_id: ProductId
+    quantity: Quantity = 1
+    time: Time
+    context: ProductId | None = None
+
+
+class Recorded(BaseModel):
+    """An event as it is kept: `who` is the user's pseudonym, `id` stands for the event's id."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
+
+    who: Hidden
+    id: Hidden
+    kind: Kind
+    product_id: ProductId
+    quantity: Quantity = 1
+    time: Time
+    context: ProductId | None = None
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A row left out: its place in the batch, from 0, and why, in words that quote nothing of it."""
+
+    place: int
+    reason: str
+
+
+def read_events(rows: Sequence[bytes], now: float) -> tuple[list[Event], list[Refused]]:
+    """The events of a batch, one JSON object a row, and the rows that are none.
+
+    Args:
+        rows: as they came in.
+        now: seconds since 1970; the times of events are held against it.
+
+    Raises:
+        InvalidEvents: the batch is too large.
+    """
+    if len(rows) > MAX_ROWS:
+        raise InvalidEvents(f"the batch has {len(rows):,} events; send at most {MAX_ROWS:,} at a time")
+    if (size := sum(map(len, rows))) > MAX_BYTES:
+        raise InvalidEvents(f"the batch is {size:,} bytes long; send at most {MAX_BYTES:,} at a time")
+    good, refused = [], []
+    for place, row in enumerate(rows):
+        try:
+            event = Event.model_validate_json(row)
+        except ValidationError as error:
+            refused.append(Refused(place, _reason(error)))
+            continue
+        if reason := _untimely(event.time, now):
+            refused.append(Refused(place, reason))
+        else:
+            good.append(event)
+    return good, refused
+
+
+def _reason(error: ValidationError) -> str:
+    if any(problem["type"] == "extra_forbidden" for problem in error.errors(include_input=False)):
+        return (
+            f"a field that events do not have; theirs are {', '.join(Event.model_fields)}"  # its name may be a user's
+        )
+    return explain(error)
+
+
+def _untimely(time: float, now: float) -> str:
+    if time > now + MAX_AHEAD:
+        return f"time: {time - now:,.0f} seconds in the future; set the sender's clock (seconds since 1970, UTC)"
+    if time < now - MAX_AGE:
+        return "time: more than two years ago; is it in seconds since 1970?"
+    return ""

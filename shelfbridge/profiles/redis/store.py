@@ -1,0 +1,115 @@
+"""The `ProfileStore` in Redis: reads profiles, and puts events where consumers find them."""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from shelfbridge.profiles import popularity
+from shelfbridge.profiles.events import MAX_AHEAD, Recorded
+from shelfbridge.profiles.profile import RECENT, Bought, Profile, Recent
+from shelfbridge.profiles.redis import keys, scripts
+from shelfbridge.profiles.redis.client import Client
+from shelfbridge.profiles.redis.stream import GROUP
+
+PAGE = 1000
+
+
+class RedisStore:
+    """A `ProfileStore`; `clock` tells seconds since 1970."""
+
+    def __init__(
+        self, uri: str, *, retention_days: float, timeout: float, clock: Callable[[], float] = time.time
+    ) -> None:
+        self.clock = clock
+        self._retention = retention_days * 86_400
+        self._reader, self._writer = Client(uri, timeout), Client(uri)
+
+    def put(self, events: Sequence[Recorded]) -> None:
+        """As `ProfileStore.put`; they count when a consumer has taken them, mostly within milliseconds."""
+        with self._writer.explained() as client:
+            line = client.pipeline(transaction=False)
+            for event in events:
+                line.xadd(keys.events(keys.number(event.who)), {"event": event.model_dump_json()})
+            line.execute()
+
+    def profile(self, who: str) -> Profile:
+        """As `ProfileStore.profile`: one round trip."""
+        recent, bought, *_ = keys.of_user(who)
+        floor = self.clock() - self._retention
+        with self._reader.explained() as client:
+            line = client.pipeline(transaction=False)
+            line.zrevrangebyscore(recent, "+inf", floor, start=0, num=RECENT)
+            line.hgetall(bought)
+            members, products = line.execute()
+        return Profile(_recent(members), {name: how for name, how in _bought(products) if how.last >= floor})
+
+    def popular(self, now: float, most: int) -> list[tuple[str, float]]:
+        """As `ProfileStore.popular`."""
+        with self._reader.explained() as client:
+            rows = client.zrevrange(keys.LEVELS, 0, most - 1, withscores=True) if most else []
+        return [(product.decode(), popularity.score(level, now)) for product, level in rows]
+
+    def export(self, who: str) -> dict[str, Any]:
+        """As `ProfileStore.export`."""
+        recent, bought, _, seen, forgotten = keys.of_user(who)
+        number = keys.number(who)
+        with self._writer.explained() as client:
+            line = client.pipeline(transaction=False)
+            line.zrevrange(recent, 0, -1)
+            line.hgetall(bought)
+            line.zrange(seen, 0, -1, withscores=True)
+            line.get(forgotten)
+            members, products, ids, until = line.execute()
+        return {
+            "recent": [asdict(one) for one in _recent(members)],
+            "bought": [{"product_id": name} | asdict(how) for name, how in sorted(_bought(products))],
+            "event_ids": {name.decode(): mark / 1e6 for name, mark in ids},
+            "waiting": [_text(fields) for _, fields in self._of(who, keys.events(number))],
+            "set_aside": [_text(fields) for _, fields in self._of(who, keys.set_aside(number))],
+            "forgotten": float(until) if until else None,
+        }
+
+    def forget(self, who: str) -> None:
+        """As `ProfileStore.forget`; first the time, so that no consumer counts what it holds already."""
+        self._writer.run(scripts.FORGET, keys.of_user(who), repr(self.clock() + MAX_AHEAD), self._retention)
+        number = keys.number(who)
+        for stream in (keys.events(number), keys.set_aside(number)):
+            for entry, _ in self._of(who, stream):
+                self._writer.run(scripts.FINISH, [stream], GROUP, entry)
+
+    def close(self) -> None:
+        """As `ProfileStore.close`."""
+        self._reader.close()
+        self._writer.close()
+
+    def _of(self, who: str, stream: str) -> Iterator[tuple[bytes, dict[bytes, bytes]]]:
+        """A user's entries of a stream: those that name the pseudonym anywhere."""
+        after = "-"
+        while True:
+            with self._writer.explained() as client:
+                page = client.xrange(stream, after, "+", PAGE)
+            for entry, fields in page:
+                if any(who.encode() in part for field in fields.items() for part in field):
+                    yield entry, fields
+            if len(page) < PAGE:
+                return
+            after = f"({page[-1][0].decode()}"
+
+
+def _text(fields: dict[bytes, bytes]) -> dict[str, str]:
+    return {name.decode(errors="replace"): value.decode(errors="replace") for name, value in fields.items()}
+
+
+def _recent(members: Sequence[bytes]) -> tuple[Recent, ...]:
+    return tuple(
+        Recent(product, kind, time, quantity, context)
+        for _, time, kind, quantity, product, context in json.loads(b"[" + b",".join(members) + b"]")
+    )
+
+
+def _bought(products: dict[bytes, bytes]) -> Iterator[tuple[str, Bought]]:
+    for product, how in products.items():
+        times, quantity, first, last = how.split(b",")
+        yield product.decode(), Bought(int(times), int(quantity), float(first), float(last))

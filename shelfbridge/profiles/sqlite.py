@@ -1,0 +1,207 @@
+"""Profiles in a SQLite file: what the embedded server uses. Several processes may write, one at a time."""
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from shelfbridge.errors import StoreUnavailable
+from shelfbridge.profiles import popularity
+from shelfbridge.profiles.events import MAX_AHEAD, Recorded
+from shelfbridge.profiles.profile import BOUGHT, RECENT, Bought, Profile, Recent
+
+PATIENCE = 5.0
+"""Seconds that a writer waits for the others."""
+SWEEP = 3600.0
+"""Seconds between sweeps through all profiles for what is older than the retention."""
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS recent (
+    position INTEGER PRIMARY KEY, who TEXT, time REAL, kind TEXT, quantity INTEGER, product TEXT, context TEXT);
+CREATE INDEX IF NOT EXISTS recent_of ON recent (who, time DESC, position DESC);
+CREATE TABLE IF NOT EXISTS bought (
+    who TEXT, product TEXT, times INTEGER, quantity INTEGER, first REAL, last REAL,
+    PRIMARY KEY (who, product)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS seen (who TEXT, id TEXT, time REAL, arrived REAL, PRIMARY KEY (who, id)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS forgotten (who TEXT PRIMARY KEY, until REAL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS popular (product TEXT PRIMARY KEY, level REAL) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS popular_first ON popular (level DESC, product DESC);
+"""
+
+
+class SQLiteStore:
+    """A `ProfileStore` in a file; `clock` tells seconds since 1970."""
+
+    def __init__(
+        self, path: Path, *, retention_days: float, timeout: float, clock: Callable[[], float] = time.time
+    ) -> None:
+        self.path, self.timeout, self.clock = path, timeout, clock
+        self._retention = retention_days * 86_400
+        self._local = threading.local()
+        self._opened: list[tuple[int, sqlite3.Connection]] = []
+        self._swept = 0.0
+
+    def put(self, events: Sequence[Recorded]) -> None:
+        """As `ProfileStore.put`: one transaction."""
+        with self._transaction() as connection:
+            now = self.clock()
+            floor = now - self._retention
+            new = [event for event in events if event.time >= floor and self._is_new(connection, event, now)]
+            for event in new:
+                self._apply(connection, event)
+            for who in {event.who for event in new}:
+                self._trim(connection, who)
+            if now - self._swept > SWEEP:
+                self._sweep(connection, floor, now)
+
+    def profile(self, who: str) -> Profile:
+        """As `ProfileStore.profile`."""
+        floor = self.clock() - self._retention
+        with self._connection(self.timeout) as connection:
+            recent = connection.execute(
+                "SELECT product, kind, time, quantity, context FROM recent WHERE who = ? AND time >= ? "
+                "ORDER BY time DESC, position DESC LIMIT ?",
+                (who, floor, RECENT),
+            ).fetchall()
+            bought = connection.execute(
+                "SELECT product, times, quantity, first, last FROM bought WHERE who = ? AND last >= ?", (who, floor)
+            ).fetchall()
+        return Profile(tuple(Recent(*row) for row in recent), {product: Bought(*how) for product, *how in bought})
+
+    def popular(self, now: float, most: int) -> list[tuple[str, float]]:
+        """As `ProfileStore.popular`."""
+        with self._connection(self.timeout) as connection:
+            rows = connection.execute(
+                "SELECT product, level FROM popular ORDER BY level DESC, product DESC LIMIT ?", (most,)
+            ).fetchall()
+        return [(product, popularity.score(level, now)) for product, level in rows]
+
+    def export(self, who: str) -> dict[str, Any]:
+        """As `ProfileStore.export`; nothing waits here and nothing is set aside."""
+        with self._transaction() as connection:
+
+            def rows(query: str) -> list[dict[str, Any]]:
+                cursor = connection.execute(query, (who,))
+                names = [column[0] for column in cursor.description]
+                return [dict(zip(names, row, strict=True)) for row in cursor]
+
+            until = connection.execute("SELECT until FROM forgotten WHERE who = ?", (who,)).fetchone()
+            return {
+                "recent": rows(
+                    "SELECT product AS product_id, kind, time, quantity, context FROM recent WHERE who = ? "
+                    "ORDER BY time DESC, position DESC"
+                ),
+                "bought": rows(
+                    "SELECT product AS product_id, times, quantity, first, last FROM bought WHERE who = ? "
+                    "ORDER BY product"
+                ),
+                "event_ids": dict(connection.execute("SELECT id, arrived FROM seen WHERE who = ?", (who,)).fetchall()),
+                "waiting": [],
+                "set_aside": [],
+                "forgotten": until[0] if until else None,
+            }
+
+    def forget(self, who: str) -> None:
+        """As `ProfileStore.forget`; what is deleted is overwritten, in the file and its log."""
+        with self._transaction() as connection:
+            for table in ("recent", "bought", "seen"):
+                connection.execute(f"DELETE FROM {table} WHERE who = ?", (who,))
+            connection.execute(
+                "INSERT INTO forgotten VALUES (?, ?) ON CONFLICT DO UPDATE SET until = max(until, excluded.until)",
+                (who, self.clock() + MAX_AHEAD),
+            )
+        with self._connection(PATIENCE) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def close(self) -> None:
+        """As `ProfileStore.close`, for all threads of this process."""
+        for process, connection in self._opened:
+            if process == os.getpid():
+                connection.close()
+        self._opened, self._local = [], threading.local()
+
+    def _is_new(self, connection: sqlite3.Connection, event: Recorded, now: float) -> bool:
+        gone = connection.execute(
+            "SELECT 1 FROM forgotten WHERE who = ? AND until >= ?", (event.who, event.time)
+        ).fetchone()
+        return not gone and bool(
+            connection.execute(
+                "INSERT OR IGNORE INTO seen VALUES (?, ?, ?, ?)", (event.who, event.id, event.time, now)
+            ).rowcount
+        )
+
+    def _apply(self, connection: sqlite3.Connection, event: Recorded) -> None:
+        connection.execute(
+            "INSERT INTO recent (who, time, kind, quantity, product, context) VALUES (?, ?, ?, ?, ?, ?)",
+            (event.who, event.time, event.kind, event.quantity, event.product_id, event.context),
+        )
+        if event.kind == "buy":
+            connection.execute(
+                "INSERT INTO bought VALUES (?, ?, 1, ?, ?, ?) ON CONFLICT DO UPDATE SET times = times + 1, "
+                "quantity = quantity + excluded.quantity, first = min(first, excluded.first), "
+                "last = max(last, excluded.last)",
+                (event.who, event.product_id, event.quantity, event.time, event.time),
+            )
+        if popularity.WEIGHTS[event.kind]:
+            level = popularity.level(event.kind, event.time)
+            held = connection.execute("SELECT level FROM popular WHERE product = ?", (event.product_id,)).fetchone()
+            level = popularity.joined(held[0], level) if held else level
+            connection.execute("INSERT OR REPLACE INTO popular VALUES (?, ?)", (event.product_id, level))
+
+    def _trim(self, connection: sqlite3.Connection, who: str) -> None:
+        connection.execute(
+            "DELETE FROM recent WHERE position IN (SELECT position FROM recent WHERE who = ? "
+            "ORDER BY time DESC, position DESC LIMIT -1 OFFSET ?)",
+            (who, RECENT),
+        )
+        connection.execute(
+            "DELETE FROM bought WHERE who = ?1 AND product IN (SELECT product FROM bought WHERE who = ?1 "
+            "ORDER BY last DESC LIMIT -1 OFFSET ?2)",
+            (who, BOUGHT),
+        )
+
+    def _sweep(self, connection: sqlite3.Connection, floor: float, now: float) -> None:
+        for table, column in (("recent", "time"), ("bought", "last"), ("seen", "time"), ("forgotten", "until")):
+            connection.execute(f"DELETE FROM {table} WHERE {column} < ?", (floor,))
+        connection.execute("DELETE FROM popular WHERE level < ?", (popularity.faded(now),))
+        self._swept = now
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._connection(PATIENCE) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                with suppress(sqlite3.Error):
+                    connection.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _connection(self, patience: float) -> Iterator[sqlite3.Connection]:
+        """This thread's connection; it waits so many seconds for another writer."""
+        try:
+            connection = self._open()
+            connection.execute(f"PRAGMA busy_timeout = {int(patience * 1000)}")
+            yield connection
+        except (sqlite3.Error, OSError) as error:
+            cure = "see that its folder exists, has room and may be written, and that no other program locks it"
+            raise StoreUnavailable(f"profiles in {self.path}: {error}; {cure}") from error
+
+    def _open(self) -> sqlite3.Connection:
+        process = os.getpid()
+        if getattr(self._local, "process", None) != process:  # a connection does not survive a fork
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.touch(mode=0o600)
+            connection = sqlite3.connect(self.path, PATIENCE, isolation_level=None, check_same_thread=False)
+            self._opened.append((process, connection))
+            connection.executescript(
+                "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON;" + _SCHEMA
+            )
+            self._local.connection, self._local.process = connection, process
+        found: sqlite3.Connection = self._local.connection
+        return found

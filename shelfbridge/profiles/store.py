@@ -1,0 +1,85 @@
+"""Where profiles are kept: in a SQLite file beside the server, or in Redis. One setting decides."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from shelfbridge.errors import PrerequisiteError, SettingsError
+from shelfbridge.profiles.events import Recorded
+from shelfbridge.profiles.profile import Profile
+
+RETENTION_DAYS = 365.0
+"""Days after which nothing of an event is kept."""
+TIMEOUT = 0.05
+"""Seconds that reading a profile may take."""
+
+
+class ProfileStore(Protocol):
+    """Profiles by pseudonym.
+
+    Any process and thread may use one, also a process forked from the one that opened it. Connections are made at
+    first use and again after a failure. Every method raises `StoreUnavailable` if the store does not answer.
+    """
+
+    def put(self, events: Sequence[Recorded]) -> None:
+        """Keep events; when it returns, they survive a crash.
+
+        Putting one again, alone or after a failure, changes nothing: it is known by its user and id.
+        """
+        ...
+
+    def profile(self, who: str) -> Profile:
+        """What is known of a shopper; takes no longer than the store's timeout."""
+        ...
+
+    def popular(self, now: float, most: int) -> list[tuple[str, float]]:
+        """Product ids with their decayed weights, the most popular first; no slower than `profile`."""
+        ...
+
+    def export(self, who: str) -> dict[str, Any]:
+        """All that is kept under a pseudonym, as JSON has it: what is in the profile, `event_ids` with the times of
+        their arrival, what is `waiting` to be counted and what was `set_aside`, and until when it is `forgotten`.
+        """
+        ...
+
+    def forget(self, who: str) -> None:
+        """Remove all of that, and keep no event that happened up to `MAX_AHEAD` seconds from now.
+
+        What remains is that time beside the pseudonym, for as long as events are kept: without it an old event that
+        is sent again would bring the shopper back. The sums of `popular` hold no one's id and stay.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give connections back."""
+        ...
+
+
+def open_store(uri: str, *, retention_days: float = RETENTION_DAYS, timeout: float = TIMEOUT) -> ProfileStore:
+    """The store at an address; it need not be reachable yet.
+
+    Args:
+        uri: `sqlite:///relative/path`, `sqlite:////absolute/path`, `redis://[user:password@]host:port/db`, `rediss://…`
+            (TLS), or `redis+cluster://host:port` (`rediss+cluster://…`) with any node of a cluster.
+        retention_days: after which nothing of an event is kept.
+        timeout: seconds that `profile` and `popular` may take.
+
+    Raises:
+        SettingsError: no such kind of address, or a setting out of range.
+        PrerequisiteError: the client of Redis is not installed.
+    """
+    if retention_days <= 0 or timeout <= 0:
+        raise SettingsError("retention and timeout of the store of profiles have to be above 0")
+    scheme = urlsplit(uri).scheme
+    if scheme == "sqlite" and len(path := uri.removeprefix("sqlite:///")) < len(uri) and path:
+        from shelfbridge.profiles.sqlite import SQLiteStore
+
+        return SQLiteStore(Path(path), retention_days=retention_days, timeout=timeout)
+    if scheme.removesuffix("+cluster") in ("redis", "rediss"):
+        try:
+            from shelfbridge.profiles.redis import RedisStore
+        except ImportError as error:
+            raise PrerequisiteError("profiles in Redis need its client; pip install redis") from error
+        return RedisStore(uri, retention_days=retention_days, timeout=timeout)
+    raise SettingsError(f"{scheme or 'nothing'}: no kind of store; use sqlite:///path, redis:// or redis+cluster://")
