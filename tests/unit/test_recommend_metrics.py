@@ -1,3 +1,5 @@
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
@@ -8,7 +10,7 @@ from build.recommend.split import Case
 COUNT = 30
 
 
-def case(bought: list[int], before: list[int] = (), user: int = 0) -> Case:  # type: ignore[assignment]
+def case(bought: list[int], before: Sequence[int] = (), user: int = 0) -> Case:
     items = np.array(before, np.int32)
     history = History(100, items, np.zeros(len(items), np.int64), np.full(len(items), BUY, np.int64))
     return Case(user, history, np.array(bought, np.int32))
