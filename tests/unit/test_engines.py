@@ -180,6 +180,7 @@ class TestProgress:
             else:
                 threading.Event().wait(1.0)
 
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell takes from what it puts behind
         trt.during_build = press
         with pytest.raises(KeyboardInterrupt):
             plan(trt, graphs["encoder"], tmp_path / "cache")
