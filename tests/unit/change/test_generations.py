@@ -18,24 +18,12 @@ from shelfbridge.retrieval import CandidateIndex, Changing, ProductStore, change
 from shelfbridge.retrieval.changes import changes_beside, generation
 from shelfbridge.retrieval.joined import Present
 from tests.functional import tiny
-from tests.functional.tiny_release import publish_tiny
 
 ROWS = len(tuple(tiny.catalogue()))
 
 
 def lamp(price: int) -> Product:
     return Product(product_id="new-1", title="black desk lamp zyntrax 7", brand="Dorado", category="Light", price=price)
-
-
-@pytest.fixture(scope="module")
-def original(tmp_path_factory) -> Path:
-    return publish_tiny(tmp_path_factory.mktemp("shop"))
-
-
-@pytest.fixture
-def release(original: Path, tmp_path: Path) -> Path:
-    shutil.copytree(original, tmp_path / "1")
-    return tmp_path / "1"
 
 
 def price(store: Changing[ProductStore]) -> bytes:
