@@ -5,7 +5,8 @@ the client, the Python steps and the exporters read it. Shapes leave out the bat
 varies.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 MAX_QUERY_CHARS = 512
 """A longer query is refused: shoppers do not write them, and attackers do."""
@@ -45,6 +46,33 @@ SIGNALS = (
 """What retrieval knows of each candidate beside its token vectors, in the order of the `signals` tensor.
 Defined in `shelfbridge.retrieval.signals`."""
 
+SHELF_WIDTH = 64
+"""Numbers of a shopper's vector, and of a product's that it is multiplied with."""
+SHELF_EVENTS = 50
+"""Latest events that the user encoder reads."""
+SHELF_CANDIDATES = 400
+"""Most candidates of a shelf. Fewer are padded with row -1."""
+SHELF_SIGNALS = (
+    "affinity",
+    "association",
+    "company",
+    "owned",
+    "times",
+    "last",
+    "due",
+    "popular",
+    "trend",
+    "price",
+    "cosine",
+    "cosines",
+    "bought",
+    "visited",
+)
+"""What is known of a shelf's candidate, in the order of the `shelf_signals` tensor. Defined in
+`shelfbridge.shelf.signals`."""
+Shelf = Literal["for_you", "goes_with", "buy_again", "popular"]
+"""Kinds of shelf. `popular` is also what a stranger is shown who asked for another."""
+
 
 @dataclass(frozen=True)
 class Tensor:
@@ -63,6 +91,8 @@ class Model:
     name: str
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
+    batched: bool = True
+    """Whether its tensors have a batch dimension before `dims`."""
 
 
 QUERY = Tensor("query", "STRING", (1,))
@@ -107,14 +137,78 @@ PAYLOAD = Tensor("payload", "STRING", (-1,))
 STEP_TIMES = Tensor("step_times", "FP32", (-1,))
 """Milliseconds per entry of the ensemble's steps, in order; the wait before a model step is counted in it."""
 
+USER_TOKEN = Tensor("user_token", "STRING", (1,), optional=True)
+"""Proof that the request is the user's (`profiles.Pseudonyms.token`); the server's settings say whether it must come."""
+ITEMS = Tensor("items", "STRING", (-1,), optional=True)
+"""Ids of products that the shopper just looked at, the latest last: a session without a user."""
+WITH_ITEM = Tensor("with_item", "STRING", (1,), optional=True)
+"""Id of the product that the shelf stands beside."""
+SHELF = Tensor("shelf", "STRING", (1,), optional=True)
+"""A `Shelf`; `goes_with` where `with_item` is given and none is named, else `for_you`."""
+
+SHELF_REQUEST = Tensor("shelf_request", "STRING", (1,))
+"""The checked request, as `shelfbridge.shelf.request.ShelfRequest` JSON."""
+SHOPPER = Tensor("shopper", "STRING", (1,))
+"""What is known of the shopper, as `shelfbridge.shelf.shopper` writes and reads it; rows in place of product ids."""
+EVENT_VECTORS = Tensor("event_vectors", "FP32", (-1, SHELF_WIDTH))
+"""Of the products of the latest events, the latest last; one event of zeros where there is none."""
+EVENT_AGES = Tensor("event_ages", "FP32", (-1,))
+"""Days since each."""
+EVENT_KINDS = Tensor("event_kinds", "INT64", (-1,))
+"""Places in `shelf.history.KINDS`."""
+EVENT_MASK = Tensor("event_mask", "INT64", (-1,))
+"""1 where there is an event."""
+USER_VECTOR = Tensor("user_vector", "FP32", (SHELF_WIDTH,))
+SHELF_ROWS = Tensor("shelf_rows", "INT32", (SHELF_CANDIDATES,))
+"""Rows of the index; -1 is padding."""
+SHELF_SIGNALS_TENSOR = Tensor("shelf_signals", "FP32", (SHELF_CANDIDATES, len(SHELF_SIGNALS)))
+SHELF_SCORES = Tensor("shelf_scores", "FP32", (SHELF_CANDIDATES,))
+SHOWN = Tensor("shown", "STRING", (1,))
+"""The `Shelf` that is really shown."""
+EXPLORED = Tensor("explored", "BOOL", (-1,))
+"""Per product, whether it stands there to be tried out rather than for its score."""
+
+EVENTS = Tensor("events", "STRING", (-1,))
+"""One `profiles.Event` a row, as JSON."""
+USER_TOKENS = Tensor("user_tokens", "STRING", (-1,), optional=True)
+"""A `user_token` for each row; empty where there is none."""
+ACCEPTED = Tensor("accepted", "BOOL", (-1,))
+"""Per row, whether it is kept; then it survives a crash."""
+REASONS = Tensor("reasons", "STRING", (-1,))
+"""Per row, why it was refused; empty where it is kept."""
+WANTED_USER = Tensor("user", "STRING", (1,))
+ACTION = Tensor("action", "STRING", (1,))
+"""`export` or `forget`."""
+RECORD = Tensor("record", "STRING", (1,))
+"""All that was kept of the user, as JSON."""
+
+SEARCHES = ("search", "search_deep", "search_personal")
+"""Ensembles that answer a query."""
+OF_SHELVES = (
+    "recommend",
+    "search_personal",
+    "profile",
+    "user_encoder",
+    "shelf_candidates",
+    "shelf_ranker",
+    "shelf",
+    "personal",
+)
+"""Models that only a release built with interactions has."""
 STEPS = {
     "search": ("preprocess", "encoder", "retrieve", "ranker", "postprocess"),
     "search_deep": ("preprocess", "encoder", "retrieve", "ranker", "shortlist", "cross_encoder", "postprocess"),
+    "search_personal": ("preprocess", "encoder", "profile", "user_encoder", "retrieve", "ranker", "personal"),
+    "recommend": ("profile", "user_encoder", "shelf_candidates", "shelf_ranker", "shelf"),
 }
 """The models of each ensemble, in the order a query meets them."""
 
 _ENSEMBLE_INPUTS = (QUERY, K, FILTERS, USER, WITH_PAYLOAD)
 _ENSEMBLE_OUTPUTS = (PRODUCT_IDS, HIT_SCORES, PAYLOAD, STEP_TIMES)
+_PERSONAL_INPUTS = (QUERY, K, FILTERS, USER, USER_TOKEN, ITEMS, WITH_PAYLOAD)
+_SHELF_INPUTS = (USER, USER_TOKEN, ITEMS, WITH_ITEM, SHELF, K, FILTERS, WITH_PAYLOAD)
+_SHELF_OUTPUTS = (PRODUCT_IDS, HIT_SCORES, PAYLOAD, SHOWN, EXPLORED, STEP_TIMES)
+_EVENT_INPUTS = (EVENT_VECTORS, EVENT_AGES, EVENT_KINDS, EVENT_MASK)
 
 MODELS = {
     model.name: model
@@ -140,5 +234,27 @@ MODELS = {
         Model("postprocess", (REQUEST, CANDIDATE_ROWS, SCORES, TIMELINE), _ENSEMBLE_OUTPUTS),
         Model("search", _ENSEMBLE_INPUTS, _ENSEMBLE_OUTPUTS),
         Model("search_deep", _ENSEMBLE_INPUTS, _ENSEMBLE_OUTPUTS),
+        Model(
+            "profile",
+            (*_SHELF_INPUTS, replace(TIMELINE, optional=True)),
+            (SHELF_REQUEST, SHOPPER, *_EVENT_INPUTS, TIMELINE),
+        ),
+        Model("user_encoder", _EVENT_INPUTS, (USER_VECTOR,)),
+        Model(
+            "shelf_candidates",
+            (SHELF_REQUEST, SHOPPER, USER_VECTOR, TIMELINE),
+            (SHELF_ROWS, SHELF_SIGNALS_TENSOR, TIMELINE),
+        ),
+        Model("shelf_ranker", (SHELF_SIGNALS_TENSOR,), (SHELF_SCORES,)),
+        Model("shelf", (SHELF_REQUEST, SHOPPER, SHELF_ROWS, SHELF_SCORES, TIMELINE), _SHELF_OUTPUTS),
+        Model("recommend", _SHELF_INPUTS, _SHELF_OUTPUTS),
+        Model(
+            "personal",
+            (REQUEST, SHOPPER, USER_VECTOR, CANDIDATE_ROWS, SCORES, TIMELINE),
+            _ENSEMBLE_OUTPUTS,
+        ),
+        Model("search_personal", _PERSONAL_INPUTS, _ENSEMBLE_OUTPUTS),
+        Model("events", (EVENTS, USER_TOKENS), (ACCEPTED, REASONS), batched=False),
+        Model("privacy", (WANTED_USER, USER_TOKEN, ACTION), (RECORD,), batched=False),
     )
 }

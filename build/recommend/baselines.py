@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
-from build.recommend.history import History
 from build.recommend.interactions import Interactions
 from build.recommend.popularity import Popularity
 from shelfbridge.errors import DataError
+from shelfbridge.shelf.history import History
 
 Scores = NDArray[np.float32]
 LARGEST = 15_000

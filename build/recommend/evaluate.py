@@ -17,9 +17,9 @@ from build.recommend.interactions import Interactions
 from build.recommend.metrics import NAMES, PARTS, Figures, compared, measure
 from build.recommend.ranker import ranked, train_head
 from build.recommend.shelf import Shelf, shelves, with_history
-from build.recommend.signals import SIGNALS
 from build.recommend.split import WEEKS, Case, Split, cases
 from build.recommend.train import Settings
+from shelfbridge.contract import SHELF_SIGNALS
 from shelfbridge.errors import DataError
 
 OURS = "shelf"
@@ -93,7 +93,7 @@ def ours(shelf: Shelf, some: Sequence[Case], console: Console) -> dict[str, Figu
     histories = [case.history for case in some]
     users = shelf.knowledge.users
     found = shelf.candidates(histories, console)
-    at = SIGNALS.index("affinity")
+    at = SHELF_SIGNALS.index("affinity")
     blinded = [(rows, _blind(table, at)) for rows, table in found]
     head = train_head(
         [replace(one, signals=one.signals.clone().index_fill_(2, torch.tensor([at]), 0)) for one in shelf.lessons]

@@ -8,17 +8,16 @@ from torch import Tensor, nn
 
 from build.export import OPSET, check, declare
 from build.recommend.network import Head, UserEncoder
-from build.recommend.signals import SIGNALS
-from build.recommend.train import LATEST
+from shelfbridge.contract import SHELF_EVENTS, SHELF_SIGNALS
 
-ENCODER_INPUTS = ("item_vectors", "ages", "kinds", "mask")
+ENCODER_INPUTS = ("event_vectors", "event_ages", "event_kinds", "event_mask")
 ENCODER_OUTPUT = "user_vector"
-RANKER_INPUT, RANKER_OUTPUT = "signals", "scores"
+RANKER_INPUT, RANKER_OUTPUT = "shelf_signals", "shelf_scores"
 
 
 def export_user_encoder(path: Path, encoder: UserEncoder) -> None:
     """Write the graph: `ENCODER_INPUTS` as `UserEncoder.forward` takes them, batch and events dynamic."""
-    length = LATEST // 2
+    length = SHELF_EVENTS // 2
     vectors = torch.randn(2, length, encoder.shape.width)
     ages, kinds = torch.rand(2, length) * 300, torch.randint(0, 5, (2, length))
     mask = torch.ones(2, length, dtype=torch.int64)
@@ -28,7 +27,7 @@ def export_user_encoder(path: Path, encoder: UserEncoder) -> None:
 
 def export_head(path: Path, head: Head) -> None:
     """Write the graph: `signals` FP32 [B, C, S] to `scores` FP32 [B, C], batch and candidates dynamic."""
-    _export(head, path, {RANKER_INPUT: torch.randn(2, 7, len(SIGNALS))}, RANKER_OUTPUT)
+    _export(head, path, {RANKER_INPUT: torch.randn(2, 7, len(SHELF_SIGNALS))}, RANKER_OUTPUT)
 
 
 def _export(model: nn.Module, path: Path, example: dict[str, Tensor], output: str) -> None:

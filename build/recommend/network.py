@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from build.recommend.history import KINDS
+from shelfbridge.shelf.history import KINDS
 
 
 @dataclass(frozen=True)

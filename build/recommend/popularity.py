@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from build.recommend.history import DAY
 from build.recommend.interactions import Interactions
+from shelfbridge.shelf.history import DAY
 
 
 class Popularity:

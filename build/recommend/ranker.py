@@ -14,14 +14,15 @@ from torch import Tensor, nn
 
 from build.progress import progress
 from build.recommend.baselines import ease, together
-from build.recommend.history import History, Shopper
 from build.recommend.interactions import Interactions
 from build.recommend.network import Head
 from build.recommend.popularity import Popularity
-from build.recommend.signals import LATELY, LONG, SIGNALS, Demand, Neighbours, Products, candidates, signals
 from build.recommend.split import Case
 from build.recommend.train import Trained
+from shelfbridge.contract import SHELF_SIGNALS
 from shelfbridge.errors import DataError
+from shelfbridge.shelf.history import History, Shopper
+from shelfbridge.shelf.signals import LATELY, LONG, Demand, Neighbours, Products, candidates, signals
 
 PENALTY = 200.0
 """Of `ease`, chosen on the validation of Online Retail."""
@@ -114,7 +115,7 @@ class Lists:
                 "give longer windows (--weeks) or more interactions"
             )
         longest = max(len(hits[place]) for place in kept)
-        table = torch.zeros(len(kept), longest, len(SIGNALS))
+        table = torch.zeros(len(kept), longest, len(SHELF_SIGNALS))
         wanted, there = (torch.zeros(len(kept), longest, dtype=torch.bool) for _ in range(2))
         for row, place in enumerate(kept):
             size = len(hits[place])
@@ -132,7 +133,7 @@ def train_head(lists: Sequence[Lists], seed: int = 7) -> Head:
         seed: of the weights and the order.
     """
     torch.manual_seed(seed)
-    head = Head(len(SIGNALS))
+    head = Head(len(SHELF_SIGNALS))
     known = torch.cat([one.signals[one.there] for one in lists])
     head.mean.copy_(known.mean(0))
     head.scale.copy_(known.std(0).clamp(min=1e-3))
@@ -144,7 +145,7 @@ def train_head(lists: Sequence[Lists], seed: int = 7) -> Head:
         batches = [(one, rows) for one in lists for rows in torch.randperm(len(one.signals)).split(BATCH)]
         for place in torch.randperm(len(batches)).tolist():
             one, rows = batches[place]
-            fresh = one.there[rows] & (one.signals[rows][..., SIGNALS.index("owned")] == 0)
+            fresh = one.there[rows] & (one.signals[rows][..., SHELF_SIGNALS.index("owned")] == 0)
             scores = head(one.signals[rows])
             loss = _loss(scores, one.wanted[rows], one.there[rows]) + _loss(scores, one.wanted[rows], fresh)
             optimiser.zero_grad()

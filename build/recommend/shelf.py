@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from build.recommend.history import History
 from build.recommend.interactions import Interactions
 from build.recommend.network import Head
 from build.recommend.ranker import Candidates, Knowledge, Lists, popularities, ranked, train_head
 from build.recommend.split import Case, cases
 from build.recommend.train import Settings, train
+from shelfbridge.shelf.history import History
 
 
 @dataclass(frozen=True, eq=False)

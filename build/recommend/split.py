@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from build.recommend.history import BUY, DAY, History
 from build.recommend.interactions import Interactions
 from shelfbridge.errors import DataError
+from shelfbridge.shelf.history import BUY, DAY, History
 
 WEEKS = 4
 """Of each window."""

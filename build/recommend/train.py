@@ -14,14 +14,12 @@ from numpy.typing import NDArray
 from rich.console import Console
 from torch import Tensor, nn
 
-from build.recommend.history import DAY, History
 from build.recommend.network import Products, Shape, UserEncoder
 from build.recommend.split import Case
 from build.settings import Training
 from build.training import fit
-
-LATEST = 50
-"""Events that the encoder reads of a history."""
+from shelfbridge.contract import SHELF_EVENTS
+from shelfbridge.shelf.history import DAY, History
 
 
 @dataclass(frozen=True)
@@ -143,7 +141,7 @@ def inputs_of(histories: Sequence[History], forgotten: float = 0.0) -> tuple[Ten
     Args:
         forgotten: share of the events left out at random; so is then which of a basket remain where not all fit.
     """
-    cut = [_some(history, forgotten) if forgotten else history.latest(LATEST) for history in histories]
+    cut = [_some(history, forgotten) if forgotten else history.latest(SHELF_EVENTS) for history in histories]
     length = max(1, *map(len, cut)) if cut else 1
     items, kinds, mask = (np.zeros((len(cut), length), np.int64) for _ in range(3))
     ages = np.zeros((len(cut), length), np.float32)
@@ -155,10 +153,10 @@ def inputs_of(histories: Sequence[History], forgotten: float = 0.0) -> tuple[Ten
 
 
 def _some(history: History, forgotten: float) -> History:
-    near = history.latest(4 * LATEST)
+    near = history.latest(4 * SHELF_EVENTS)
     chance = torch.rand(len(near)).numpy()
     kept = np.flatnonzero(chance >= forgotten) if (chance >= forgotten).any() else np.arange(len(near))
-    kept = kept[np.lexsort((chance[kept], near.times[kept]))][-LATEST:]
+    kept = kept[np.lexsort((chance[kept], near.times[kept]))][-SHELF_EVENTS:]
     return History(near.now, near.items[kept], near.times[kept], near.kinds[kept])
 
 

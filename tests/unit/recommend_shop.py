@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from build.recommend.history import DAY
 from build.recommend.interactions import Interactions
+from shelfbridge.shelf.history import DAY
 
 NOW = 20_000 * DAY
 """A midnight, after everything."""

@@ -3,9 +3,9 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from build.recommend.history import BUY, History
 from build.recommend.metrics import CUT, Figures, compared, measure
 from build.recommend.split import Case
+from shelfbridge.shelf.history import BUY, History
 
 COUNT = 30
 

@@ -10,14 +10,14 @@ from rich.console import Console
 from threadpoolctl import threadpool_limits
 
 from build.recommend.export import ENCODER_INPUTS, export_head, export_user_encoder
-from build.recommend.history import BUY, DAY, History
 from build.recommend.metrics import measure
 from build.recommend.network import Head, Products, Shape, UserEncoder
-from build.recommend.signals import SIGNALS
 from build.recommend.split import Split, cases
-from build.recommend.train import LATEST, Settings, Trained, inputs_of, train
+from build.recommend.train import Settings, Trained, inputs_of, train
 from build.settings import Training
+from shelfbridge.contract import SHELF_EVENTS, SHELF_SIGNALS
 from shelfbridge.errors import ArtefactError
+from shelfbridge.shelf.history import BUY, DAY, History
 from tests.unit.recommend_shop import EACH, NOW, shop, texts
 
 SMALL = Settings(Shape(width=16, heads=2, dropout=0.1), Training(epochs=8, batch=32, learning_rate=1e-2), refresh=2)
@@ -76,7 +76,7 @@ class TestUserEncoder:
 
 
 class TestExport:
-    @pytest.mark.parametrize(("batch", "length"), [(1, 1), (3, LATEST), (5, 17)])
+    @pytest.mark.parametrize(("batch", "length"), [(1, 1), (3, SHELF_EVENTS), (5, 17)])
     def test_the_encoders_graph_is_its_model(self, tmp_path, batch, length):
         export_user_encoder(tmp_path / "model.onnx", encoder())
         session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
@@ -87,27 +87,27 @@ class TestExport:
         np.testing.assert_allclose(got, encoder()(*inputs).detach().numpy(), atol=1e-4)
 
     def test_the_heads_graph_is_its_model(self, tmp_path):
-        head = Head(len(SIGNALS)).eval()
+        head = Head(len(SHELF_SIGNALS)).eval()
         head.mean.fill_(0.5)
         export_head(tmp_path / "model.onnx", head)
         session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
-        signals = torch.randn(3, 50, len(SIGNALS))
+        signals = torch.randn(3, 50, len(SHELF_SIGNALS))
         (got,) = session.run(["scores"], {"signals": signals.numpy()})
         np.testing.assert_allclose(got, head(signals).detach().numpy(), atol=1e-4)
 
     def test_what_differs_is_refused(self, tmp_path, monkeypatch):
         monkeypatch.setattr("build.export.TOLERANCE", -1.0)
         with pytest.raises(ArtefactError, match="differs from its torch model"):
-            export_head(tmp_path / "model.onnx", Head(len(SIGNALS)))
+            export_head(tmp_path / "model.onnx", Head(len(SHELF_SIGNALS)))
 
 
 class TestInputs:
     def test_the_latest_events_come_last(self):
-        items, ages, kinds, mask = inputs_of([history(2), history(LATEST + 10), history(0)])
-        assert items.shape == (3, LATEST)
+        items, ages, kinds, mask = inputs_of([history(2), history(SHELF_EVENTS + 10), history(0)])
+        assert items.shape == (3, SHELF_EVENTS)
         assert items[0, -2:].tolist() == [0, 1]
-        assert mask.sum(1).tolist() == [2, LATEST, 0]
-        assert items[1].tolist() == list(range(10, LATEST + 10))
+        assert mask.sum(1).tolist() == [2, SHELF_EVENTS, 0]
+        assert items[1].tolist() == list(range(10, SHELF_EVENTS + 10))
         assert ages[1, -1] == 1
         assert (kinds[1] == BUY).all()
 

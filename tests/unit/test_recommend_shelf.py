@@ -14,7 +14,6 @@ from build.recommend.__main__ import main
 from build.recommend.baselines import Als, ItemItem, Model, Own, Popular, ease, together
 from build.recommend.evaluate import evaluate
 from build.recommend.fit import fit
-from build.recommend.history import BUY, DAY, History
 from build.recommend.interactions import Interactions
 from build.recommend.metrics import measure
 from build.recommend.network import Shape
@@ -22,11 +21,12 @@ from build.recommend.popularity import Popularity
 from build.recommend.ranker import Knowledge, Lists, popularities, prices, train_head
 from build.recommend.report import write_report
 from build.recommend.shelf import shelves, with_history
-from build.recommend.signals import SIGNALS
 from build.recommend.split import Split, cases
 from build.recommend.train import Settings, Trained, train
 from build.settings import Training
+from shelfbridge.contract import SHELF_SIGNALS
 from shelfbridge.errors import DataError
+from shelfbridge.shelf.history import BUY, DAY, History
 from tests.unit.recommend_shop import EACH, GROUPS, NOW, shop, texts
 
 SETTINGS = Settings(Shape(width=16, heads=2, dropout=0.1), Training(epochs=4, batch=64, learning_rate=1e-2), refresh=1)
@@ -156,10 +156,10 @@ class TestHead:
     def lists(signal: str, count: int = 200) -> Lists:
         """Lists of ten, in which what has the highest of one signal is bought."""
         torch.manual_seed(0)
-        table = torch.randn(count, 10, len(SIGNALS))
-        table[..., SIGNALS.index("owned")] = 0
+        table = torch.randn(count, 10, len(SHELF_SIGNALS))
+        table[..., SHELF_SIGNALS.index("owned")] = 0
         wanted = torch.zeros(count, 10, dtype=torch.bool)
-        wanted.scatter_(1, table[..., SIGNALS.index(signal)].argmax(1, keepdim=True), True)
+        wanted.scatter_(1, table[..., SHELF_SIGNALS.index(signal)].argmax(1, keepdim=True), True)
         there = torch.ones_like(wanted)
         return Lists(table, wanted, there)
 
@@ -210,7 +210,7 @@ def test_what_serves_is_written_and_agrees(tmp_path):
     (user,) = encoder.run(["user_vector"], feed)
     assert np.mean(np.argsort(-products["vectors"] @ user[0])[:EACH] // EACH == 2) > 0.8
     ranker = onnxruntime.InferenceSession(tmp_path / "shelf_ranker.onnx", providers=["CPUExecutionProvider"])
-    assert ranker.run(["scores"], {"signals": np.zeros((1, 4, len(SIGNALS)), np.float32)})[0].shape == (1, 4)
+    assert ranker.run(["scores"], {"signals": np.zeros((1, 4, len(SHELF_SIGNALS)), np.float32)})[0].shape == (1, 4)
 
 
 def test_the_program_says_what_is_wrong(tmp_path, monkeypatch):

@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
 
-from build.recommend.history import BUY, DAY, KINDS, History, Shopper
 from build.recommend.interactions import Interactions
 from build.recommend.popularity import Popularity
-from build.recommend.signals import SIGNALS, Demand, Neighbours, Products, candidates, signals
+from shelfbridge.contract import SHELF_SIGNALS
+from shelfbridge.shelf.history import BUY, DAY, KINDS, History, Shopper
+from shelfbridge.shelf.signals import Demand, Neighbours, Products, candidates, signals
 from tests.unit.recommend_shop import NOW, shop
 
 
@@ -32,7 +33,7 @@ def demand(count: int = 6) -> Demand:
 
 
 def column(name: str, table: np.ndarray) -> list[float]:
-    return table[:, SIGNALS.index(name)].tolist()
+    return table[:, SHELF_SIGNALS.index(name)].tolist()
 
 
 ALL = np.arange(6, dtype=np.int32)
@@ -96,7 +97,7 @@ class TestSignals:
 
 def test_candidates_come_from_every_source(monkeypatch):
     monkeypatch.setattr(
-        "build.recommend.signals.WIDTHS", dict.fromkeys(("encoder", "association", "owned", "popular"), 1)
+        "shelfbridge.shelf.signals.WIDTHS", dict.fromkeys(("encoder", "association", "owned", "popular"), 1)
     )
     leads = Neighbours(np.array([[2]] * 6, np.int32), np.ones((6, 1), np.float32))
     wanted = Demand(np.array([0, 0, 0, 0, 9, 0], np.float32), np.zeros(6, np.float32))

@@ -3,10 +3,10 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from build.recommend.history import DAY
 from build.recommend.interactions import Interactions
 from build.recommend.split import Split, cases
 from shelfbridge.errors import DataError
+from shelfbridge.shelf.history import DAY
 from tests.unit.recommend_shop import shop
 
 DAYS = 20_000 * DAY

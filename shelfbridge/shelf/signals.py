@@ -1,37 +1,7 @@
 """A shelf's candidates, and what the ranker is told of each, at a moment.
 
 Numpy alone, so that offline programs and a server compute the same. All that is known of products at the moment is in
-`Products` and the two popularities; all that is known of the shopper is in `Shopper`.
-"""
-
-from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
-
-from build.recommend.history import KINDS, Owned, Shopper
-
-Floats = NDArray[np.float32]
-Numbers = NDArray[np.int32]
-
-SIGNALS = (
-    "affinity",
-    "association",
-    "company",
-    "owned",
-    "times",
-    "last",
-    "due",
-    "popular",
-    "trend",
-    "price",
-    "cosine",
-    "cosines",
-    "bought",
-    "visited",
-)
-"""In the order of the `signals` tensor.
+`Products` and the two popularities; all that is known of the shopper is in `Shopper`. The signals of `contract.SHELF_SIGNALS`:
 
 - affinity: user vector by product vector, less the highest of the list.
 - association, company: `Products.associated` and `Products.companions` of the shopper's interests.
@@ -42,6 +12,19 @@ SIGNALS = (
 - cosine, cosines: of its text with the latest products' texts: the highest, and the mean.
 - bought, visited: of the shopper: log of how many products they own; log of days since the latest event.
 """
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shelfbridge.contract import SHELF_SIGNALS
+from shelfbridge.shelf.history import KINDS, Owned, Shopper
+
+Floats = NDArray[np.float32]
+Numbers = NDArray[np.int32]
+
 WIDTHS = {"encoder": 150, "association": 100, "owned": 100, "popular": 50}
 """Most candidates of each source."""
 LATEST = 10
@@ -120,7 +103,7 @@ def candidates(shopper: Shopper, user: Floats, products: Products, demand: Deman
 
 
 def signals(shopper: Shopper, user: Floats, rows: Numbers, products: Products, demand: Demand) -> Floats:
-    """The columns of `SIGNALS`, float32 [C, S], of candidates [C]."""
+    """The columns of `SHELF_SIGNALS`, float32 [C, S], of candidates [C]."""
     interest = interests(shopper)
     affinity = products.vectors[rows] @ user
     latest = shopper.recent.latest(LATEST).items
@@ -139,7 +122,9 @@ def signals(shopper: Shopper, user: Floats, rows: Numbers, products: Products, d
         "bought": np.log1p(len(shopper.owned.items)),
         "visited": np.log1p(shopper.recent.ages.min(initial=1000)),
     }
-    table: Floats = np.stack([np.broadcast_to(columns[name], len(rows)) for name in SIGNALS], 1).astype(np.float32)
+    table: Floats = np.stack([np.broadcast_to(columns[name], len(rows)) for name in SHELF_SIGNALS], 1).astype(
+        np.float32
+    )
     return table
 
 
