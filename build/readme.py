@@ -25,6 +25,7 @@ def blocks() -> dict[str, str]:
         "bench": tables((RESULTS / "bench/bench.md").read_text(), 2),
         "latency": latency(_read("roofline/roofline.json")["alone"]),
         "bench_index": tables((RESULTS / "bench_index/index.md").read_text(), 1),
+        "online_retail": tables((RESULTS / "online_retail/recommend.md").read_text(), 2),
         "soak": memory(_read("soak/soak.json")),
     }
 

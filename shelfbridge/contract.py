@@ -138,7 +138,7 @@ STEP_TIMES = Tensor("step_times", "FP32", (-1,))
 """Milliseconds per entry of the ensemble's steps, in order; the wait before a model step is counted in it."""
 
 USER_TOKEN = Tensor("user_token", "STRING", (1,), optional=True)
-"""Proof that the request is the user's (`profiles.Pseudonyms.token`); the server's settings say whether it must come."""
+"""Proof that the request is the user's (`profiles.Pseudonyms.token`); settings say whether it must come."""
 ITEMS = Tensor("items", "STRING", (-1,), optional=True)
 """Ids of products that the shopper just looked at, the latest last: a session without a user."""
 WITH_ITEM = Tensor("with_item", "STRING", (1,), optional=True)
