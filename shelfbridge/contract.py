@@ -160,7 +160,7 @@ EVENT_MASK = Tensor("event_mask", "INT64", (-1,))
 """1 where there is an event."""
 USER_VECTOR = Tensor("user_vector", "FP32", (SHELF_WIDTH,))
 SHELF_ROWS = Tensor("shelf_rows", "INT32", (SHELF_CANDIDATES,))
-"""Rows of the index; -1 is padding."""
+"""Rows of `shelf.assortment.Assortment`; -1 is padding."""
 SHELF_SIGNALS_TENSOR = Tensor("shelf_signals", "FP32", (SHELF_CANDIDATES, len(SHELF_SIGNALS)))
 SHELF_SCORES = Tensor("shelf_scores", "FP32", (SHELF_CANDIDATES,))
 SHOWN = Tensor("shown", "STRING", (1,))
@@ -182,8 +182,11 @@ ACTION = Tensor("action", "STRING", (1,))
 RECORD = Tensor("record", "STRING", (1,))
 """All that was kept of the user, as JSON."""
 
-SEARCHES = ("search", "search_deep", "search_personal")
-"""Ensembles that answer a query."""
+PERMISSION = "permission: "
+"""How the message begins of a request that is refused for want of rights, as INVALID_ARGUMENT."""
+
+CACHED = ("search", "search_deep")
+"""Ensembles whose answers may be kept: they come of the request and the catalogue alone."""
 OF_SHELVES = (
     "recommend",
     "search_personal",
@@ -246,7 +249,7 @@ MODELS = {
             (SHELF_ROWS, SHELF_SIGNALS_TENSOR, TIMELINE),
         ),
         Model("shelf_ranker", (SHELF_SIGNALS_TENSOR,), (SHELF_SCORES,)),
-        Model("shelf", (SHELF_REQUEST, SHOPPER, SHELF_ROWS, SHELF_SCORES, TIMELINE), _SHELF_OUTPUTS),
+        Model("shelf", (SHELF_REQUEST, SHELF_ROWS, SHELF_SIGNALS_TENSOR, SHELF_SCORES, TIMELINE), _SHELF_OUTPUTS),
         Model("recommend", _SHELF_INPUTS, _SHELF_OUTPUTS),
         Model(
             "personal",

@@ -18,8 +18,8 @@ import numpy as np
 import triton_python_backend_utils as pb
 from numpy.typing import NDArray
 
-from shelfbridge.contract import MODELS, TIMELINE, Tensor
-from shelfbridge.errors import InvalidQuery
+from shelfbridge.contract import MODELS, PERMISSION, TIMELINE, Tensor
+from shelfbridge.errors import InvalidEvents, InvalidQuery, PermissionRefused, StoreUnavailable
 
 Arrays = Mapping[str, NDArray[Any]]
 """Arrays by the names of their tensors, without the batch dimension."""
@@ -74,7 +74,7 @@ class Step(ABC):
         # The backend's interpreter ignores PYTHONUTF8 and the locale: text files would be read as ASCII
         locale.setlocale(locale.LC_CTYPE, "C.UTF-8")
         model = MODELS[args["model_name"]]
-        self.inputs, self.outputs = model.inputs, model.outputs
+        self.inputs, self.outputs, self.batched = model.inputs, model.outputs, model.batched
         self.open(Path(args["model_repository"]) / args["model_version"])
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
@@ -85,7 +85,8 @@ class Step(ABC):
         """The outputs for one query, `timeline` among them where the step has one.
 
         Raises:
-            InvalidQuery: the step refuses it.
+            InvalidQuery, InvalidEvents, PermissionRefused: the step refuses it.
+            StoreUnavailable: it may be sent again.
         """
         inputs = Inputs(arrays, time.monotonic_ns())
         answer = self.answer(inputs)
@@ -96,9 +97,15 @@ class Step(ABC):
     def _respond(self, request: Any) -> Any:
         try:
             answer = self.run(dict(self._received(request)))
-            return pb.InferenceResponse([pb.Tensor(name, array[None]) for name, array in answer.items()])
-        except InvalidQuery as error:
+            return pb.InferenceResponse(
+                [pb.Tensor(name, array[None] if self.batched else array) for name, array in answer.items()]
+            )
+        except (InvalidQuery, InvalidEvents) as error:
             refusal = pb.TritonError(str(error), pb.TritonError.INVALID_ARG)
+        except PermissionRefused as error:  # Triton has no status of its own for it
+            refusal = pb.TritonError(f"{PERMISSION}{error}", pb.TritonError.INVALID_ARG)
+        except StoreUnavailable as error:
+            refusal = pb.TritonError(str(error), pb.TritonError.UNAVAILABLE)
         except Exception as error:  # whatever went wrong, the requests beside it must be answered
             pb.Logger.log_error(traceback.format_exc())
             refusal = pb.TritonError(f"{type(error).__name__}; the server's log says where", pb.TritonError.INTERNAL)
@@ -112,6 +119,9 @@ class Step(ABC):
                     raise InvalidQuery(f"expected the input {tensor.name}, which is missing; send it")
                 continue
             array = found.as_numpy()
+            if not self.batched:
+                yield tensor.name, array
+                continue
             if len(array) != 1:
                 raise InvalidQuery(f"{tensor.name} holds {len(array)} rows; send one query a request")
             yield tensor.name, array[0]

@@ -1,4 +1,7 @@
-"""Which folder of models the server loads: the release itself, or its ensembles with their steps together."""
+"""Which folder of models the server loads: the release itself, or its ensembles with their steps together.
+
+Models that are no step of any ensemble, those of events and privacy, are loaded as they are in either.
+"""
 
 import shutil
 from pathlib import Path
@@ -8,6 +11,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from deploy.embedded.settings import EmbeddedSettings
+from shelfbridge.contract import CACHED
 from shelfbridge.errors import PrerequisiteError
 
 QUEUE = 64
@@ -25,19 +29,23 @@ def folder(settings: EmbeddedSettings) -> Path:
 
 
 def together(release: Path, models: Path, settings: EmbeddedSettings) -> Path:
-    """Write a repository of the release's ensembles alone; their version folders are links into the release."""
+    """Write a repository of the release's ensembles, each one model, and of its models that are no step of them; their
+    version folders are links into the release.
+    """
     shutil.rmtree(models, ignore_errors=True)
-    for file in sorted(release.glob("*/config.pbtxt")):
-        config = _read(file)
-        if config.platform == "ensemble":
-            home = models / file.parent.name
-            home.mkdir(parents=True)
-            for version in (entry for entry in file.parent.iterdir() if entry.name.isdigit()):
-                (home / version.name).symlink_to(version)
-            _run_together(config, settings)
-            (home / "config.pbtxt").write_text(text_format.MessageToString(config), encoding="utf-8")
-    if not models.is_dir():
+    configs = {file.parent.name: _read(file) for file in sorted(release.glob("*/config.pbtxt"))}
+    ensembles = {name: config for name, config in configs.items() if config.platform == "ensemble"}
+    if not ensembles:
         raise PrerequisiteError(f"{release} holds no ensemble to run in one process; serve it with --steps apart")
+    steps = {step.model_name for config in ensembles.values() for step in config.ensemble_scheduling.step}
+    for name in configs.keys() - steps:
+        home = models / name
+        home.mkdir(parents=True)
+        for version in (entry for entry in (release / name).iterdir() if entry.name.isdigit()):
+            (home / version.name).symlink_to(version)
+        if name in ensembles:
+            _run_together(configs[name], settings)
+        (home / "config.pbtxt").write_text(text_format.MessageToString(configs[name]), encoding="utf-8")
     return models
 
 
@@ -48,7 +56,8 @@ def _run_together(config: Any, settings: EmbeddedSettings) -> None:
     config.backend = "together"
     config.instance_group.add(kind=model_config_pb2.ModelInstanceGroup.KIND_CPU, count=settings.processes)
     config.dynamic_batching.default_queue_policy.max_queue_size = QUEUE
-    config.parameters["result_cache_megabytes"].string_value = str(settings.result_cache)
+    cached = settings.result_cache if config.name in CACHED else 0
+    config.parameters["result_cache_megabytes"].string_value = str(cached)
 
 
 def _read(file: Path) -> Any:

@@ -166,7 +166,7 @@ class EmbeddedServer:
                 wheel.command(
                     self.settings, models.folder(self.settings), self.settings.run_dir.resolve() / "backends"
                 ),
-                env=wheel.environment(),
+                env=wheel.environment(self.settings),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

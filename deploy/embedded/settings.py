@@ -37,6 +37,18 @@ class EmbeddedSettings(BaseSettings):
     result_cache: float = Field(
         32, ge=0, description="megabytes of answers that each such process keeps; 0 turns the cache off"
     )
+    profiles: str | None = Field(
+        None,
+        description="where shoppers' profiles are kept: sqlite:///path, redis:// or redis+cluster://, the latter two "
+        "with python -m deploy.consumer beside them; none is a SQLite file in the run folder",
+    )
+    key_file: Path | None = Field(
+        None,
+        description="key of pseudonyms, made if there is none; who loses it loses all profiles (in the run folder)",
+    )
+    user_tokens: Literal["required", "optional"] = Field(
+        "optional", description="whether who names a user must bring the token that proves it"
+    )
     extra: Annotated[tuple[str, ...], BeforeValidator(_json)] = Field(
         (), description="further flags of tritonserver, as a JSON list"
     )
@@ -47,3 +59,13 @@ class EmbeddedSettings(BaseSettings):
     def ports(self) -> dict[str, int]:
         """The ports by what they are for."""
         return {"grpc": self.grpc_port, "http": self.http_port, "metrics": self.metrics_port}
+
+    @property
+    def store(self) -> str:
+        """Address of the store of profiles."""
+        return self.profiles or f"sqlite:///{self.run_dir.resolve()}/profiles.sqlite"
+
+    @property
+    def key(self) -> Path:
+        """File of the key of pseudonyms."""
+        return (self.key_file or self.run_dir / "pseudonyms.key").resolve()

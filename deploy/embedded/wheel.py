@@ -15,6 +15,7 @@ from pathlib import Path
 from deploy.embedded.settings import ROOT, EmbeddedSettings
 from deploy.prerequisites import libpython_folder
 from shelfbridge.errors import PrerequisiteError
+from shelfbridge.profiles import access
 
 STANDINS = Path(__file__).parent / "backends"
 MODEL_CACHE_BYTES = 16 << 20
@@ -89,8 +90,10 @@ def command(settings: EmbeddedSettings, models: Path, backends: Path) -> list[st
     ]
 
 
-def environment() -> dict[str, str]:
-    """The server's environment: this Python and its packages for the steps, the wheel's libraries for the loader."""
+def environment(settings: EmbeddedSettings) -> dict[str, str]:
+    """The server's environment: this Python and its packages for the steps, the wheel's libraries for the loader, and
+    where profiles are.
+    """
 
     def first(*values: str, name: str) -> str:
         return os.pathsep.join(value for value in (*values, os.environ.get(name, "")) if value)
@@ -104,5 +107,8 @@ def environment() -> dict[str, str]:
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
         "TOKENIZERS_PARALLELISM": "false",
+        access.PROFILES: settings.store,
+        access.KEY_FILE: str(settings.key),
+        access.USER_TOKENS: settings.user_tokens,
         "LD_LIBRARY_PATH": first(libraries, libpython_folder() or "", name="LD_LIBRARY_PATH"),
     }

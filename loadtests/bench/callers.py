@@ -10,7 +10,8 @@ import aiohttp
 import faiss
 import numpy as np
 
-from shelfbridge.client import AsyncSearchClient
+from shelfbridge.client import AsyncSearchClient, AsyncShopperClient
+from shelfbridge.contract import Shelf
 
 TIMEOUT_S = 120.0
 
@@ -38,6 +39,39 @@ class ShelfbridgeCaller:
     async def search(self, query: str, k: int) -> list[str]:
         """Ids of the best k products."""
         result = await self._client.search(query, k=k, deep=self._deep, with_payload=False)
+        return [hit.product_id for hit in result.hits]
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._client.close()
+
+
+class PersonalCaller(ShelfbridgeCaller):
+    """Our client, for a shopper: a query is their id, a tabulator, and what they typed."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(address, deep=False)
+
+    async def search(self, query: str, k: int) -> list[str]:
+        """Ids of the best k products."""
+        user, _, text = query.partition("\t")
+        result = await self._client.search(text, k=k, user=user, personal=True, with_payload=False)
+        return [hit.product_id for hit in result.hits]
+
+
+class ShelfCaller:
+    """Our client's shelf of a kind; a query is a shopper's id, or a product's for `goes_with`."""
+
+    def __init__(self, address: str, shelf: Shelf) -> None:
+        self._client = AsyncShopperClient(address, timeout=TIMEOUT_S, retries=0)
+        self._shelf = shelf
+
+    async def search(self, query: str, k: int) -> list[str]:
+        """Ids of the k products on the shelf."""
+        whose = {"with_item": query} if self._shelf == "goes_with" else {"user": query}
+        result = await self._client.recommend(**whose, shelf=self._shelf, k=k, with_payload=False)
         return [hit.product_id for hit in result.hits]
 
     async def __aenter__(self) -> Self:
@@ -100,6 +134,10 @@ def caller(about: dict[str, Any]) -> Caller:
     """The caller that a contender's description asks for: `kind` and its arguments."""
     if about["kind"] == "shelfbridge":
         return ShelfbridgeCaller(about["address"], about["deep"])
+    if about["kind"] == "personal":
+        return PersonalCaller(about["address"])
+    if about["kind"] == "shelf":
+        return ShelfCaller(about["address"], about["shelf"])
     if about["kind"] == "infinity":
         return InfinityCaller(about["address"], Path(about["shop"]), about["candidates"])
     return ServiceCaller(about["address"])

@@ -19,7 +19,7 @@ from shelfbridge.contract import (
     WITH_PAYLOAD,
     K,
 )
-from shelfbridge.errors import InvalidQuery
+from shelfbridge.profiles.access import check_user
 from shelfbridge.request import Filters, SearchRequest, check_k
 from shelfbridge.steps import Inputs, Outputs, Step, strings
 from shelfbridge.text import check_query
@@ -28,7 +28,6 @@ from shelfbridge.wordpieces import WordPieces
 BUCKET = 4
 """Lengths are rounded up to a multiple of this. Triton joins requests of equal shapes only; coarser steps would join
 more of them, and pad more."""
-MAX_USER_BYTES = 256
 
 
 class TritonPythonModel(Step):
@@ -57,19 +56,3 @@ def padded(row: NDArray[np.int64]) -> NDArray[np.int64]:
     out = np.zeros(len(row) + -len(row) % BUCKET, np.int64)
     out[: len(row)] = row
     return out
-
-
-def check_user(raw: bytes | None) -> str | None:
-    """The caller's user, an opaque key.
-
-    Raises:
-        InvalidQuery: not UTF-8, or longer than `MAX_USER_BYTES`.
-    """
-    if not raw:
-        return None
-    if len(raw) > MAX_USER_BYTES:
-        raise InvalidQuery(f"user is {len(raw)} bytes long; send at most {MAX_USER_BYTES}")
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise InvalidQuery(f"user is not UTF-8 (byte {error.start}); encode it as UTF-8") from error

@@ -75,6 +75,11 @@ class Shopper:
     """The latest `RECENT` events."""
     owned: Owned
 
+    @property
+    def known(self) -> bool:
+        """Whether anything is."""
+        return bool(len(self.recent) or len(self.owned.items))
+
     @classmethod
     def of(cls, history: History) -> "Shopper":
         """Of all events."""

@@ -1,7 +1,7 @@
 """A shelf's candidates, and what the ranker is told of each, at a moment.
 
 Numpy alone, so that offline programs and a server compute the same. All that is known of products at the moment is in
-`Products` and the two popularities; all that is known of the shopper is in `Shopper`. The signals of `contract.SHELF_SIGNALS`:
+`Known` and `Demand`; all that is known of the shopper is in `Shopper`. The signals of `contract.SHELF_SIGNALS`:
 
 - affinity: user vector by product vector, less the highest of the list.
 - association, company: `Products.associated` and `Products.companions` of the shopper's interests.
@@ -14,7 +14,7 @@ Numpy alone, so that offline programs and a server compute the same. All that is
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,8 @@ from shelfbridge.shelf.history import KINDS, Owned, Shopper
 
 Floats = NDArray[np.float32]
 Numbers = NDArray[np.int32]
+Allowed = NDArray[np.bool_] | None
+"""Which of N products may be shown; None is all."""
 
 WIDTHS = {"encoder": 150, "association": 100, "owned": 100, "popular": 50}
 """Most candidates of each source."""
@@ -36,39 +38,88 @@ REMOVE = KINDS.index("remove")
 
 @dataclass(frozen=True, eq=False)
 class Neighbours:
-    """Of each product the K it leads to most: numbers int32 [N, K], weights float32 [N, K]."""
+    """Of some of N products, those that each leads to most: numbers int32 [S, K], weights float32 [S, K]."""
 
     items: Numbers
     weights: Floats
+    places: Numbers
+    """Row of each product here, -1 where nothing is known of what it leads to [N]."""
 
     @classmethod
     def of(cls, weights: Floats, most: int) -> "Neighbours":
         """The largest weights of each row of [N, N]."""
         most = min(most, weights.shape[1])
         items = np.argpartition(-weights, most - 1, axis=1)[:, :most]
-        return cls(items.astype(np.int32), np.take_along_axis(weights, items, 1))
+        return cls(
+            items.astype(np.int32),
+            np.take_along_axis(weights, items, 1),
+            np.arange(len(weights), dtype=np.int32),
+        )
 
     def spread(self, items: Numbers, amounts: Floats) -> Floats:
         """What products [M] and their amounts [M] lead to: float32 [N]."""
-        parts = self.weights[items] * amounts[:, None]
-        summed = np.bincount(self.items[items].ravel(), parts.ravel(), len(self.items))
+        places = self.places[items]
+        known = places >= 0
+        places = places[known]
+        parts = self.weights[places] * amounts[known][:, None]
+        summed = np.bincount(self.items[places].ravel(), parts.ravel(), len(self.places))
         return summed.astype(np.float32)
+
+
+class Table(Protocol):
+    """Rows of numbers, wherever they are."""
+
+    def __getitem__(self, rows: Numbers, /) -> Floats:
+        """Of products [R], float32 [R, width]."""
+        ...
+
+
+class Known(Protocol):
+    """What is known of N products."""
+
+    @property
+    def vectors(self) -> Table:
+        """That user vectors are multiplied with, W wide."""
+        ...
+
+    @property
+    def texts(self) -> Table:
+        """Unit vectors of the texts, D wide."""
+        ...
+
+    @property
+    def prices(self) -> Floats:
+        """NaN where not known [N]."""
+        ...
+
+    @property
+    def associated(self) -> Neighbours:
+        """By a regression of each product on the others."""
+        ...
+
+    @property
+    def companions(self) -> Neighbours:
+        """By the cosine of the baskets that they share."""
+        ...
+
+    def nearest(self, user: Floats, most: int, allowed: Allowed) -> NDArray[np.int64]:
+        """Rows of the products whose vectors have the largest products with a user's [W], at most so many."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
 class Products:
-    """What is known of N products."""
+    """`Known`, as arrays."""
 
     vectors: Floats
-    """That user vectors are multiplied with [N, W]."""
     texts: Floats
-    """Unit vectors of the texts [N, D]."""
     prices: Floats
-    """NaN where not known [N]."""
     associated: Neighbours
-    """By a regression of each product on the others."""
     companions: Neighbours
-    """By the cosine of the baskets that they share."""
+
+    def nearest(self, user: Floats, most: int, allowed: "Allowed") -> NDArray[np.int64]:
+        """As `Known.nearest`."""
+        return best(self.vectors @ user, most, allowed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +133,7 @@ class Demand:
 LATELY, LONG = 7.0, 56.0
 
 
-def candidates(shopper: Shopper, user: Floats, products: Products, demand: Demand) -> Numbers:
+def candidates(shopper: Shopper, user: Floats, products: Known, demand: Demand, allowed: Allowed = None) -> Numbers:
     """Distinct products from all sources, in no order that matters, int32 [C].
 
     Args:
@@ -90,19 +141,21 @@ def candidates(shopper: Shopper, user: Floats, products: Products, demand: Deman
         user: vector of the shopper [W].
         products: all.
         demand: at the moment.
+        allowed: which of them.
     """
     owned = shopper.owned
+    some = np.ones(len(owned.items), bool) if allowed is None else allowed[owned.items]
     sources = (
-        _best(products.vectors @ user, WIDTHS["encoder"]),
-        _best(products.associated.spread(*interests(shopper)), WIDTHS["association"]),
-        owned.items[_best(owned.times * _fresh(owned.last), WIDTHS["owned"])],
-        _best(demand.lately, WIDTHS["popular"]),
+        products.nearest(user, WIDTHS["encoder"], allowed),
+        best(products.associated.spread(*interests(shopper)), WIDTHS["association"], allowed),
+        owned.items[best(worth(owned), WIDTHS["owned"], some)],
+        best(demand.lately, WIDTHS["popular"], allowed),
     )
     rows: Numbers = np.unique(np.concatenate(sources)).astype(np.int32)
     return rows
 
 
-def signals(shopper: Shopper, user: Floats, rows: Numbers, products: Products, demand: Demand) -> Floats:
+def signals(shopper: Shopper, user: Floats, rows: Numbers, products: Known, demand: Demand) -> Floats:
     """The columns of `SHELF_SIGNALS`, float32 [C, S], of candidates [C]."""
     interest = interests(shopper)
     affinity = products.vectors[rows] @ user
@@ -126,6 +179,12 @@ def signals(shopper: Shopper, user: Floats, rows: Numbers, products: Products, d
         np.float32
     )
     return table
+
+
+def worth(owned: Owned) -> Floats:
+    """How much a shopper needs what they own: how often it was bought, fading [M]."""
+    fading: Floats = (owned.times * _fresh(owned.last)).astype(np.float32)
+    return fading
 
 
 def interests(shopper: Shopper) -> tuple[Numbers, Floats]:
@@ -169,6 +228,8 @@ def _dearer(items: Numbers, rows: Numbers, prices: Floats) -> Floats:
     return against
 
 
-def _best(scores: NDArray[Any], most: int) -> NDArray[np.int64]:
-    most = min(most, len(scores))
-    return np.argpartition(-scores, most - 1)[:most] if most else np.zeros(0, np.int64)
+def best(scores: NDArray[Any], most: int, allowed: Allowed = None) -> NDArray[np.int64]:
+    """Rows of the largest scores [N], at most so many, in no order."""
+    rows = np.arange(len(scores)) if allowed is None else np.flatnonzero(allowed)
+    most = min(most, len(rows))
+    return rows[np.argpartition(-scores[rows], most - 1)[:most]] if most else rows[:0]

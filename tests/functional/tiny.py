@@ -14,8 +14,18 @@ from onnx import numpy_helper, parser
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from shelfbridge.catalogue import Product
-from shelfbridge.contract import EMBEDDING_WIDTH, MAX_QUERY_TOKENS, SIGNALS, STORED_TOKENS, TOKEN_WIDTH
+from shelfbridge.contract import (
+    EMBEDDING_WIDTH,
+    MAX_QUERY_TOKENS,
+    SHELF_SIGNALS,
+    SHELF_WIDTH,
+    SIGNALS,
+    STORED_TOKENS,
+    TOKEN_WIDTH,
+)
 from shelfbridge.retrieval import CandidateIndex, ProductPairs, ProductStore
+from shelfbridge.shelf.products import Projection, ShelfProducts
+from shelfbridge.shelf.signals import Demand, Neighbours
 
 CONFIGS = Path(__file__).parents[2] / "model_repository"
 COLORS = ("red", "blue", "green", "black", "white")
@@ -72,6 +82,31 @@ cross_encoder (int64[n, 20, l] pair_ids, int64[n, 20, l] pair_types, int64[n, 20
     scores = Concat <axis = 1> (top, others)
 }"""
 
+USER_ENCODER = """<ir_version: 9, opset_import: ["": 18]>
+user_encoder (float[n, l, 64] event_vectors, float[n, l] event_ages, int64[n, l] event_kinds, int64[n, l] event_mask)
+  => (float[n, 64] user_vector)
+{
+    last = Constant <value = int64[1] {-1}> ()
+    length = Constant <value = int64[1] {1}> ()
+    one = Constant <value_float = 1.0> ()
+    there = Cast <to = 1> (event_mask)
+    older = Add (event_ages, one)
+    fresh = Div (there, older)
+    kinds = Cast <to = 1> (event_kinds)
+    stronger = Add (kinds, one)
+    counts = Mul (fresh, stronger)
+    weights = Unsqueeze (counts, last)
+    weighed = Mul (event_vectors, weights)
+    user_vector = ReduceSum <keepdims = 0> (weighed, length)
+}"""
+SHELF_RANKER = """<ir_version: 9, opset_import: ["": 18]>
+shelf_ranker (float[n, 400, SIGNALS] shelf_signals) => (float[n, 400] shelf_scores)
+{
+    last = Constant <value = int64[1] {-1}> ()
+    weighed = Mul (shelf_signals, weights)
+    shelf_scores = ReduceSum <keepdims = 0> (weighed, last)
+}"""
+
 
 def catalogue() -> list[Product]:
     """A few hundred products that differ by colour, brand, thing and size, and two in other scripts."""
@@ -117,7 +152,39 @@ def write_repository(folder: Path) -> Path:
     CandidateIndex.write(folder / "retrieve/1", products, vectors, tokens)
     ProductPairs.write(folder / "shortlist/1", [row[1:] for row in pieces])
     ProductStore.write(folder / "postprocess/1", products)
+    write_shelf(folder, products, vectors)
     return folder
+
+
+def write_shelf(folder: Path, products: list[Product], texts: NDArray[np.float32]) -> None:
+    """Models and files of a shelf: taste is of texts, things of a kind are bought together, the first sell best."""
+    weights = np.array(
+        [1.0 if name in ("affinity", "company", "cosines") else 0.0 for name in SHELF_SIGNALS], np.float32
+    )
+    write_model(folder / "user_encoder/1/model.onnx", USER_ENCODER)
+    text = SHELF_RANKER.replace("SIGNALS", str(len(SHELF_SIGNALS)))
+    write_model(folder / "shelf_ranker/1/model.onnx", text, weights=weights)
+    random, count = np.random.default_rng(1), len(products)
+    outer = (random.standard_normal((SHELF_WIDTH, EMBEDDING_WIDTH)) / 8).astype(np.float32)
+    projection = Projection(
+        centre=np.zeros(EMBEDDING_WIDTH, np.float32),
+        inner=np.eye(EMBEDDING_WIDTH, dtype=np.float32),
+        inner_bias=np.zeros(EMBEDDING_WIDTH, np.float32),
+        outer=outer,
+        outer_bias=np.zeros(SHELF_WIDTH, np.float32),
+    )
+    together = np.array([[one.category == other.category for other in products] for one in products], np.float32)
+    demand = np.arange(count, 0, -1).astype(np.float32)
+    ShelfProducts.write(
+        folder / "shelf_candidates/1",
+        vectors=projection(texts),
+        users=projection(texts[:5]),
+        projection=projection,
+        prices=np.array([product.price or np.nan for product in products], np.float32),
+        associated=Neighbours.of(together, 20),
+        companions=Neighbours.of(together, 20),
+        demand=Demand(demand, demand),
+    )
 
 
 def make_tokenizer(products: list[Product]) -> Tokenizer:

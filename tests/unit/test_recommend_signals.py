@@ -17,7 +17,8 @@ def history(*events: tuple[int, float]) -> History:
 
 
 def products(count: int = 6, **given: np.ndarray) -> Products:
-    nothing = Neighbours(np.zeros((count, 1), np.int32), np.zeros((count, 1), np.float32))
+    each = np.arange(count, dtype=np.int32)
+    nothing = Neighbours(np.zeros((count, 1), np.int32), np.zeros((count, 1), np.float32), each)
     known = {
         "vectors": np.eye(count, 4, dtype=np.float32),
         "texts": np.eye(count, dtype=np.float32),
@@ -66,13 +67,13 @@ class TestSignals:
         assert column("price", self.of(history((3, 1)), products(prices=prices))) == [0] * 6
 
     def test_association_fades_with_what_it_comes_from(self):
-        leads = Neighbours(np.array([[1]] * 6, np.int32), np.full((6, 1), 0.5, np.float32))
+        leads = Neighbours(np.array([[1]] * 6, np.int32), np.full((6, 1), 0.5, np.float32), ALL)
         table = self.of(history((0, 60)), products(associated=leads))
         assert column("association", table) == [0, 0.25, 0, 0, 0, 0]
         assert column("company", table) == [0] * 6
 
     def test_what_was_looked_at_is_of_interest_and_what_was_removed_is_not(self):
-        leads = Neighbours(np.arange(1, 7, dtype=np.int32)[:, None] % 6, np.ones((6, 1), np.float32))
+        leads = Neighbours(np.arange(1, 7, dtype=np.int32)[:, None] % 6, np.ones((6, 1), np.float32), ALL)
         given = history((0, 60), (2, 0))
         kinds = np.array([KINDS.index("view"), KINDS.index("remove")])
         looked = History(given.now, given.items, given.times, kinds)
@@ -99,7 +100,7 @@ def test_candidates_come_from_every_source(monkeypatch):
     monkeypatch.setattr(
         "shelfbridge.shelf.signals.WIDTHS", dict.fromkeys(("encoder", "association", "owned", "popular"), 1)
     )
-    leads = Neighbours(np.array([[2]] * 6, np.int32), np.ones((6, 1), np.float32))
+    leads = Neighbours(np.array([[2]] * 6, np.int32), np.ones((6, 1), np.float32), ALL)
     wanted = Demand(np.array([0, 0, 0, 0, 9, 0], np.float32), np.zeros(6, np.float32))
     known = products(associated=leads)
     assert candidates(Shopper.of(history((5, 1))), USER, known, wanted).tolist() == [0, 2, 4, 5]

@@ -1,0 +1,69 @@
+"""Third step of a shelf: from the shopper and their vector to candidates and what is known of each."""
+
+from collections.abc import Hashable
+from pathlib import Path
+
+import faiss
+import numpy as np
+
+from shelfbridge.contract import (
+    SHELF_CANDIDATES,
+    SHELF_REQUEST,
+    SHELF_ROWS,
+    SHELF_SIGNALS,
+    SHELF_SIGNALS_TENSOR,
+    SHOPPER,
+    USER_VECTOR,
+)
+from shelfbridge.errors import StoreUnavailable
+from shelfbridge.profiles.access import Access
+from shelfbridge.retrieval import Changing
+from shelfbridge.shelf.assortment import Assortment, folder_of
+from shelfbridge.shelf.demand import LiveDemand
+from shelfbridge.shelf.gather import gather, only
+from shelfbridge.shelf.request import ShelfRequest
+from shelfbridge.shelf.shopper import load
+from shelfbridge.shelf.signals import Demand, signals
+from shelfbridge.shelf.warn import warn
+from shelfbridge.steps import Inputs, Outputs, Step
+
+
+class TritonPythonModel(Step):
+    def open(self, folder: Path) -> None:
+        faiss.omp_set_num_threads(1)  # as in retrieve
+        self.assortment = Changing(Assortment, folder_of(folder))
+        self.live = LiveDemand(Access.open().store.popular)
+
+    def state(self) -> Hashable:
+        return self.assortment.generation()
+
+    def answer(self, inputs: Inputs) -> Outputs:
+        request = ShelfRequest.model_validate_json(inputs.value(SHELF_REQUEST))
+        shopper, user = load(inputs.value(SHOPPER)), inputs[USER_VECTOR]
+        assortment = self.assortment.now()
+        demand = self.demand(assortment)
+        found = gather(
+            request.kind,
+            shopper,
+            user,
+            assortment=assortment,
+            demand=demand,
+            allowed=assortment.allowed(request.filters),
+            with_row=request.with_row,
+        )
+        # Beside a product, what leads to it says more than who looks at it
+        known = shopper if request.with_row is None else only(request.with_row, shopper.recent.now)
+        rows = np.full(SHELF_CANDIDATES, -1, np.int32)
+        table = np.zeros((SHELF_CANDIDATES, len(SHELF_SIGNALS)), np.float32)
+        if len(found):
+            rows[: len(found)] = found
+            table[: len(found)] = signals(known, user, found, assortment, demand)
+        return {SHELF_ROWS: rows, SHELF_SIGNALS_TENSOR: table}
+
+    def demand(self, assortment: Assortment) -> Demand:
+        """What sells now; what sold when the release was made, where the store is away."""
+        try:
+            return self.live.now(assortment)
+        except StoreUnavailable as error:
+            warn(f"{error}; what is popular is as of the release")
+            return assortment.demand

@@ -1,0 +1,200 @@
+"""What a shelf's steps read of the products as they are now: the release's, and those that came later.
+
+A product keeps one row here whatever happens to its texts and prices: the row it has in the release, or the next free
+one where it came later (`retrieval.changes`). That of the index, which changes with its texts, is looked up beside it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shelfbridge.request import Filters
+from shelfbridge.retrieval import ProductStore
+from shelfbridge.retrieval.facets import Facets
+from shelfbridge.retrieval.joined import JoinedFacets, JoinedVectors, Present
+from shelfbridge.retrieval.names import Names
+from shelfbridge.retrieval.ragged import load
+from shelfbridge.retrieval.vectors import Vectors, open_vectors
+from shelfbridge.shelf.products import ShelfProducts
+from shelfbridge.shelf.signals import Allowed, Demand, Floats, Neighbours, Numbers, best
+
+GONE = -1
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Vectors by row, as `signals.Table`."""
+
+    fetch: Callable[[NDArray[Any]], Floats]
+
+    def __getitem__(self, rows: Numbers) -> Floats:
+        return self.fetch(np.asarray(rows, np.int64))
+
+
+@dataclass(frozen=True, eq=False)
+class Assortment:
+    """`signals.Known` of N products, and what a shelf shows of them."""
+
+    products: ShelfProducts
+    texts_in_index: Vectors
+    facets: Facets
+    store: ProductStore
+    row: Callable[[str], int]
+    """The row of a product id, -1 if there is none."""
+    vectors: Rows
+    prices: Floats
+    associated: Neighbours
+    companions: Neighbours
+    demand: Demand
+    """When the release was made; 0 of what came later."""
+    later: Floats
+    """Vectors of products that came later [M, W]."""
+    indexed: NDArray[np.int64] | None = None
+    """Row in the index of each, `GONE` where it is sold no more [N]; None where all are as in the release."""
+
+    def __len__(self) -> int:
+        return len(self.prices)
+
+    @property
+    def texts(self) -> Rows:
+        """As `signals.Known.texts`; of what is gone, any."""
+        return Rows(lambda rows: self.texts_in_index.fetch(np.maximum(self.index_rows(rows), 0)))
+
+    def nearest(self, user: Floats, most: int, allowed: Allowed) -> NDArray[np.int64]:
+        """As `signals.Known.nearest`."""
+        base = len(self) - len(self.later)
+        found = self.products.vectors.search(user, most, None if allowed is None else allowed[:base])
+        if not len(self.later):
+            return found
+        scores = np.concatenate([self.products.vectors.fetch(found) @ user, self.later @ user])
+        rows = np.concatenate([found, np.arange(base, len(self))])
+        kept = np.ones(len(rows), bool) if allowed is None else allowed[rows]
+        nearest: NDArray[np.int64] = rows[best(scores, most, kept)]
+        return nearest
+
+    def alike(self, row: int, most: int, allowed: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Rows of the products whose texts are nearest to a product's, at most so many."""
+        at = self.index_rows(np.array([row]))
+        if at[0] == GONE:
+            return at[:0]
+        passing = allowed
+        if self.indexed is not None:
+            passing = np.zeros(len(self.texts_in_index), bool)
+            passing[self.indexed[allowed]] = True
+        near = self.texts_in_index.search(self.texts_in_index.fetch(at)[0], most, passing)
+        return self.rows_of(near)
+
+    def allowed(self, filters: Filters) -> NDArray[np.bool_]:
+        """Which products may be shown [N]: those that pass the filters, are sold, and, unless the filters say
+        otherwise, are in stock.
+        """
+        if filters.in_stock is None:
+            filters = filters.model_copy(update={"in_stock": True})
+        passing = self.facets.allowed(filters)
+        if self.indexed is None:
+            return np.ones(len(self), bool) if passing is None else passing
+        sold = self.indexed >= 0
+        return sold if passing is None else sold & passing[self.indexed]
+
+    def index_rows(self, rows: NDArray[Any]) -> NDArray[np.int64]:
+        """Rows of the index."""
+        found: NDArray[np.int64] = rows.astype(np.int64) if self.indexed is None else self.indexed[rows]
+        return found
+
+    def rows_of(self, index_rows: NDArray[Any]) -> NDArray[np.int64]:
+        """Rows here of rows of the index that are sold."""
+        if self.indexed is None:
+            return index_rows.astype(np.int64)
+        order = np.argsort(self.indexed, kind="stable")
+        found: NDArray[np.int64] = order[
+            np.searchsorted(self.indexed, index_rows, sorter=order).clip(max=len(self) - 1)
+        ]
+        return found
+
+    @classmethod
+    def open(cls, folder: Path) -> "Assortment":
+        """Open what lies in the version folder of `shelf_candidates`, and what the release's index and store know.
+
+        Raises:
+            ArtefactError: a file is missing or damaged.
+        """
+        release, version = folder.resolve().parent.parent, folder.name
+        products = ShelfProducts.open(folder)
+        store = release / "postprocess" / version
+        return cls(
+            products=products,
+            texts_in_index=open_vectors(release / "retrieve" / version),
+            facets=Facets.open(release / "retrieve" / version / "facets"),
+            store=ProductStore.open(store),
+            row=ProductStore.numbers(store).find,
+            vectors=Rows(products.vectors.fetch),
+            prices=products.prices,
+            associated=products.associated,
+            companions=products.companions,
+            demand=products.demand,
+            later=np.zeros((0, len(products.projection.outer)), np.float32),
+        )
+
+    def with_changes(self, folder: Path) -> "Assortment":
+        """This, and a generation of changes.
+
+        Raises:
+            ArtefactError: a file is missing or damaged.
+        """
+        ids, base = Names.open(folder, "ids"), len(self.prices)
+        texts = open_vectors(folder)
+        facets = Facets.open(folder / "facets")
+        indexed = np.arange(base)
+        before = np.array([self.row(ids[number]) for number in range(len(ids))], np.int64)
+        new = np.flatnonzero(before < 0)
+        place = before.copy()
+        place[new] = base + np.arange(len(new))
+        gone = load(folder / "gone.npy")
+        indexed[gone[gone < base]] = GONE
+        indexed = np.concatenate([indexed, np.full(len(new), GONE)])
+        there = np.setdiff1d(np.arange(len(ids)), gone[gone >= base] - base)
+        indexed[place[there]] = base + there
+        present = Present.of(base, len(ids), gone)
+        vectors = self.products.projection(texts.fetch(new)) if len(new) else self.later
+        rows = {ids[number]: int(place[number]) for number in new}
+        return replace(
+            self,
+            texts_in_index=JoinedVectors(self.texts_in_index, texts.fetch(np.arange(len(texts))), present),
+            facets=JoinedFacets(**vars(self.facets), later=facets, present=present),
+            store=self.store.with_changes(folder),
+            row=lambda product_id: known if (known := self.row(product_id)) >= 0 else rows.get(product_id, -1),
+            vectors=Rows(lambda some: _both(self.products.vectors, vectors, some)),
+            prices=_longer(self.prices, facets.price[new]),
+            associated=_with(self.associated, len(new)),
+            companions=_with(self.companions, len(new)),
+            demand=Demand(*(_longer(one, np.zeros(len(new))) for one in (self.demand.lately, self.demand.long))),
+            later=vectors,
+            indexed=indexed,
+        )
+
+
+def folder_of(folder: Path) -> Path:
+    """The folder that `Assortment.open` reads, in the release of a model's version folder."""
+    folder = folder.resolve()
+    return folder.parent.parent / "shelf_candidates" / folder.name
+
+
+def _both(base: Vectors, later: Floats, rows: NDArray[Any]) -> Floats:
+    found = np.empty((len(rows), later.shape[1]), np.float32)
+    new = rows >= len(base)
+    found[new] = later[rows[new] - len(base)]
+    found[~new] = base.fetch(rows[~new])
+    return found
+
+
+def _longer(values: Floats, more: NDArray[Any]) -> Floats:
+    longer: Floats = np.concatenate([values, more]).astype(np.float32)
+    return longer
+
+
+def _with(neighbours: Neighbours, more: int) -> Neighbours:
+    return replace(neighbours, places=np.concatenate([neighbours.places, np.full(more, -1, np.int32)]))

@@ -1,0 +1,47 @@
+"""What sells at this moment: as the release knows it, and as the store of profiles has it since."""
+
+import time
+from collections.abc import Callable, Sequence
+
+from shelfbridge.profiles.popularity import WEIGHTS
+from shelfbridge.shelf.assortment import Assortment
+from shelfbridge.shelf.signals import Demand
+
+MOST = 1000
+"""Products of which the store is asked."""
+FRESH = 1.0
+"""Seconds that its answer is good for."""
+Popular = Callable[[float, int], Sequence[tuple[str, float]]]
+"""`ProfileStore.popular`."""
+
+
+class LiveDemand:
+    """The demand at this moment; whichever knows more of a product, the release or the store, is believed.
+
+    A basket that the store counts is worth what `popularity.WEIGHTS` gives a purchase.
+    """
+
+    def __init__(self, popular: Popular) -> None:
+        self._popular = popular
+        self._asked = -FRESH
+        self._now: tuple[Assortment, Demand] | None = None
+
+    def now(self, assortment: Assortment) -> Demand:
+        """Of an assortment's products.
+
+        Raises:
+            StoreUnavailable: the store did not answer, and has not for a second.
+        """
+        if self._now is None or self._now[0] is not assortment or time.monotonic() - self._asked >= FRESH:
+            self._asked = time.monotonic()
+            self._now = assortment, assortment.demand  # holds for a second if the store fails
+            self._now = assortment, self._joined(assortment)
+        return self._now[1]
+
+    def _joined(self, assortment: Assortment) -> Demand:
+        lately, long = assortment.demand.lately.copy(), assortment.demand.long.copy()
+        for product_id, weight in self._popular(time.time(), MOST):
+            if (row := assortment.row(product_id)) >= 0:
+                baskets = weight / WEIGHTS["buy"]
+                lately[row], long[row] = max(lately[row], baskets), max(long[row], baskets)
+        return Demand(lately, long)
