@@ -19,7 +19,8 @@ ifneq ($(PIP_INDEX_URL),)
 export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
 endif
 
-.PHONY: help install demo ports serve stop frontier bench bench-index bench-roofline sweep soak changes engines test test-all check format lint types lock clean
+.PHONY: help install demo ports serve stop frontier bench bench-index bench-roofline bench-profiles bench-shelf sweep \
+    soak changes engines test test-all check format lint types lock clean
 .DEFAULT_GOAL := demo
 
 help: ## what can be made
@@ -70,6 +71,13 @@ changes: .venv/installed $(OUT)/releases/current ## what it costs to change prod
 	@$(BIN)/python -m loadtests.changes --release $(OUT)/releases/current --catalogue $(CATALOGUE) \
 	    --out $(OUT)/changes $(FLAGS)
 
+bench-profiles: .venv/installed ## what a look at a shopper's profile costs, in SQLite and in Redis
+	@$(BIN)/python -m loadtests.profiles --out $(OUT)/bench_profiles $(FLAGS)
+
+INTERACTIONS ?= $(OUT)/sample/interactions.jsonl
+bench-shelf: .venv/installed $(OUT)/releases/current ## shelves and personal searches beside searches; how soon an event shows
+	@$(BIN)/python -m loadtests.shelf $(MEASURED) --interactions $(INTERACTIONS) --out $(OUT)/bench_shelf $(FLAGS)
+
 PRECISION ?= int8
 # What the current release was built from; ENGINE_JUDGMENTS= with ENGINE_FLAGS=--unjudged measures no nDCG
 ENGINE_CATALOGUE ?= $(SAMPLE)
@@ -116,7 +124,8 @@ clean:
 # The build looks for itself at what is unchanged, so this rule is not a file
 .PHONY: $(OUT)/release
 $(OUT)/release: .venv/installed $(SAMPLE)
-	@$(BIN)/python -m build --catalogue $(SAMPLE) --judgments $(OUT)/sample/judgments.tsv --out $(OUT) --preset quick
+	@$(BIN)/python -m build --catalogue $(SAMPLE) --judgments $(OUT)/sample/judgments.tsv \
+	    --interactions $(OUT)/sample/interactions.jsonl --out $(OUT) --preset quick
 
 $(SAMPLE): .venv/installed $(shell find build/sample -type f -not -name '*.pyc')
 	@$(BIN)/python -m build.sample --out $(OUT)/sample

@@ -7,6 +7,8 @@ from pathlib import Path
 from rich.console import Console
 
 from build.foreign import ForeignPairs, read_pairs
+from build.recommend import interactions
+from build.recommend.learn import Behaviour, weeks_for
 from build.settings import PRESETS, Settings
 from build.stages import Shop
 from build.workspace import tree_digest
@@ -28,6 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--pairs", type=Path, metavar="FILE", help="more for the cross-encoder: query, name, label of another shop"
+    )
+    parser.add_argument(
+        "--interactions", type=Path, metavar="FILE", help="what shoppers bought: user, product_id, time; for a shelf"
     )
     parser.add_argument("--precision", choices=("int8", "fp32"), help="of what the CPU serves (default: int8)")
     parser.add_argument(
@@ -55,7 +60,19 @@ def read_shop(options: argparse.Namespace, console: Console) -> Shop:
     foreign = read_pairs(options.pairs) if options.pairs else ForeignPairs()
     if options.pairs:
         report(console, options.pairs, len(foreign.rows), "pairs", foreign.rejected)
-    return Shop(catalogue, judgments, foreign, data_digest(options), chosen(options), console)
+    made = Shop(catalogue, judgments, foreign, data_digest(options), chosen(options), console)
+    return replace(made, behaviour=_behaviour(options.interactions, made)) if options.interactions else made
+
+
+def _behaviour(file: Path, shop: Shop) -> Behaviour:
+    found = Behaviour.of(interactions.read(file), shop.catalogue)
+    weeks_for(found.interactions, shop.settings.shelf.weeks)  # too few are refused now, not after the training
+    shop.console.print(f"{file.name}: {len(found.interactions):,} interactions", highlight=False)
+    if found.unknown:
+        shop.console.print(
+            f"{found.unknown:,} more are with products that the catalogue does not have", highlight=False
+        )
+    return found
 
 
 def chosen(options: argparse.Namespace) -> Settings:

@@ -1,5 +1,6 @@
 """From a shop's data to a published release: the originals, what compression makes of them, the gate."""
 
+import json
 from functools import partial
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from build import gate, release
 from build.models import Encoder
 from build.narrow import layers_of
 from build.panel import Network
+from build.recommend.learn import PARTS_OF_RELEASE, RECORD
 from build.stages import Shop, Stages
 from build.workspace import Workspace
 
@@ -62,6 +64,12 @@ def build(out: Path, shop: Shop) -> Path:
         of=settings.compression,
         **parts,
     )
+    shelf: dict[str, Path] = {}
+    about: dict[str, object] = {}
+    if shop.behaviour is not None:
+        learned = stages.shelf(made, shop.behaviour)
+        shelf = {part: learned / part for part in PARTS_OF_RELEASE}
+        about["shelf"] = json.loads((learned / RECORD).read_text())
     return release.publish(
         out / "releases",
         parts={
@@ -70,6 +78,7 @@ def build(out: Path, shop: Shop) -> Path:
             "shortlist": made.pieces,
             "postprocess": made.store,
             **parts,
+            **shelf,
         },
         extra={
             "lengths.json": made.feeds / "lengths.json",
@@ -81,5 +90,6 @@ def build(out: Path, shop: Shop) -> Path:
             "data": shop.data,
             "pairs": len(shop.foreign.rows),
             "originals": made.networks,
+            **about,
         },
     )

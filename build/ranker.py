@@ -100,13 +100,19 @@ def write_blend(
     cross_encoder: Path,
     catalogue: Catalogue,
     judgments: Judgments,
+    queries: int,
     console: Console,
 ) -> None:
-    """Choose on dev how much the cross-encoder's logits count in `search_deep`, and write it to `blend.npy`."""
+    """Choose on dev how much the cross-encoder's logits count in `search_deep`, and write it to `blend.npy`.
+
+    Args:
+        queries: of dev at most, taken evenly.
+    """
     retrieval = Retrieval.open(tokenizer / "tokenizer.json", graph / "model.onnx", index)
     head = Ranker.load(ranker).requires_grad_(False)
     reader = Teacher(CrossEncoder.load(cross_encoder), ProductPairs.open(pieces))
-    dev = gather(examples.judged(catalogue, judgments.of("dev")), retrieval, head, console)
+    some = examples.judged(catalogue, judgments.of("dev"))
+    dev = gather(some[:: -(-len(some) // queries)], retrieval, head, console)
     weight = choose_blend(dev.features @ head.head.weight[0], dev, reader, console)
     console.print(f"  weight of the cross-encoder in search_deep: {weight}")
     np.save(folder / "blend.npy", np.float32(weight))

@@ -52,7 +52,7 @@ def assemble(
         about: what the manifest tells beside files and tools.
         extra: files for the release's own folder, by their names there.
     """
-    for model in contract.MODELS:
+    for model in models_of(parts):
         home = folder / model
         shutil.copytree(SOURCES / model, home, ignore=shutil.ignore_patterns("model.py", "__pycache__"))
         here = home / str(number)
@@ -65,6 +65,11 @@ def assemble(
         hard_link(file, folder / name)
     adapt_width(folder, embedding_width(folder / "encoder" / str(number) / "model.onnx"))
     write_manifest(folder, number=number, about=about)
+
+
+def models_of(parts: Mapping[str, Path]) -> list[str]:
+    """The models of a release made from these parts: without a shelf's, those that only serve one are left out."""
+    return [model for model in contract.MODELS if model not in contract.OF_SHELVES or "shelf_candidates" in parts]
 
 
 def write_manifest(folder: Path, *, number: int, about: Mapping[str, Any]) -> None:

@@ -53,6 +53,22 @@ class RankerSettings:
     """Training queries whose candidates the cross-encoder scores as the teacher."""
     decay: float = 3e-4
     """Weight of the head's squared weights in its loss."""
+    blend_queries: int = 1000
+    """Dev queries that say how much the cross-encoder counts in `search_deep`."""
+
+
+@dataclass(frozen=True)
+class ShelfSettings:
+    """Learning a shelf from interactions."""
+
+    training: Training = Training(epochs=24, batch=128, learning_rate=4e-3, patience=24)
+    """Of the user encoder."""
+    refresh: int = 6
+    """Epochs, at half the rate, when later baskets are added to what was learned."""
+    head_epochs: int = 30
+    """Of the ranker."""
+    weeks: int = 4
+    """Most of a window of time, of which there are six at least."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +115,7 @@ class Settings:
     cross_encoder_student: Student | None = None
     """None: the fine-tuned cross-encoder itself is served."""
     compression: Compression = Compression()
+    shelf: ShelfSettings = ShelfSettings()
     vectors: str = "faiss"
     """Where the products' vectors go: `faiss`, `milvus`, or an address of Milvus."""
 
@@ -118,10 +135,11 @@ QUICK = replace(
     cross_encoder=CrossEncoderSettings(
         Training(epochs=1, batch=16, learning_rate=8e-5), judged=1200, synthetic=0, dev_queries=5
     ),
-    ranker=RankerSettings(teacher_queries=20),
+    ranker=RankerSettings(teacher_queries=20, blend_queries=40),
     encoder_student=None,
     cross_encoder_student=None,
     compression=Compression(half=False, queries=30, budget=0.02),
+    shelf=ShelfSettings(Training(epochs=2, batch=128, learning_rate=4e-3), refresh=1, head_epochs=6),
 )
 SMOKE = replace(
     FULL,
@@ -133,6 +151,7 @@ SMOKE = replace(
     encoder_student=Student(Shape(4, 12, 1024), Training(epochs=1, batch=64, learning_rate=1e-4), texts=128),
     cross_encoder_student=Student(Shape(4, 12, 1024), Training(epochs=1, batch=16, learning_rate=3e-4), texts=2),
     compression=Compression(methods=("percentile",), queries=6, budget=1.0),
+    shelf=ShelfSettings(Training(epochs=1, batch=128, learning_rate=4e-3), refresh=1, head_epochs=1),
 )
 PRESETS = {"quick": QUICK, "full": FULL, "smoke": SMOKE}
 """`full` is what a shop serves; `quick` fits a coffee break; `smoke` only shows that every stage runs."""

@@ -18,6 +18,8 @@ from build.models import CrossEncoder, Encoder
 from build.narrow import shape_of
 from build.offline import Ensembles
 from build.panel import Network, Panel, Stage, to_learn_from, with_network
+from build.recommend import learn, train
+from build.recommend.learn import Behaviour
 from build.settings import Settings, Student
 from build.tokenizer import write_tokenizer
 from build.workspace import Workspace
@@ -34,6 +36,8 @@ class Shop:
     data: str
     settings: Settings
     console: Console
+    behaviour: Behaviour | None = None
+    """What shoppers did; without it there is no shelf."""
 
     @property
     def known(self) -> dict[str, Any]:
@@ -282,6 +286,33 @@ class Stages:
             of=self.shop.settings.compression,
         )
 
+    def shelf(self, made: Originals, behaviour: Behaviour) -> Path:
+        """Folder of a shelf's networks and products, each in a folder of its own."""
+        settings = self.shop.settings
+        trained = settings.shelf
+        return self.space.stage(
+            "shelf",
+            partial(
+                learn.learn,
+                behaviour=behaviour,
+                catalogue=self.shop.catalogue,
+                index=made.index,
+                settings=train.Settings(
+                    training=trained.training, refresh=trained.refresh, head_epochs=trained.head_epochs
+                ),
+                compression=settings.compression,
+                weeks=trained.weeks,
+                place=settings.vectors,
+                console=self.shop.console,
+            ),
+            data=self.shop.data,
+            behaviour=behaviour.identity,
+            index=made.index,
+            of=trained,
+            compression=settings.compression,
+            place=settings.vectors,
+        )
+
     def blended(self, made: Originals, reader: Path) -> Path:
         """Folder of a cross-encoder's fp32 graph, with the weight that dev gives it beside the ranker."""
         choice = self.space.stage(
@@ -291,12 +322,14 @@ class Stages:
                 ranker=made.ranker,
                 cross_encoder=reader,
                 pieces=made.pieces,
+                queries=self.shop.settings.ranker.blend_queries,
                 console=self.shop.console,
                 **made.retrieval,
                 **self.shop.known,
             ),
             ranker=made.ranker,
             reader=reader,
+            queries=self.shop.settings.ranker.blend_queries,
         )
         weight = float(np.load(choice / "blend.npy"))
         return self.reader_graph(reader, weight)

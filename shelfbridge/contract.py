@@ -184,6 +184,8 @@ RECORD = Tensor("record", "STRING", (1,))
 
 PERMISSION = "permission: "
 """How the message begins of a request that is refused for want of rights, as INVALID_ARGUMENT."""
+STORE_AWAY = "the store of profiles does not answer"
+"""The same of one that could not be kept or looked up, as UNAVAILABLE."""
 
 CACHED = ("search", "search_deep")
 """Ensembles whose answers may be kept: they come of the request and the catalogue alone."""

@@ -18,7 +18,7 @@ import numpy as np
 import triton_python_backend_utils as pb
 from numpy.typing import NDArray
 
-from shelfbridge.contract import MODELS, PERMISSION, TIMELINE, Tensor
+from shelfbridge.contract import MODELS, PERMISSION, STORE_AWAY, TIMELINE, Tensor
 from shelfbridge.errors import InvalidEvents, InvalidQuery, PermissionRefused, StoreUnavailable
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -105,7 +105,8 @@ class Step(ABC):
         except PermissionRefused as error:  # Triton has no status of its own for it
             refusal = pb.TritonError(f"{PERMISSION}{error}", pb.TritonError.INVALID_ARG)
         except StoreUnavailable as error:
-            refusal = pb.TritonError(str(error), pb.TritonError.UNAVAILABLE)
+            pb.Logger.log_warn(str(error))
+            refusal = pb.TritonError(f"{STORE_AWAY}; send the same again", pb.TritonError.UNAVAILABLE)
         except Exception as error:  # whatever went wrong, the requests beside it must be answered
             pb.Logger.log_error(traceback.format_exc())
             refusal = pb.TritonError(f"{type(error).__name__}; the server's log says where", pb.TritonError.INTERNAL)

@@ -11,7 +11,7 @@ Titles become vectors by the encoder of the release.
 weeks, and are measured on the next four. It writes recommend.json, recommend.md and recommend.png, and takes about a
 quarter of an hour for 370,000 interactions on 2 cores.
 
-`fit` learns from everything and writes what serves: user_encoder.onnx, shelf_ranker.onnx and products.npz.
+What serves is learned by `python -m build --interactions`.
 """
 
 import argparse
@@ -21,7 +21,6 @@ from pathlib import Path
 from rich.console import Console
 
 from build.recommend.evaluate import evaluate
-from build.recommend.fit import fit
 from build.recommend.interactions import read
 from build.recommend.report import table, write_report
 from build.recommend.split import WEEKS
@@ -35,25 +34,19 @@ def main() -> None:
         prog="python -m build.recommend", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, helped in (("evaluate", "measure baselines and the shelf"), ("fit", "write the models that serve")):
-        command = commands.add_parser(name, help=helped)
-        command.add_argument("--interactions", type=Path, required=True, help="what shoppers did")
-        command.add_argument(
-            "--release", type=Path, required=True, help="folder of a release, whose encoder reads titles"
-        )
-        command.add_argument("--out", type=Path, required=True, help="folder for the results")
-        command.add_argument("--weeks", type=int, default=WEEKS, help="length of a window (default: %(default)s)")
+    command = commands.add_parser("evaluate", help="measure baselines and the shelf")
+    command.add_argument("--interactions", type=Path, required=True, help="what shoppers did")
+    command.add_argument("--release", type=Path, required=True, help="folder of a release, whose encoder reads titles")
+    command.add_argument("--out", type=Path, required=True, help="folder for the results")
+    command.add_argument("--weeks", type=int, default=WEEKS, help="length of a window (default: %(default)s)")
     options = parser.parse_args()
     console, begun = Console(highlight=False, soft_wrap=True), time.monotonic()
     try:
         interactions = read(options.interactions)
         texts = title_vectors(options.release, interactions.titles, console)
-        if options.command == "evaluate":
-            record = evaluate(interactions, texts, console=console, weeks=options.weeks)
-            write_report(options.out, record)
-            console.print(table(record), markup=False)
-        else:
-            fit(options.out, interactions, texts, weeks=options.weeks, console=console)
+        record = evaluate(interactions, texts, console=console, weeks=options.weeks)
+        write_report(options.out, record)
+        console.print(table(record), markup=False)
         console.print(f"{options.out} after {time.monotonic() - begun:.0f} s")
     except ShelfbridgeError as error:
         raise SystemExit(f"error: {error}") from error

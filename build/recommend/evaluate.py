@@ -63,12 +63,12 @@ def evaluate(
         console.print(_line(name, one))
     first, second = shelves(interactions, texts, (split.rehearsal, split.validation, split.test), settings, console)
     figures = {name: one for name, (_, one) in chosen.items()}
-    validated = figures | ours(first, validation, console)
+    validated = figures | ours(first, validation, settings, console)
     console.print(_line(f"{OURS}, on the validation", validated[OURS]))
     models = {name: contender(name, setting, interactions, split.test) for name, (setting, _) in chosen.items()}
     histories = [case.history for case in test]
     baselines = {name: measure(test, scored(model, histories)) for name, model in models.items()}
-    tested = baselines | ours(second, test, console)
+    tested = baselines | ours(second, test, settings, console)
     popular = measure(strangers, scored(models["popular"], [case.history for case in strangers]))
     return {
         "interactions": len(interactions),
@@ -88,7 +88,7 @@ def evaluate(
     }
 
 
-def ours(shelf: Shelf, some: Sequence[Case], console: Console) -> dict[str, Figures]:
+def ours(shelf: Shelf, some: Sequence[Case], settings: Settings, console: Console) -> dict[str, Figures]:
     """Figures of the user encoder alone, of the shelf, and of one whose ranker was never told the affinity."""
     histories = [case.history for case in some]
     users = shelf.knowledge.users
@@ -96,7 +96,8 @@ def ours(shelf: Shelf, some: Sequence[Case], console: Console) -> dict[str, Figu
     at = SHELF_SIGNALS.index("affinity")
     blinded = [(rows, _blind(table, at)) for rows, table in found]
     head = train_head(
-        [replace(one, signals=one.signals.clone().index_fill_(2, torch.tensor([at]), 0)) for one in shelf.lessons]
+        [replace(one, signals=one.signals.clone().index_fill_(2, torch.tensor([at]), 0)) for one in shelf.lessons],
+        settings.head_epochs,
     )
     return {
         ENCODER: measure(some, list(users.vectors(histories) @ users.items.T)),

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from build.export import OPSET, check, declare
 from build.recommend.network import Head, UserEncoder
-from shelfbridge.contract import SHELF_EVENTS, SHELF_SIGNALS
+from shelfbridge.contract import SHELF_CANDIDATES, SHELF_EVENTS, SHELF_SIGNALS
 
 ENCODER_INPUTS = ("event_vectors", "event_ages", "event_kinds", "event_mask")
 ENCODER_OUTPUT = "user_vector"
@@ -26,14 +26,14 @@ def export_user_encoder(path: Path, encoder: UserEncoder) -> None:
 
 
 def export_head(path: Path, head: Head) -> None:
-    """Write the graph: `signals` FP32 [B, C, S] to `scores` FP32 [B, C], batch and candidates dynamic."""
-    _export(head, path, {RANKER_INPUT: torch.randn(2, 7, len(SHELF_SIGNALS))}, RANKER_OUTPUT)
+    """Write the graph: `shelf_signals` FP32 [B, C, S] to `shelf_scores` FP32 [B, C], C as served, batch dynamic."""
+    _export(head, path, {RANKER_INPUT: torch.randn(2, SHELF_CANDIDATES, len(SHELF_SIGNALS))}, RANKER_OUTPUT)
 
 
 def _export(model: nn.Module, path: Path, example: dict[str, Tensor], output: str) -> None:
     model = model.eval()
-    dynamic = {name: {0: "batch", 1: "length"} for name in example}
-    dynamic[output] = {0: "batch", 1: "length"} if output == RANKER_OUTPUT else {0: "batch"}
+    axes = {0: "batch"} if output == RANKER_OUTPUT else {0: "batch", 1: "length"}
+    dynamic = {**dict.fromkeys(example, axes), output: {0: "batch"}}
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")  # tracing and deprecation notices that a user can do nothing about
         torch.onnx.export(

@@ -3,8 +3,8 @@
 It learns from baskets that came after all that its signals were fitted to, as it will be used.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ from shelfbridge.shelf.signals import LATELY, LONG, Demand, Neighbours, Products
 PENALTY = 200.0
 """Of `ease`, chosen on the validation of Online Retail."""
 NEIGHBOURS = 200
-EPOCHS, BATCH, RATE = 30, 32, 2e-3
+BATCH, RATE = 32, 2e-3
 
 Candidates = tuple[NDArray[np.int32], NDArray[np.float32]]
 """Products [C], and their signals [C, S]."""
@@ -57,8 +57,8 @@ class Knowledge:
             users.items,
             texts,
             prices(past),
-            Neighbours.of(ease(past, PENALTY), NEIGHBOURS),
-            Neighbours.of(together(past, "basket"), NEIGHBOURS),
+            neighbours(past, lambda some: ease(some, PENALTY)),
+            neighbours(past, lambda some: together(some, "basket")),
         )
         return cls(users, products, popularities)
 
@@ -72,6 +72,21 @@ class Knowledge:
                 rows = candidates(shopper, vector, self.products, demand)
                 found.append((rows, signals(shopper, vector, rows, self.products, demand)))
         return found
+
+
+def neighbours(past: Interactions, weigh: Callable[[Interactions], NDArray[np.float32]]) -> Neighbours:
+    """What the products of interactions lead to; nothing is known of others.
+
+    Args:
+        past: interactions.
+        weigh: weights [S, S] of the products that are in interactions, numbered anew.
+    """
+    sold, item = np.unique(past.item, return_inverse=True)
+    ids = tuple(past.items[row] for row in sold)
+    near = Neighbours.of(weigh(replace(past, item=item.astype(np.int32), items=ids)), NEIGHBOURS)
+    places = np.full(len(past.items), -1, np.int32)
+    places[sold] = np.arange(len(sold))
+    return Neighbours(sold[near.items].astype(np.int32), near.weights, places)
 
 
 def popularities(interactions: Interactions) -> tuple[Popularity, Popularity]:
@@ -125,11 +140,12 @@ class Lists:
         return cls(table, wanted, there)
 
 
-def train_head(lists: Sequence[Lists], seed: int = 7) -> Head:
+def train_head(lists: Sequence[Lists], epochs: int, seed: int = 7) -> Head:
     """Learn by softmax over a list (Cao et al., ICML 2007): all candidates, and those not bought before alone.
 
     Args:
         lists: of one window each.
+        epochs: over all of them.
         seed: of the weights and the order.
     """
     torch.manual_seed(seed)
@@ -138,10 +154,10 @@ def train_head(lists: Sequence[Lists], seed: int = 7) -> Head:
     head.mean.copy_(known.mean(0))
     head.scale.copy_(known.std(0).clamp(min=1e-3))
     optimiser = torch.optim.AdamW(head.parameters(), lr=RATE, weight_decay=0.01)
-    steps = EPOCHS * sum(-(-len(one.signals) // BATCH) for one in lists)
+    steps = epochs * sum(-(-len(one.signals) // BATCH) for one in lists)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps)
     head.train()
-    for _ in range(EPOCHS):
+    for _ in range(epochs):
         batches = [(one, rows) for one in lists for rows in torch.randperm(len(one.signals)).split(BATCH)]
         for place in torch.randperm(len(batches)).tolist():
             one, rows = batches[place]

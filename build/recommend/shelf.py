@@ -36,7 +36,13 @@ class Shelf:
 
 
 def shelves(
-    interactions: Interactions, texts: NDArray[np.float32], cuts: Sequence[int], settings: Settings, console: Console
+    interactions: Interactions,
+    texts: NDArray[np.float32],
+    cuts: Sequence[int],
+    settings: Settings,
+    console: Console,
+    *,
+    unseen: NDArray[np.bool_] | None = None,
 ) -> Iterator[Shelf]:
     """The shelf at each moment but the first, in their order.
 
@@ -49,15 +55,16 @@ def shelves(
         cuts: two moments or more.
         settings: of the encoder.
         console: for the progress.
+        unseen: products [N] that no interaction is with; their vectors come from their texts.
     """
     users, lessons, counts = None, list[Lists](), popularities(interactions)
     with tempfile.TemporaryDirectory() as folder:
         for cut, following in zip(cuts, [*cuts[1:], None], strict=True):
             known = cases(interactions, 0, cut)
-            users = train(texts, known, settings, folder=Path(folder), console=console, start=users)
+            users = train(texts, known, settings, folder=Path(folder), console=console, start=users, unseen=unseen)
             knowledge = Knowledge.fit(users, texts, interactions.before(cut), counts)
             if lessons:
-                yield Shelf(knowledge, train_head(lessons), tuple(lessons))
+                yield Shelf(knowledge, train_head(lessons, settings.head_epochs), tuple(lessons))
             if following is not None:
                 next_cases = with_history(cases(interactions, cut, following))
                 lists = knowledge.lists([case.history for case in next_cases], console)

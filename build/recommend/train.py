@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from build.recommend.network import Products, Shape, UserEncoder
 from build.recommend.split import Case
-from build.settings import Training
+from build.settings import ShelfSettings, Training
 from build.training import fit
 from shelfbridge.contract import SHELF_EVENTS
 from shelfbridge.shelf.history import DAY, History
@@ -27,9 +27,11 @@ class Settings:
     """Of one training run."""
 
     shape: Shape = field(default_factory=Shape)
-    training: Training = field(default_factory=lambda: Training(epochs=24, batch=128, learning_rate=4e-3, patience=24))
-    refresh: int = 6
+    training: Training = ShelfSettings.training
+    refresh: int = ShelfSettings.refresh
     """Epochs, at half the rate, when later baskets are added to what was learned."""
+    head_epochs: int = ShelfSettings.head_epochs
+    """Of the ranker's training."""
     dropped: float = 0.3
     """Share of products that have only their text in a step."""
     forgotten: float = 0.2

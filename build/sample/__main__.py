@@ -2,18 +2,24 @@
 
 import argparse
 import csv
+import json
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from build.sample import generate
+from build.sample import make_sample
+from build.sample.shoppers import Purchase
 from shelfbridge.catalogue import Judgment, Product
 
 
-def write(folder: Path, products: list[Product], judgments: list[Judgment]) -> None:
-    """`products.jsonl` and `judgments.tsv`, as `shelfbridge.catalogue` reads them."""
+def write(folder: Path, products: list[Product], judgments: list[Judgment], purchases: Sequence[Purchase] = ()) -> None:
+    """`products.jsonl` and `judgments.tsv`, as `shelfbridge.catalogue` reads them, and `interactions.jsonl`, as
+    `build.recommend` does.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "products.jsonl").open("w", encoding="utf-8", newline="\n") as file:
         file.writelines(product.model_dump_json() + "\n" for product in products)
@@ -21,10 +27,12 @@ def write(folder: Path, products: list[Product], judgments: list[Judgment]) -> N
         rows = csv.DictWriter(file, list(Judgment.model_fields), delimiter="\t", lineterminator="\n")
         rows.writeheader()
         rows.writerows(judgment.model_dump() for judgment in judgments)
+    with (folder / "interactions.jsonl").open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(json.dumps(asdict(purchase)) + "\n" for purchase in purchases)
 
 
-def describe(products: list[Product], judgments: list[Judgment]) -> list[Table]:
-    """What the sample holds, as tables: products by department; queries and labels by kind."""
+def describe(products: list[Product], judgments: list[Judgment], purchases: Sequence[Purchase]) -> list[Table]:
+    """What the sample holds, as tables: products by department; queries and labels by kind; purchases."""
     shelves = Table("department", "products", "types", title="Products")
     departments = Counter(product.category[0] for product in products)
     for department, count in sorted(departments.items()):
@@ -42,7 +50,17 @@ def describe(products: list[Product], judgments: list[Judgment]) -> list[Table]:
         kinds.add_row(kind, *(str(counts[kind, column]) for column in columns))
     totals = (str(sum(counts[kind, column] for kind in names)) for column in columns)
     kinds.add_row("all", *totals, style="bold")
-    return [shelves, kinds]
+
+    pairs = Counter((purchase.user, purchase.product_id) for purchase in purchases)
+    bought = Table("shoppers", "baskets", "purchases", "bought again", "never sold", title="Shoppers")
+    bought.add_row(
+        str(len({purchase.user for purchase in purchases})),
+        str(len({purchase.basket for purchase in purchases})),
+        str(len(purchases)),
+        f"{1 - len(pairs) / max(1, len(purchases)):.0%}",
+        str(len({product.product_id for product in products} - {name for _, name in pairs})),
+    )
+    return [shelves, kinds, bought]
 
 
 def _kind(row: Judgment) -> str:
@@ -52,13 +70,16 @@ def _kind(row: Judgment) -> str:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m build.sample", description="Write the project's sample data.")
-    parser.add_argument("--out", type=Path, required=True, help="folder for products.jsonl and judgments.tsv")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder for products.jsonl, judgments.tsv and interactions.jsonl"
+    )
     parser.add_argument("--seed", type=int, default=7, help="the same seed gives the same files (default 7)")
     parser.add_argument("--products", type=int, default=3200, help="how many products (default 3200)")
     options = parser.parse_args()
-    products, judgments = generate(options.seed, options.products)
-    write(options.out, products, judgments)
-    Console().print(*describe(products, judgments))
+    sample = make_sample(options.seed, options.products)
+    products = [item.product for item in sample.items]
+    write(options.out, products, sample.judgments, sample.purchases)
+    Console().print(*describe(products, sample.judgments, sample.purchases))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""One sample from one seed: products, queries, judgments."""
+"""One sample from one seed: products, queries, judgments, and what shoppers bought."""
 
 from dataclasses import dataclass
 from random import Random
@@ -6,6 +6,7 @@ from random import Random
 from build.sample.judge import Judge, split_queries
 from build.sample.products import Item, make_items
 from build.sample.queries import Query, make_queries
+from build.sample.shoppers import Purchase, make_purchases
 from build.sample.vocabulary import load
 from shelfbridge.catalogue import Judgment, Product
 
@@ -30,6 +31,7 @@ class Sample:
     items: list[Item]
     queries: dict[str, Query]
     judgments: list[Judgment]
+    purchases: list[Purchase]
 
 
 def make_sample(seed: int, products: int) -> Sample:
@@ -48,7 +50,7 @@ def make_sample(seed: int, products: int) -> Sample:
         query_id = f"{query.kind}-{numbers[query.kind]:03}"
         named[query_id] = query
         judgments.extend(judge.judge(query_id, query, split))
-    return Sample(items, named, judgments)
+    return Sample(items, named, judgments, make_purchases(seed, words, items))
 
 
 def generate(seed: int = 7, products: int = 3200) -> tuple[list[Product], list[Judgment]]:

@@ -70,8 +70,14 @@ class ShelfCaller:
 
     async def search(self, query: str, k: int) -> list[str]:
         """Ids of the k products on the shelf."""
-        whose = {"with_item": query} if self._shelf == "goes_with" else {"user": query}
-        result = await self._client.recommend(**whose, shelf=self._shelf, k=k, with_payload=False)
+        beside = self._shelf == "goes_with"
+        result = await self._client.recommend(
+            user=None if beside else query,
+            with_item=query if beside else None,
+            shelf=self._shelf,
+            k=k,
+            with_payload=False,
+        )
         return [hit.product_id for hit in result.hits]
 
     async def __aenter__(self) -> Self:

@@ -1,21 +1,20 @@
-"""All of a search that is neither waiting nor sending: settings, the deadline, retries, and the result.
+"""All of a call that is neither waiting nor sending: settings, the deadline, retries, and the result.
 
-The two clients differ in how they wait; a `Call` is what they have in common.
+Clients for threads and for event loops differ in how they wait; a `Call` is what they have in common.
 """
 
 import random
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Generic
 from uuid import uuid4
 
-from tritonclient.grpc import InferInput, InferResult
+from tritonclient.grpc import InferResult
 from tritonclient.utils import InferenceServerException
 
 from shelfbridge.client._connection import TLS, Connection, check_seconds, is_visible_ascii, token_header
 from shelfbridge.client._faults import fault, late
-from shelfbridge.client._protocol import decode, encode
-from shelfbridge.client._results import SearchResult
+from shelfbridge.client._protocol import PERSONAL, Question, Reply, Result
 from shelfbridge.errors import (
     ConnectionFailed,
     DeadlineExceeded,
@@ -24,7 +23,6 @@ from shelfbridge.errors import (
     SearchError,
     SettingsError,
 )
-from shelfbridge.request import Filters
 
 FIRST_PAUSE = 0.05
 """Seconds before the first retry, the second waits twice that, and so on; each is shortened by up to half at random,
@@ -34,13 +32,12 @@ UNREADY = (ConnectionFailed, DeadlineExceeded, Overloaded)
 """What `ready` answers with False."""
 
 
-class Call:
-    """One search under way: its inputs, the time it has left and the attempts it has made."""
+class Call(Generic[Result]):
+    """One question under way: the time it has left and the attempts it has made."""
 
     def __init__(
         self,
-        model: str,
-        inputs: list[InferInput],
+        question: Question[Result],
         *,
         address: str,
         headers: Mapping[str, str],
@@ -49,8 +46,7 @@ class Call:
         request_id: str,
     ):
         self._begun = time.monotonic()
-        self._model = model
-        self._inputs = inputs
+        self._question = question
         self._address = address
         self._headers = {**headers, "x-request-id": request_id}
         self._timeout = timeout
@@ -70,8 +66,8 @@ class Call:
             raise late(address=self._address, timeout=self._timeout, request_id=self._request_id)
         self._attempts += 1
         return {
-            "model_name": self._model,
-            "inputs": self._inputs,
+            "model_name": self._question.model,
+            "inputs": self._question.inputs,
             "request_id": self._request_id,
             "headers": dict(self._headers),
             "client_timeout": left,
@@ -90,21 +86,15 @@ class Call:
             raise found.error from error
         return pause
 
-    def result(self, reply: InferResult) -> SearchResult:
+    def result(self, tensors: InferResult) -> Result:
         """The reply as a result.
 
         Raises:
             ServerFault: the reply is not what the contract says.
         """
-        hits, steps = decode(reply, self._model, self._request_id)
-        response = reply.get_response()
-        return SearchResult(
-            hits=hits,
-            steps=steps,
-            model_version=str(response.model_version),
-            request_id=self._request_id,
-            round_trip_ms=1000 * (time.monotonic() - self._begun),
-            attempts=self._attempts,
+        milliseconds = 1000 * (time.monotonic() - self._begun)
+        return self._question.result(
+            Reply(tensors, self._question.model, self._request_id, milliseconds, self._attempts)
         )
 
     def _left(self) -> float:
@@ -142,20 +132,10 @@ class BaseClient:
         return f"{type(self).__name__}({self.address!r}, {extras}, timeout={self._timeout:g}, retries={self._retries})"
 
     def _call(
-        self,
-        query: str,
-        *,
-        k: int,
-        filters: Filters | Mapping[str, Any] | None,
-        user: str | None,
-        with_payload: bool,
-        deep: bool,
-        timeout: float | None,
-        request_id: str | None,
-    ) -> Call:
+        self, question: Question[Result], *, timeout: float | None = None, request_id: str | None = None
+    ) -> Call[Result]:
         return Call(
-            ensemble(deep),
-            encode(query, k, filters, user, with_payload),
+            question,
             address=self.address,
             headers=self._headers,
             timeout=self._seconds(timeout),
@@ -174,9 +154,15 @@ class BaseClient:
             raise ConnectionFailed(f"this client of {self.address} was closed; make a new one")
 
 
-def ensemble(deep: bool) -> str:
-    """The model that answers."""
-    return "search_deep" if deep else "search"
+def ensemble(deep: bool, personal: bool = False) -> str:
+    """The model that answers a search.
+
+    Raises:
+        InvalidQuery: both are asked for.
+    """
+    if deep and personal:
+        raise InvalidQuery("a search is deep or personal, not both; ask for one")
+    return "search_deep" if deep else PERSONAL if personal else "search"
 
 
 def _request_id(given: str | None) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from tritonclient.utils import InferenceServerException
 
+from shelfbridge.contract import PERMISSION, STORE_AWAY
 from shelfbridge.errors import (
     ConnectionFailed,
     DeadlineExceeded,
@@ -21,10 +22,11 @@ _OVERLOADED = (Overloaded, "{address} is overloaded ({words}); try later or else
 _LATE = (DeadlineExceeded, "no answer from {address} within {timeout:g} s; allow more or lower the load")
 _REFUSED = (PermissionRefused, "{address} refused the credentials ({words}); give a token that it accepts")
 _UNREACHED = (ConnectionFailed, "no answer from {address} ({words}); check the address and that a server is up")
+_AWAY = (ConnectionFailed, "{address}: {words}")
 _NO_TLS = (ConnectionFailed, "no TLS with {address} ({words}); check the certificates and that it speaks TLS")
 _TOO_LARGE = (InvalidQuery, "too large for one message ({words}); send less, or ask for fewer products")
 _INVALID = (InvalidQuery, "{words}")
-_NOT_SERVED = (ServerFault, "{address} does not serve searches ({words}); check the address, or load a release there")
+_NOT_SERVED = (ServerFault, "{address} does not serve this ({words}); check the address, or load a release that has it")
 _FAILED = (ServerFault, "{address} failed ({status}: {words}); its log says more")
 
 _BY_STATUS = {
@@ -40,6 +42,8 @@ _BY_STATUS = {
     "UNIMPLEMENTED": _NOT_SERVED,
 }
 _BY_WORDS = (
+    ("INVALID_ARGUMENT", PERMISSION, _REFUSED),
+    ("UNAVAILABLE", STORE_AWAY, _AWAY),
     ("UNAVAILABLE", "exceeds maximum queue size", _OVERLOADED),  # Triton: a step's queue is full
     ("UNAVAILABLE", "request timeout expired", _OVERLOADED),  # Triton: longer in a step's queue than allowed
     ("UNAVAILABLE", "overflow", _OVERLOADED),  # Envoy's circuit breaker

@@ -14,6 +14,7 @@ from tritonclient.utils import InferenceServerException
 
 from shelfbridge.client import AsyncSearchClient, SearchClient
 from shelfbridge.client._base import Call
+from shelfbridge.client._protocol import Question
 from shelfbridge.contract import DEFAULT_K
 from shelfbridge.errors import (
     ConnectionFailed,
@@ -132,7 +133,7 @@ def test_retries_stay_within_the_deadline(search):
 
 
 def test_does_not_pause_for_longer_than_is_left():
-    call = Call("search", [], address="here", headers={}, timeout=0.02, retries=9, request_id="r")
+    call = Call(Question("search", [], str), address="here", headers={}, timeout=0.02, retries=9, request_id="r")
     call.attempt()
     with pytest.raises(Overloaded):
         call.pause_after(InferenceServerException("Exceeds maximum queue size", "StatusCode.UNAVAILABLE"))

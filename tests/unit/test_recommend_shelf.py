@@ -165,7 +165,7 @@ class TestHead:
 
     def test_learns_which_signal_tells(self):
         learned = self.lists("due")
-        head = train_head([learned])
+        head = train_head([learned], 30)
         asked = self.lists("due", 100)
         found = head(asked.signals).argmax(1) == asked.wanted.long().argmax(1)
         assert found.float().mean() > 0.9

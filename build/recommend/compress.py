@@ -1,0 +1,125 @@
+"""The networks of a shelf, from fp32 to what is served: each form is held against fp32, and the quickest good one wins.
+
+They are small: on a CPU int8 has more to convert than to multiply, so what is served is what was measured.
+"""
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from onnxruntime import InferenceSession
+from rich.console import Console
+
+from build import fp16
+from build.calibration import Feed
+from build.offline import session
+from build.quantise import quantise
+from build.recommend.metrics import measure
+from build.recommend.ranker import Lists
+from build.recommend.split import Case
+from build.recommend.train import Trained, inputs_of
+from build.release import hard_link
+from build.settings import Compression
+from shelfbridge.contract import SHELF_CANDIDATES, SHELF_SIGNALS
+from shelfbridge.errors import ArtefactError
+from shelfbridge.shelf.history import History
+
+CALIBRATED = 256
+"""Histories that ranges are measured on."""
+LISTS = 128
+"""Lists of each window that the ranker of shelves is compared on in fp16."""
+TIMED = 200
+"""Calls that a form is timed by, one shopper each."""
+FASTER = 0.95
+"""Share of fp32's time that int8 may take to be served."""
+Inputs = ("event_vectors", "event_ages", "event_kinds", "event_mask")
+
+
+def compress_encoder(
+    folder: Path, *, users: Trained, some: Sequence[Case], chosen: Compression, console: Console
+) -> None:
+    """Write `model.onnx` beside `fp32.onnx`, as settings have it `int8.onnx` and `fp16.onnx`, and `compression.json`.
+
+    int8 is served on the CPU if it costs no more than the budget in recall@20 and is faster there.
+
+    Args:
+        folder: with `fp32.onnx`.
+        users: what was learned.
+        some: baskets that the forms are compared on.
+        chosen: what is wanted.
+        console: for a line.
+    """
+    histories = [case.history for case in some]
+    feeds = feeds_of(users, histories[:CALIBRATED])
+    served = "fp32"
+    forms = {"fp32": folder / "fp32.onnx"}
+    record: dict[str, Any] = {}
+    if chosen.half:
+        fp16.halve(folder, graph=forms["fp32"], feeds=feeds)
+        forms["fp16"] = folder / "fp16.onnx"
+    if chosen.precision == "int8":
+        place = folder / ".int8"
+        place.mkdir()
+        try:
+            quantise(place, graph=forms["fp32"], feeds=feeds, method=chosen.methods[0], console=console)
+            (place / "int8.onnx").rename(folder / "int8.onnx")
+            forms["int8"] = (place / "model.onnx").rename(folder / ".model.onnx")
+        except ArtefactError as error:
+            record["refused"] = str(error)
+        for left in place.iterdir():
+            left.unlink()
+        place.rmdir()
+    record["forms"] = {name: _judged(session(file), users, some) for name, file in forms.items()}
+    fp32, int8 = record["forms"]["fp32"], record["forms"].get("int8")
+    if int8 and fp32["recall"] - int8["recall"] <= chosen.budget and int8["ms"] < FASTER * fp32["ms"]:
+        served = "int8"
+    hard_link(forms[served], folder / "model.onnx")
+    (folder / ".model.onnx").unlink(missing_ok=True)
+    record["served"] = served
+    (folder / "compression.json").write_text(json.dumps(record, indent=2) + "\n")
+    told = ", ".join(f"{name} {one['recall']:.4f} in {one['ms']:.3f} ms" for name, one in record["forms"].items())
+    console.print(f"  user encoder, recall@20: {told}; {served} is served", highlight=False, soft_wrap=True)
+
+
+def compress_head(folder: Path, *, lessons: Sequence[Lists], chosen: Compression) -> None:
+    """Write `model.onnx`, the same as `fp32.onnx`, and as settings have it `fp16.onnx` for engines."""
+    hard_link(folder / "fp32.onnx", folder / "model.onnx")
+    if chosen.half:
+        signals = [one.signals[row][None] for one in lessons for row in range(min(LISTS, len(one.signals)))]
+        fp16.halve(folder, graph=folder / "fp32.onnx", feeds=[{"shelf_signals": _full(row)} for row in signals])
+
+
+def _full(signals: torch.Tensor) -> NDArray[np.float32]:
+    """Signals [1, C, S] of a list as it is served, `SHELF_CANDIDATES` long."""
+    padded = np.zeros((1, SHELF_CANDIDATES, len(SHELF_SIGNALS)), np.float32)
+    count = min(SHELF_CANDIDATES, signals.shape[1])
+    padded[:, :count] = signals[:, :count].numpy()
+    return padded
+
+
+def feeds_of(users: Trained, histories: Sequence[History]) -> list[Feed]:
+    """What the encoder is given for each, one shopper a batch."""
+    return [_feed(users, history) for history in histories]
+
+
+def _feed(users: Trained, history: History) -> Feed:
+    items, *others = (tensor.numpy() for tensor in inputs_of([history]))
+    return dict(zip(Inputs, (users.items[items], *others), strict=True))
+
+
+def _judged(network: InferenceSession, users: Trained, some: Sequence[Case]) -> dict[str, float]:
+    """Mean recall@20 of baskets by a form's vectors, and the median of its milliseconds."""
+    vectors, spent = [], []
+    for case in some:
+        feed = _feed(users, case.history)
+        begun = time.perf_counter()
+        (vector,) = network.run(None, feed)
+        spent.append(time.perf_counter() - begun)
+        vectors.append(vector[0])
+    recall = measure(some, list(np.stack(vectors) @ users.items.T)).mean("overall", "recall")
+    return {"recall": recall, "ms": float(np.median(spent[-TIMED:])) * 1e3}
