@@ -7,23 +7,31 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from clients.batch import answer, is_word, read_queries, trec_lines, write_run
+from clients.program import (
+    BAD_INPUT,
+    NO_ANSWER,
+    OK,
+    SOME_FAILED,
+    VARIABLES,
+    add_server,
+    complaints,
+    ended,
+    parse_filters,
+    program,
+    settings_of,
+)
 from clients.settings import ClientSettings
 from clients.show import show
 from shelfbridge.catalogue import Rejection
 from shelfbridge.client import AsyncSearchClient, SearchClient
 from shelfbridge.contract import DEFAULT_K, MAX_K
-from shelfbridge.errors import ConnectionFailed, DataError, InvalidQuery, SearchError, SettingsError, ShelfbridgeError
-from shelfbridge.request import Filters, explain
-
-OK, SOME_FAILED, BAD_INPUT, NO_ANSWER = 0, 1, 2, 3
-INTERRUPTED = 130
+from shelfbridge.errors import ConnectionFailed, DataError, SearchError, ShelfbridgeError
+from shelfbridge.request import Filters
 
 EXAMPLES = f"""\
 examples:
@@ -45,7 +53,7 @@ exit status:
   {BAD_INPUT}  the arguments, the settings or the query cannot be used
   {NO_ANSWER}  the server gave no answer
 
-Every setting is an environment variable too: SHELFBRIDGE_ADDRESS, SHELFBRIDGE_TIMEOUT, … A flag goes before it.
+{VARIABLES}
 """
 
 
@@ -54,50 +62,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     flags = parser.parse_args(arguments)
     _check_usage(parser, flags)
-    errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
-    try:
-        settings = ClientSettings.load(**{name: getattr(flags, name) for name in _SETTING_FLAGS})
+    errors = complaints()
+
+    def work() -> int:
+        settings = settings_of(flags)
         if flags.verbose or flags.queries:
             errors.print(settings.describe(), style="dim")
         return asyncio.run(_batch(flags, settings, errors)) if flags.queries else _single(flags, settings)
-    except (InvalidQuery, SettingsError, DataError) as error:
-        errors.print(f"error: {error}", style="red")
-        return BAD_INPUT
-    except ShelfbridgeError as error:
-        errors.print(f"error: {error}", style="red")
-        return NO_ANSWER
-    except KeyboardInterrupt:
-        return INTERRUPTED
 
-
-def parse_filters(pairs: Sequence[str]) -> Filters | None:
-    """Filters from `field=value` pairs, each value read as its field's type.
-
-    Raises:
-        SettingsError: a pair has no `=`, the field is unknown or given twice, or the value is of another type.
-    """
-    values: dict[str, Any] = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        field = Filters.model_fields.get(name)
-        if not equals or field is None or name in values:
-            known = ", ".join(Filters.model_fields)
-            raise SettingsError(f"--filter {pair}: give field=value, each field once; known fields: {known}")
-        try:
-            annotation: Any = field.annotation
-            values[name] = TypeAdapter(annotation).validate_python(value)
-        except ValidationError as error:
-            raise SettingsError(f"--filter {pair}: {error.errors()[0]['msg']}") from error
-    try:
-        return Filters(**values) if values else None
-    except ValidationError as error:
-        raise SettingsError(f"--filter: {explain(error)}") from error
+    return ended(work, errors)
 
 
 def _single(flags: argparse.Namespace, settings: ClientSettings) -> int:
     filters = parse_filters(flags.filter)
     with SearchClient(**settings.client_arguments()) as client:
-        result = client.search(flags.query, k=flags.k, filters=filters, user=flags.user, deep=flags.deep)
+        result = client.search(
+            flags.query,
+            k=flags.k,
+            filters=filters,
+            user=flags.user,
+            deep=flags.deep,
+            personal=flags.personal,
+            user_token=flags.user_token,
+        )
     if flags.json:
         sys.stdout.write(json.dumps(asdict(result), ensure_ascii=False, indent=2) + "\n")
     else:
@@ -141,16 +128,8 @@ async def _batch(flags: argparse.Namespace, settings: ClientSettings, errors: Co
     return SOME_FAILED if failed else OK
 
 
-_SETTING_FLAGS = ("address", "timeout", "retries", "token_file", "tls", "tls_root", "tls_cert", "tls_key")
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m clients.search",
-        description="Search the products that a Shelfbridge server knows.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = program("search", "Search the products that a Shelfbridge server knows.", EXAMPLES)
     parser.add_argument("query", nargs="?", help="what a shopper would write")
     parser.add_argument(
         "-k", type=int, default=DEFAULT_K, help=f"how many products, 1 to {MAX_K} (default {DEFAULT_K})"
@@ -162,7 +141,9 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument(
         "--filter", action="append", default=[], metavar="FIELD=VALUE", help=", ".join(Filters.model_fields)
     )
-    one.add_argument("--user", help="an opaque key of the shopper, for personal steps")
+    one.add_argument("--user", help="the shop's id of the shopper; looked up with --personal only")
+    one.add_argument("--personal", action="store_true", help="let what --user did lately move the order")
+    one.add_argument("--user-token", metavar="TOKEN", help="proof that it is them, where the server asks for it")
     one.add_argument("--json", action="store_true", help="print the result as one JSON object")
 
     many = parser.add_argument_group("a file of searches")
@@ -173,14 +154,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     many.add_argument("--tag", default="shelfbridge", help="the run's name in its last column (default shelfbridge)")
 
-    server = parser.add_argument_group("the server")
-    for name in _SETTING_FLAGS:
-        field = ClientSettings.model_fields[name]
-        default = f" (default {field.default})" if field.default else ""
-        kind: dict[str, Any] = (
-            {"action": "store_true"} if name == "tls" else {"metavar": name.rpartition("_")[2].upper()}
-        )
-        server.add_argument(f"--{name.replace('_', '-')}", default=None, help=f"{field.description}{default}", **kind)
+    add_server(parser)
     return parser
 
 
@@ -192,8 +166,8 @@ def _check_usage(parser: argparse.ArgumentParser, flags: argparse.Namespace) -> 
     if flags.queries is not None:
         if flags.run is None:
             parser.error("--queries needs --run OUT, the file to write")
-        if flags.filter or flags.user is not None or flags.json:
-            parser.error("--filter, --user and --json go with one query, not with --queries")
+        if flags.filter or flags.user is not None or flags.personal or flags.json:
+            parser.error("--filter, --user, --personal and --json go with one query, not with --queries")
         if flags.concurrency < 1:
             parser.error("--concurrency: give 1 or more")
         if not is_word(flags.tag):
