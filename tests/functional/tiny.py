@@ -174,7 +174,7 @@ def write_shelf(folder: Path, products: list[Product], texts: NDArray[np.float32
         outer_bias=np.zeros(SHELF_WIDTH, np.float32),
     )
     together = np.array([[one.category == other.category for other in products] for one in products], np.float32)
-    demand = np.arange(count, 0, -1).astype(np.float32)
+    demand = np.arange(count, 0, -1).astype(np.float32) / 10
     ShelfProducts.write(
         folder / "shelf_candidates/1",
         vectors=projection(texts),
