@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.rule import Rule
 
 from clients.settings import ClientSettings
-from clients.show import NAMES, show, show_shelf
+from clients.show import show, show_shelf
 from shelfbridge.client import SearchClient, ShelfResult, ShopperClient
 from shelfbridge.errors import ShelfbridgeError
 from shelfbridge.profiles import Event, Kind
@@ -88,7 +88,7 @@ def shop(searches: SearchClient, shoppers: ShopperClient, console: Console) -> N
         console.print(Rule(f"[bold]the same, {milliseconds:.0f} ms after three events[/bold]  {done}", align="left"))
         console.print(show_shelf(shelf))
         console.print()
-        console.print(Rule(f"[bold]{NAMES['goes_with']}[/bold]  {found.hits[0].product_id}", align="left"))
+        console.print(Rule(f"[bold]beside {found.hits[0].product_id}[/bold]", align="left"))
         console.print(show_shelf(shoppers.recommend(user=user, with_item=found.hits[0].product_id, k=5)))
         for personal in (False, True):
             console.print()

@@ -4,12 +4,13 @@
         --catalogue products.parquet --judgments judgments.parquet --split dev
 
 Run it on the GPU that will serve, in the container of the serving Triton's tag (make engines): a plan is tied to both.
-For the encoder, the ranker and the cross-encoder it takes the release's ONNX master (int8.onnx or fp16.onnx), holds it
-against the parser's operator table, builds a plan whose optimization profiles follow the shop's own lengths, compares
-the engine's outputs with the master's in every corner of every profile, and times it there. It measures nDCG@10 of
-every stage with the engines, with the masters and in fp32. Only then is the new release published. What is being
-served is never touched; a run that fails or is stopped leaves everything as it was, and the same command goes on where
-it ended. engine_report.json, engine_report.md and tensorrt.log are written either way: send them back.
+For the encoder, the ranker and the cross-encoder, and the networks of a shelf where the release has one, it takes the
+release's ONNX master (int8.onnx or fp16.onnx), holds it against the parser's operator table, builds a plan whose
+optimization profiles follow the shop's own lengths, compares the engine's outputs with the master's in every corner of
+every profile, and times it there. It measures nDCG@10 of every search stage with the engines, with the masters and in
+fp32. Only then is the new release published. What is being served is never touched; a run that fails or is stopped
+leaves everything as it was, and the same command goes on where it ended. engine_report.json, engine_report.md and
+tensorrt.log are written either way: send them back.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from tokenizers import Tokenizer
 
 from build.engines import api, buckets, configs
 from build.engines.builder import Options
-from build.engines.publishing import masters, publish_engines, source_release
+from build.engines.publishing import masters, precision_of, publish_engines, source_release
 from build.engines.quality import BUDGET, Judged, ensembles, judge
 from build.engines.report import Report
 from build.engines.runtime import EngineSession, Gpu
@@ -32,6 +33,7 @@ from shelfbridge.engine import Precision
 from shelfbridge.errors import ArtefactError, DataError, ShelfbridgeError
 
 MODELS = ("encoder", "ranker", "cross_encoder")
+OF_SHELF = ("user_encoder", "shelf_ranker")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -139,17 +141,18 @@ def run(
         DataError: the judgments are of another catalogue than the release's.
     """
     source, manifest = source_release(release)
-    graphs, originals = masters(source, precision, MODELS), masters(source, "fp32", MODELS)
+    models = MODELS + (OF_SHELF if "shelf" in manifest else ())
+    graphs, originals = masters(source, precision, models), masters(source, "fp32", MODELS)
     if judged is not None and not str(manifest.get("data", "")).startswith(judged.digest):
         raise DataError(f"{source} was built from another catalogue than the one given; give that one (--catalogue)")
-    lengths = buckets.read_lengths(source / "lengths.json")
+    lengths = buckets.with_events(buckets.read_lengths(source / "lengths.json"), manifest)
     tokenizer = Tokenizer.from_file(str(source / "preprocess" / str(manifest["release"]) / "tokenizer.json"))
     profiles = {
         name: buckets.profiles(contract.MODELS[name], lengths, configs.max_batch(source / name / "config.pbtxt"))
-        for name in MODELS
+        for name in models
     }
     jobs = [
-        Job(name, graph, precision, profiles[name], options, tokenizer.get_vocab_size())
+        Job(name, graph, precision_of(graph), profiles[name], options, tokenizer.get_vocab_size())
         for name, graph in graphs.items()
     ]
     engines = build_all(Workspace(source.parent.parent / "stages", bench.console), jobs, bench, report)
@@ -157,7 +160,12 @@ def run(
         report.split, report.queries = judged.split, len(judged.judgments.queries)
         sessions = {name: EngineSession(folder, trt=bench.trt, device=bench.device) for name, folder in engines.items()}
         report.quality, reason = judge(
-            ensembles(source, originals), graphs, sessions, judged=judged, budget=budget, console=bench.console
+            ensembles(source, {name: originals[name] for name in MODELS}),
+            graphs,
+            sessions,
+            judged=judged,
+            budget=budget,
+            console=bench.console,
         )
         if reason is not None:
             raise ArtefactError(reason)

@@ -17,6 +17,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from shelfbridge import contract
 from shelfbridge.engine import Range
@@ -51,7 +52,9 @@ class Length:
 QUERY = Length("query", contract.MAX_QUERY_TOKENS, 1)
 PRODUCT = Length("product", contract.STORED_TOKENS, contract.CANDIDATES)
 PAIR = Length("pair", contract.PAIR_TOKENS, 1)
+EVENT = Length("event", contract.SHELF_EVENTS, 1)
 KINDS = (QUERY, PRODUCT, PAIR)
+"""Of `lengths.json`; those of events are told by the shelf (`with_events`)."""
 VARYING = {
     contract.INPUT_IDS.name: QUERY,
     contract.ATTENTION_MASK.name: QUERY,
@@ -60,6 +63,10 @@ VARYING = {
     contract.PAIR_IDS.name: PAIR,
     contract.PAIR_TYPES.name: PAIR,
     contract.PAIR_MASK.name: PAIR,
+    contract.EVENT_VECTORS.name: EVENT,
+    contract.EVENT_AGES.name: EVENT,
+    contract.EVENT_KINDS.name: EVENT,
+    contract.EVENT_MASK.name: EVENT,
 }
 """The kind of the length that a tensor's dim of -1 stands for."""
 
@@ -91,6 +98,19 @@ def read_lengths(file: Path) -> dict[str, dict[int, int]]:
         if not histogram or min(histogram) < 1:
             raise ArtefactError(f"{file}: the histogram of {name} is empty or has no length; build the release again")
     return lengths
+
+
+def with_events(lengths: dict[str, dict[int, int]], manifest: Mapping[str, Any]) -> dict[str, dict[int, int]]:
+    """Histograms with that of a shopper's events, where the release has a shelf.
+
+    Args:
+        lengths: of queries, products and pairs.
+        manifest: of the release.
+    """
+    if "shelf" not in manifest:
+        return lengths
+    events = {min(max(1, int(length)), EVENT.most): count for length, count in manifest["shelf"]["events"].items()}
+    return {**lengths, EVENT.name: events}
 
 
 def longest(histogram: Histogram, kind: Length) -> dict[int, float]:
@@ -158,14 +178,16 @@ def profiles(model: contract.Model, lengths: Mapping[str, Histogram], max_batch:
     """The optimization profiles of a model.
 
     The length that reaches furthest (of equals, the one of more rows) is put into buckets; a second one (the query
-    beside its candidates) ranges over all.
+    beside its candidates) ranges over all. Where none varies, batches alone are told apart.
     """
-    kinds = varying(model)
-    chief = max(kinds, key=lambda kind: (kind.most, kind.drawn))
-    whole = {kind: fit(longest(lengths[kind.name], kind), 1, kind.most) for kind in kinds}
     batches = [Bucket(1, 1, 1)]
     if max_batch > 1:
         batches.append(Bucket(2, min(BATCH, max_batch), max_batch))
+    kinds = varying(model)
+    if not kinds:
+        return tuple({tensor.name: _range(tensor, batch, {}) for tensor in model.inputs} for batch in batches)
+    chief = max(kinds, key=lambda kind: (kind.most, kind.drawn))
+    whole = {kind: fit(longest(lengths[kind.name], kind), 1, kind.most) for kind in kinds}
     return tuple(
         {tensor.name: _range(tensor, batch, {**whole, chief: bucket}) for tensor in model.inputs}
         for batch in batches

@@ -206,7 +206,7 @@ def check_variation(engine: Session, model: contract.Model, profile: Profile, vo
     Raises:
         ArtefactError: it does.
     """
-    if contract.SCORES not in model.outputs:
+    if not {contract.SCORES, contract.SHELF_SCORES} & set(model.outputs):
         return
     inputs = own_feeds(model, {name: shapes.opt for name, shapes in profile.items()}, vocabulary)
     (scores,) = engine.run(None, inputs)

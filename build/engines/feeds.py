@@ -1,4 +1,4 @@
-"""Inputs for the three models at a given shape: random, but of the kind that the steps send."""
+"""Inputs for a model at a given shape: random, but of the kind that the steps send."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from shelfbridge import contract
 from shelfbridge.engine import Shape
+from shelfbridge.shelf.history import KINDS
 
 Feeds = dict[str, NDArray[Any]]
 Draw = Callable[[np.random.Generator, Shape, int], NDArray[Any]]
@@ -73,6 +74,14 @@ def _signals(random: np.random.Generator, shape: Shape, vocabulary: int) -> NDAr
     return random.standard_normal(shape).astype(np.float32)
 
 
+def _ages(random: np.random.Generator, shape: Shape, vocabulary: int) -> NDArray[Any]:
+    return random.uniform(0, 300, shape).astype(np.float32)
+
+
+def _kinds(random: np.random.Generator, shape: Shape, vocabulary: int) -> NDArray[Any]:
+    return random.integers(0, len(KINDS), shape, np.int64)
+
+
 def _sorted(random: np.random.Generator, shape: Shape, vocabulary: int) -> NDArray[Any]:
     return -np.sort(-random.standard_normal(shape).astype(np.float32), axis=-1)
 
@@ -89,5 +98,10 @@ DRAWS: dict[str, Draw] = {
     contract.PAIR_TYPES.name: _types,
     contract.PAIR_MASK.name: _mask,
     contract.SORTED_SCORES.name: _sorted,
+    contract.EVENT_VECTORS.name: _vectors,
+    contract.EVENT_AGES.name: _ages,
+    contract.EVENT_KINDS.name: _kinds,
+    contract.EVENT_MASK.name: _mask,
+    contract.SHELF_SIGNALS_TENSOR.name: _signals,
 }
 """What to draw by tensor."""

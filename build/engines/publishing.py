@@ -13,6 +13,7 @@ from build.engines import configs
 from build.engines.buckets import Histogram, Profile
 from build.release import hard_link, make_current, next_number, read_manifest, verify, write_manifest
 from build.workspace import unfinished
+from shelfbridge.engine import Precision
 from shelfbridge.errors import ArtefactError
 from shelfbridge.retrieval.changes import changes_beside, generation, write_record
 
@@ -111,6 +112,15 @@ def source_release(release: Path) -> tuple[Path, dict[str, Any]]:
     return folder, manifest
 
 
+UNQUANTISED = ("shelf_ranker",)
+"""Too small to gain by int8: their engines are fp16 beside int8 ones."""
+
+
+def precision_of(master: Path) -> Precision:
+    """Of the engine that is built from a master."""
+    return "int8" if master.stem == "int8" else "fp16"
+
+
 def masters(source: Path, precision: str, models: tuple[str, ...]) -> dict[str, Path]:
     """The ONNX masters of a release by model; those of fp32 are what the others were made of.
 
@@ -118,11 +128,15 @@ def masters(source: Path, precision: str, models: tuple[str, ...]) -> dict[str, 
         ArtefactError: one is missing.
     """
     number = str(read_manifest(source)["release"])
-    found = {model: source / model / number / f"{precision}.onnx" for model in models}
+    found = {model: source / model / number / f"{_form(model, precision)}.onnx" for model in models}
     for path in found.values():
         if not path.is_file():
             raise ArtefactError(f"{path} is missing: this release has no {precision} masters; {NO_MASTERS[precision]}")
     return found
+
+
+def _form(model: str, precision: str) -> str:
+    return "fp16" if model in UNQUANTISED and precision == "int8" else precision
 
 
 def _replace(source: str, target: str) -> object:

@@ -18,7 +18,7 @@ from rich.console import Console
 from build import fp16
 from build.calibration import Feed
 from build.offline import session
-from build.quantise import quantise
+from build.quantise import LEAST_ROWS, quantise
 from build.recommend.metrics import measure
 from build.recommend.ranker import Lists
 from build.recommend.split import Case
@@ -41,7 +41,13 @@ Inputs = ("event_vectors", "event_ages", "event_kinds", "event_mask")
 
 
 def compress_encoder(
-    folder: Path, *, users: Trained, some: Sequence[Case], chosen: Compression, console: Console
+    folder: Path,
+    *,
+    users: Trained,
+    known: Sequence[Case],
+    some: Sequence[Case],
+    chosen: Compression,
+    console: Console,
 ) -> None:
     """Write `model.onnx` beside `fp32.onnx`, as settings have it `int8.onnx` and `fp16.onnx`, and `compression.json`.
 
@@ -50,19 +56,20 @@ def compress_encoder(
     Args:
         folder: with `fp32.onnx`.
         users: what was learned.
+        known: baskets whose histories ranges are measured on; of too few, fp32 alone comes.
         some: baskets that the forms are compared on.
         chosen: what is wanted.
         console: for a line.
     """
-    histories = [case.history for case in some]
-    feeds = feeds_of(users, histories[:CALIBRATED])
+    feeds = [_feed(users, case.history) for case in known[-CALIBRATED:]]
+    enough = len(feeds) >= LEAST_ROWS
     served = "fp32"
     forms = {"fp32": folder / "fp32.onnx"}
     record: dict[str, Any] = {}
-    if chosen.half:
+    if chosen.half and enough:
         fp16.halve(folder, graph=forms["fp32"], feeds=feeds)
         forms["fp16"] = folder / "fp16.onnx"
-    if chosen.precision == "int8":
+    if chosen.precision == "int8" and enough:
         place = folder / ".int8"
         place.mkdir()
         try:
@@ -86,11 +93,11 @@ def compress_encoder(
     console.print(f"  user encoder, recall@20: {told}; {served} is served", highlight=False, soft_wrap=True)
 
 
-def compress_head(folder: Path, *, lessons: Sequence[Lists], chosen: Compression) -> None:
-    """Write `model.onnx`, the same as `fp32.onnx`, and as settings have it `fp16.onnx` for engines."""
+def compress_head(folder: Path, *, lessons: Sequence[Lists]) -> None:
+    """Write `model.onnx`, the same as `fp32.onnx`, and of enough lists `fp16.onnx` for engines of either precision."""
     hard_link(folder / "fp32.onnx", folder / "model.onnx")
-    if chosen.half:
-        signals = [one.signals[row][None] for one in lessons for row in range(min(LISTS, len(one.signals)))]
+    signals = [one.signals[row][None] for one in lessons for row in range(min(LISTS, len(one.signals)))]
+    if len(signals) >= LEAST_ROWS:
         fp16.halve(folder, graph=folder / "fp32.onnx", feeds=[{"shelf_signals": _full(row)} for row in signals])
 
 
@@ -100,11 +107,6 @@ def _full(signals: torch.Tensor) -> NDArray[np.float32]:
     count = min(SHELF_CANDIDATES, signals.shape[1])
     padded[:, :count] = signals[:, :count].numpy()
     return padded
-
-
-def feeds_of(users: Trained, histories: Sequence[History]) -> list[Feed]:
-    """What the encoder is given for each, one shopper a batch."""
-    return [_feed(users, history) for history in histories]
 
 
 def _feed(users: Trained, history: History) -> Feed:

@@ -1,6 +1,7 @@
 """The shelf that serves: learned from all that shoppers did, in the rows of a catalogue, as parts of a release."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -24,6 +25,7 @@ from build.recommend.split import Case, Split, cases
 from build.recommend.train import Settings
 from build.settings import Compression
 from shelfbridge.catalogue import Catalogue
+from shelfbridge.contract import SHELF_EVENTS
 from shelfbridge.errors import DataError
 from shelfbridge.retrieval.vectors import open_vectors
 from shelfbridge.shelf.history import DAY
@@ -134,10 +136,12 @@ def learn(
         "shoppers": len(np.unique(interactions.user)),
         "never_sold": int(unsold.sum()),
         "weeks": weeks,
+        "events": Counter(min(len(case.history), SHELF_EVENTS) for case in some),
         "recall@20": measured(earlier, interactions, split.test, some, console),
     }
     (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n")
-    _write_networks(folder, last, some, compression, console)
+    known = with_history(cases(interactions, 0, split.end))
+    _write_networks(folder, last, known=known, some=some, compression=compression, console=console)
     _write_products(folder / "shelf_candidates", last.knowledge, catalogue, end=split.end, some=some, place=place)
 
 
@@ -162,15 +166,21 @@ def measured(
 
 
 def _write_networks(
-    folder: Path, shelf: Shelf, some: Sequence[Case], compression: Compression, console: Console
+    folder: Path,
+    shelf: Shelf,
+    *,
+    known: Sequence[Case],
+    some: Sequence[Case],
+    compression: Compression,
+    console: Console,
 ) -> None:
     users = shelf.knowledge.users
     for name in ("user_encoder", "shelf_ranker"):
         (folder / name).mkdir()
     export_user_encoder(folder / "user_encoder" / "fp32.onnx", users.model.encoder)
-    compress_encoder(folder / "user_encoder", users=users, some=some, chosen=compression, console=console)
+    compress_encoder(folder / "user_encoder", users=users, known=known, some=some, chosen=compression, console=console)
     export_head(folder / "shelf_ranker" / "fp32.onnx", shelf.head)
-    compress_head(folder / "shelf_ranker", lessons=shelf.lessons, chosen=compression)
+    compress_head(folder / "shelf_ranker", lessons=shelf.lessons)
 
 
 def _write_products(

@@ -21,6 +21,7 @@ from tests.unit.engine_double import CpuDevice
 from tests.unit.tensorrt_double import TensorRTDouble
 
 NETWORKS = ("encoder", "ranker", "cross_encoder")
+OF_SHELF = ("user_encoder", "shelf_ranker")
 MASTERS = ("fp32.onnx", "int8.onnx", "fp16.onnx")
 QUIET = Console(file=io.StringIO())
 PLAIN = Options()
@@ -61,7 +62,7 @@ def write_parts(folder: Path) -> dict[str, Path]:
         if any((model / "1").iterdir()):
             parts[model.name] = model / "1"
     tiny.write_model(parts["ranker"] / "model.onnx", RANKER, step=STEP)
-    for name in NETWORKS:
+    for name in (*NETWORKS, *OF_SHELF):
         for master in MASTERS:
             shutil.copy(parts[name] / "model.onnx", parts[name] / master)
     return parts
@@ -72,7 +73,10 @@ def write_release(folder: Path) -> Path:
     parts = write_parts(folder / "tiny")
     (folder / "lengths.json").write_text(json.dumps(LENGTHS))
     publish(
-        folder / "out/releases", parts=parts, about={"base": "tiny"}, extra={"lengths.json": folder / "lengths.json"}
+        folder / "out/releases",
+        parts=parts,
+        about={"base": "tiny", "shelf": {"events": {"1": 40, "12": 60}}},
+        extra={"lengths.json": folder / "lengths.json"},
     )
     return folder / "out"
 

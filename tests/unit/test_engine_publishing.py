@@ -17,7 +17,7 @@ from deploy.containers import serve
 from shelfbridge.engine import read_record
 from shelfbridge.errors import ArtefactError
 from tests.unit.engine_double import CpuDevice
-from tests.unit.engine_samples import MASTERS, NETWORKS, content, names, run, write_release
+from tests.unit.engine_samples import MASTERS, NETWORKS, OF_SHELF, content, names, run, write_release
 from tests.unit.tensorrt_double import TensorRTDouble
 
 
@@ -222,7 +222,7 @@ def test_a_failing_engine_does_not_keep_the_others_from_being_built(out, trt):
     with pytest.raises(ArtefactError, match="encoder, profile 0"):
         run(out, trt)
     record = json.loads((out / "report/engine_report.json").read_text())
-    assert set(record["engines"]) == set(NETWORKS)
+    assert set(record["engines"]) == {*NETWORKS, *OF_SHELF}
     assert all(seen["refused"] for seen in record["engines"]["encoder"]["checks"])
     assert not any(seen["refused"] for seen in record["engines"]["ranker"]["checks"])
 

@@ -17,7 +17,7 @@ from shelfbridge.engine import read_record
 from shelfbridge.errors import ArtefactError, DataError
 from tests.functional import tiny
 from tests.unit.engine_double import CpuDevice
-from tests.unit.engine_samples import NETWORKS, QUIET, RANKER, STEP, judged, names, run, write_release
+from tests.unit.engine_samples import NETWORKS, OF_SHELF, QUIET, RANKER, STEP, judged, names, run, write_release
 from tests.unit.tensorrt_double import TensorRTDouble
 
 
@@ -131,7 +131,7 @@ class TestQuality:
         record = json.loads((out / "report/engine_report.json").read_text())
         assert (record["release"], record["refused"], record["quality"]) == (2, None, None)
         assert record["tools"]["tensorrt"] == "10.15.1.29"
-        assert set(record["engines"]) == set(NETWORKS)
+        assert set(record["engines"]) == {*NETWORKS, *OF_SHELF}
         assert all(engine["checks"] and engine["plan_mb"] >= 0 for engine in record["engines"].values())
         text = (out / "report/engine_report.md").read_text()
         assert "Published as release 2." in text

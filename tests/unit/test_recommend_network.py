@@ -15,7 +15,7 @@ from build.recommend.network import Head, Products, Shape, UserEncoder
 from build.recommend.split import Split, cases
 from build.recommend.train import Settings, Trained, inputs_of, train
 from build.settings import Training
-from shelfbridge.contract import SHELF_EVENTS, SHELF_SIGNALS
+from shelfbridge.contract import SHELF_CANDIDATES, SHELF_EVENTS, SHELF_SIGNALS
 from shelfbridge.errors import ArtefactError
 from shelfbridge.shelf.history import BUY, DAY, History
 from tests.unit.recommend_shop import EACH, NOW, shop, texts
@@ -91,8 +91,8 @@ class TestExport:
         head.mean.fill_(0.5)
         export_head(tmp_path / "model.onnx", head)
         session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
-        signals = torch.randn(3, 50, len(SHELF_SIGNALS))
-        (got,) = session.run(["scores"], {"signals": signals.numpy()})
+        signals = torch.randn(3, SHELF_CANDIDATES, len(SHELF_SIGNALS))
+        (got,) = session.run(["shelf_scores"], {"shelf_signals": signals.numpy()})
         np.testing.assert_allclose(got, head(signals).detach().numpy(), atol=1e-4)
 
     def test_what_differs_is_refused(self, tmp_path, monkeypatch):

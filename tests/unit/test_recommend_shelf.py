@@ -3,7 +3,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 from rich.console import Console
@@ -13,7 +12,6 @@ from build.recommend import baselines
 from build.recommend.__main__ import main
 from build.recommend.baselines import Als, ItemItem, Model, Own, Popular, ease, together
 from build.recommend.evaluate import evaluate
-from build.recommend.fit import fit
 from build.recommend.interactions import Interactions
 from build.recommend.metrics import measure
 from build.recommend.network import Shape
@@ -198,19 +196,6 @@ def test_an_evaluation_is_whole(tmp_path, monkeypatch):
     best = max(record["test"][name]["overall"]["recall"] for name in ("popular", "own", "EASE"))
     assert record["test"]["shelf"]["overall"]["recall"] - best == pytest.approx(difference["difference"])
     assert record["cold"]["encoder"]["held"] >= 0
-
-
-def test_what_serves_is_written_and_agrees(tmp_path):
-    fit(tmp_path, shop(), texts(), console=QUIET, weeks=2, settings=SETTINGS)
-    products = np.load(tmp_path / "products.npz")
-    assert products["ids"].tolist() == list(shop().items)
-    vectors, ages = products["vectors"][None, [16, 17, 20]], np.array([[3, 2, 1]], np.float32)
-    feed = {"item_vectors": vectors, "ages": ages, "kinds": np.full((1, 3), BUY), "mask": np.ones((1, 3), np.int64)}
-    encoder = onnxruntime.InferenceSession(tmp_path / "user_encoder.onnx", providers=["CPUExecutionProvider"])
-    (user,) = encoder.run(["user_vector"], feed)
-    assert np.mean(np.argsort(-products["vectors"] @ user[0])[:EACH] // EACH == 2) > 0.8
-    ranker = onnxruntime.InferenceSession(tmp_path / "shelf_ranker.onnx", providers=["CPUExecutionProvider"])
-    assert ranker.run(["scores"], {"signals": np.zeros((1, 4, len(SHELF_SIGNALS)), np.float32)})[0].shape == (1, 4)
 
 
 def test_the_program_says_what_is_wrong(tmp_path, monkeypatch):
