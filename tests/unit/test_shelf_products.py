@@ -1,0 +1,139 @@
+"""What a shelf reads of products: as written, through filters, and after changes of the catalogue."""
+
+import numpy as np
+import pytest
+
+from build.change import change
+from shelfbridge.catalogue import Product
+from shelfbridge.errors import ArtefactError
+from shelfbridge.request import Filters
+from shelfbridge.retrieval import Changing
+from shelfbridge.shelf.assortment import Assortment, folder_of
+from shelfbridge.shelf.demand import LiveDemand
+from shelfbridge.shelf.products import ShelfProducts
+from tests.functional import tiny
+from tests.functional.tiny_release import publish_tiny
+
+SHOE, LAMP = "arden-red-running-shoes-1", "arden-red-desk-lamp-1"
+
+
+@pytest.fixture(scope="module")
+def release(tmp_path_factory):
+    return publish_tiny(tmp_path_factory.mktemp("shop"))
+
+
+@pytest.fixture(scope="module")
+def assortment(release):
+    return Assortment.open(folder_of(release / "shelf" / "1"))
+
+
+@pytest.fixture(scope="module")
+def changed(tmp_path_factory):
+    """A shop in which a lamp got another price, a shoe was deleted, another lamp is new; before and after."""
+    release = publish_tiny(tmp_path_factory.mktemp("changed"))
+    before = Changing(Assortment, folder_of(release / "shelf" / "1"))
+    was = before.now()
+    lamp = next(product for product in tiny.catalogue() if product.product_id == LAMP)
+    new = Product(product_id="new-lamp", title="red desk lamp 1", price=3.0, category=lamp.category, stock=5)
+    change(release, upsert=[lamp.model_copy(update={"price": 999.0}), new], delete=[SHOE])
+    return was, before.now()
+
+
+class TestAsReleased:
+    def test_rows_are_those_of_the_index(self, assortment):
+        products = tiny.catalogue()
+        assert len(assortment) == len(products)
+        assert [assortment.row(product.product_id) for product in products] == list(range(len(products)))
+        assert assortment.row("nobody sells this") == -1
+        rows = np.array([3, 0, 3])
+        assert assortment.index_rows(rows).tolist() == assortment.rows_of(rows).tolist() == [3, 0, 3]
+
+    def test_what_was_written_is_read(self, assortment):
+        assert assortment.vectors[np.array([1, 0])].shape == (2, 64)
+        assert np.linalg.norm(assortment.texts[np.arange(5)], axis=1) == pytest.approx(1)
+        assert assortment.demand.lately[0] > assortment.demand.lately[1]
+        assert assortment.prices[0] == pytest.approx(tiny.catalogue()[0].price)
+
+    def test_nearest_is_by_inner_product_among_what_is_allowed(self, assortment):
+        user = assortment.vectors[np.array([7])][0]
+        scores = assortment.vectors[np.arange(len(assortment))] @ user
+        assert set(assortment.nearest(user, 5, None)) == set(np.argsort(-scores)[:5])
+        allowed = np.arange(len(assortment)) % 2 == 0
+        best = [row for row in np.argsort(-scores) if allowed[row]][:5]
+        assert set(assortment.nearest(user, 5, allowed)) == set(best)
+
+    def test_sold_out_products_are_not_allowed_unless_asked_for(self, assortment):
+        stock = np.array([product.stock for product in tiny.catalogue()], float)
+        assert assortment.allowed(Filters()).tolist() == (stock != 0).tolist()
+        assert assortment.allowed(Filters(in_stock=False)).all()
+        arden = assortment.allowed(Filters(brand="arden", price_max=6))
+        assert 0 < arden.sum() < 50
+
+    def test_a_product_that_is_alike(self, assortment):
+        allowed = np.ones(len(assortment), bool)
+        near = assortment.alike(assortment.row(LAMP), 10, allowed)
+        assert all("desk-lamp" in name for name in assortment.store.ids(near))
+
+    def test_a_missing_file_is_named(self, release, tmp_path):
+        with pytest.raises(ArtefactError, match="build the release again"):
+            ShelfProducts.open(tmp_path)
+
+
+class TestAfterChanges:
+    def test_a_product_keeps_its_row_whatever_changes(self, changed):
+        was, now = changed
+        assert now.row(LAMP) == was.row(LAMP)
+        row = np.array([now.row(LAMP)])
+        assert now.vectors[row].tolist() == was.vectors[row].tolist()
+        assert now.demand.lately[row] == was.demand.lately[row]
+        (payload,) = now.store.payloads(now.index_rows(row))
+        assert b"999" in payload
+
+    def test_what_is_new_has_a_vector_by_its_text(self, changed):
+        was, now = changed
+        row = now.row("new-lamp")
+        assert row == len(was)
+        assert was.row("new-lamp") == -1
+        lamp = now.vectors[np.array([now.row(LAMP)])][0]
+        assert row in now.nearest(lamp, 40, None)
+        assert now.store.ids(now.index_rows(np.array([row]))) == ["new-lamp"]
+        assert now.prices[row] == 3
+        assert now.demand.lately[row] == 0
+        assert not now.companions.spread(np.array([row], np.int32), np.ones(1, np.float32)).any()
+
+    def test_what_is_gone_is_not_allowed(self, changed):
+        was, now = changed
+        row = was.row(SHOE)
+        assert was.allowed(Filters())[row]
+        assert not now.allowed(Filters())[row]
+        assert not now.allowed(Filters(in_stock=False))[row]
+        assert not len(now.alike(row, 5, np.ones(len(now), bool)))
+
+    def test_filters_see_the_new_price(self, changed):
+        was, now = changed
+        dear = Filters(price_min=900)
+        assert not was.allowed(dear).any()
+        assert np.flatnonzero(now.allowed(dear)).tolist() == [now.row(LAMP)]
+
+    def test_rows_of_the_index_are_found_back(self, changed):
+        _, now = changed
+        rows = np.array([now.row(LAMP), now.row("new-lamp"), 0])
+        assert now.rows_of(now.index_rows(rows)).tolist() == rows.tolist()
+
+
+class TestDemand:
+    def test_whichever_knows_more_is_believed(self, assortment):
+        last = len(assortment) - 1
+        name = assortment.store.ids([last])[0]
+        live = LiveDemand(lambda now, most: [(name, 5000.0), ("unknown", 9.0)])
+        found = live.now(assortment)
+        assert found.lately[last] == found.long[last] == 500
+        assert found.lately[:last].tolist() == assortment.demand.lately[:last].tolist()
+        assert assortment.demand.lately[last] < 1
+
+    def test_the_store_is_asked_once_a_second(self, assortment):
+        asked = []
+        live = LiveDemand(lambda now, most: asked.append(now) or [])
+        for _ in range(50):
+            live.now(assortment)
+        assert len(asked) == 1
