@@ -29,6 +29,8 @@ CONSUMABLES = frozenset(
 """Product types that run out."""
 LOOKED_AT = 16
 """Products among which a shopper chooses, drawn by popularity."""
+FICKLE = 0.1
+"""Chance of another product than the usual one."""
 TAKEN_ALONG, BOUGHT_LATER = 0.45, 0.35
 """Chances that what goes with a product is in the same basket, or in one of the next visits."""
 
@@ -118,6 +120,12 @@ class Shopper:
         looked = rng.choices(market.kinds[kind], market.weights[kind], k=LOOKED_AT)
         return max(looked, key=lambda item: self._suits(item, market) + rng.gauss(0, 0.5))
 
+    def usual(self, rng: Random, market: Market, kind: str) -> Item:
+        """What they use of a type that runs out, mostly; else a choice."""
+        if kind in self.supplies and rng.random() >= FICKLE:
+            return self.supplies[kind][0]
+        return self.choose(rng, market, kind)
+
     def _suits(self, item: Item, market: Market) -> float:
         (brand,) = item.truth["brand"]
         liked = sum(self.likes.get(trait) in values for trait, values in item.truth.items())
@@ -139,9 +147,9 @@ class Shopper:
             taken[item.product.product_id] = (item, many)
             self.owned.add(item.product.product_id)
 
-        for kind, (used, lasts, due) in self.supplies.items():
+        for kind, (_, lasts, due) in self.supplies.items():
             if due <= week:
-                item = self.choose(rng, market, kind) if rng.random() < 0.1 else used
+                item = self.usual(rng, market, kind)
                 take(item)
                 self.supplies[kind] = (item, lasts, week + max(1, round(rng.gauss(lasts, 0.8))))
         wanted = [self.wished.pop() for _ in range(min(len(self.wished), 2))]
@@ -150,11 +158,11 @@ class Shopper:
         )
         while wanted:
             kind = wanted.pop()
-            take(self.choose(rng, market, kind))
+            take(self.usual(rng, market, kind))
             for other in sorted(market.words.complements(kind) & market.kinds.keys()):
                 chance = rng.random()
                 if chance < TAKEN_ALONG:
-                    take(self.choose(rng, market, other))
+                    take(self.usual(rng, market, other))
                 elif chance < TAKEN_ALONG + BOUGHT_LATER:
                     self.wished.insert(0, other)
         return list(taken.values())

@@ -159,7 +159,7 @@ class TestLearned:
         told = json.loads((learned / "user_encoder/compression.json").read_text())
         forms = told["forms"]
         assert set(forms) == {"fp32", "fp16", "int8"}
-        quick = forms["int8"]["ms"] < 0.95 * forms["fp32"]["ms"]
+        quick = forms["int8"]["ms"] < 0.8 * forms["fp32"]["ms"]
         good = forms["fp32"]["recall"] - forms["int8"]["recall"] <= 0.02
         assert told["served"] == ("int8" if quick and good else "fp32")
         same = (learned / "user_encoder/model.onnx").read_bytes() == (learned / "user_encoder/fp32.onnx").read_bytes()

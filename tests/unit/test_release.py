@@ -69,6 +69,13 @@ class TestPublishing:
         assert (current / "preprocess/1/model.py").is_file()
         assert not (current / "preprocess/model.py").exists()
 
+    def test_without_a_shelf_its_models_are_left_out(self, tmp_path, made):
+        parts = {model: part for model, part in made.items() if model not in contract.OF_SHELVES}
+        release = publish(tmp_path / "releases", parts=parts, about={})
+        there = {p.name for p in release.iterdir() if p.is_dir()}
+        assert there == set(contract.MODELS) - set(contract.OF_SHELVES)
+        assert {"search", "search_deep", "events", "privacy"} <= there
+
     def test_makes_the_first_release_current(self, published):
         assert names(published) == {"1", "current"}
         assert (published / "current").readlink() == Path("1")
