@@ -67,6 +67,8 @@ class ShelfSettings:
     """Epochs, at half the rate, when later baskets are added to what was learned."""
     head_epochs: int = 30
     """Of the ranker."""
+    baskets: int = 1_000_000
+    """Most that an epoch learns from, the latest."""
     weeks: int = 4
     """Most of a window of time, of which there are six at least."""
 
@@ -139,7 +141,7 @@ QUICK = replace(
     encoder_student=None,
     cross_encoder_student=None,
     compression=Compression(half=False, queries=30, budget=0.02),
-    shelf=ShelfSettings(Training(epochs=2, batch=128, learning_rate=4e-3), refresh=1, head_epochs=6),
+    shelf=ShelfSettings(Training(epochs=2, batch=128, learning_rate=4e-3), refresh=1, head_epochs=6, baskets=5000),
 )
 SMOKE = replace(
     FULL,

@@ -298,7 +298,10 @@ class Stages:
                 catalogue=self.shop.catalogue,
                 index=made.index,
                 settings=train.Settings(
-                    training=trained.training, refresh=trained.refresh, head_epochs=trained.head_epochs
+                    training=trained.training,
+                    refresh=trained.refresh,
+                    head_epochs=trained.head_epochs,
+                    baskets=trained.baskets,
                 ),
                 compression=settings.compression,
                 weeks=trained.weeks,

@@ -197,13 +197,17 @@ OF_SHELVES = (
     "shelf_candidates",
     "shelf_ranker",
     "shelf",
+    "taste",
     "personal",
 )
 """Models that only a release built with interactions has."""
 STEPS = {
     "search": ("preprocess", "encoder", "retrieve", "ranker", "postprocess"),
     "search_deep": ("preprocess", "encoder", "retrieve", "ranker", "shortlist", "cross_encoder", "postprocess"),
-    "search_personal": ("preprocess", "encoder", "profile", "user_encoder", "retrieve", "ranker", "personal"),
+    "search_personal": (
+        *("preprocess", "encoder", "profile", "user_encoder", "retrieve", "ranker", "taste", "shelf_ranker"),
+        "personal",
+    ),
     "recommend": ("profile", "user_encoder", "shelf_candidates", "shelf_ranker", "shelf"),
 }
 """The models of each ensemble, in the order a query meets them."""
@@ -253,11 +257,8 @@ MODELS = {
         Model("shelf_ranker", (SHELF_SIGNALS_TENSOR,), (SHELF_SCORES,)),
         Model("shelf", (SHELF_REQUEST, SHELF_ROWS, SHELF_SIGNALS_TENSOR, SHELF_SCORES, TIMELINE), _SHELF_OUTPUTS),
         Model("recommend", _SHELF_INPUTS, _SHELF_OUTPUTS),
-        Model(
-            "personal",
-            (REQUEST, SHOPPER, USER_VECTOR, CANDIDATE_ROWS, SCORES, TIMELINE),
-            _ENSEMBLE_OUTPUTS,
-        ),
+        Model("taste", (SHOPPER, USER_VECTOR, CANDIDATE_ROWS, TIMELINE), (SHELF_SIGNALS_TENSOR, TIMELINE)),
+        Model("personal", (REQUEST, SHOPPER, CANDIDATE_ROWS, SCORES, SHELF_SCORES, TIMELINE), _ENSEMBLE_OUTPUTS),
         Model("search_personal", _PERSONAL_INPUTS, _ENSEMBLE_OUTPUTS),
         Model("events", (EVENTS, USER_TOKENS), (ACCEPTED, REASONS), batched=False),
         Model("privacy", (WANTED_USER, USER_TOKEN, ACTION), (RECORD,), batched=False),

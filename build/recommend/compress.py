@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 from onnxruntime import InferenceSession
 from rich.console import Console
 
@@ -25,9 +23,10 @@ from build.recommend.split import Case
 from build.recommend.train import Trained, inputs_of
 from build.release import hard_link
 from build.settings import Compression
-from shelfbridge.contract import SHELF_CANDIDATES, SHELF_SIGNALS
+from shelfbridge.contract import SHELF_CANDIDATES
 from shelfbridge.errors import ArtefactError
 from shelfbridge.shelf.history import History
+from shelfbridge.shelf.signals import padded
 
 CALIBRATED = 256
 """Histories that ranges are measured on."""
@@ -98,15 +97,9 @@ def compress_head(folder: Path, *, lessons: Sequence[Lists]) -> None:
     hard_link(folder / "fp32.onnx", folder / "model.onnx")
     signals = [one.signals[row][None] for one in lessons for row in range(min(LISTS, len(one.signals)))]
     if len(signals) >= LEAST_ROWS:
-        fp16.halve(folder, graph=folder / "fp32.onnx", feeds=[{"shelf_signals": _full(row)} for row in signals])
-
-
-def _full(signals: torch.Tensor) -> NDArray[np.float32]:
-    """Signals [1, C, S] of a list as it is served, `SHELF_CANDIDATES` long."""
-    padded = np.zeros((1, SHELF_CANDIDATES, len(SHELF_SIGNALS)), np.float32)
-    count = min(SHELF_CANDIDATES, signals.shape[1])
-    padded[:, :count] = signals[:, :count].numpy()
-    return padded
+        lists = (row[0, :SHELF_CANDIDATES].numpy() for row in signals)
+        feeds = [{"shelf_signals": padded(row, SHELF_CANDIDATES)[None]} for row in lists]
+        fp16.halve(folder, graph=folder / "fp32.onnx", feeds=feeds)
 
 
 def _feed(users: Trained, history: History) -> Feed:

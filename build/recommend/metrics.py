@@ -75,9 +75,13 @@ def _figures(hits: NDArray[np.bool_], total: int) -> tuple[float, float, float]:
 
 def compared(ours: Figures, other: Figures, part: str, name: str) -> dict[str, float]:
     """The mean difference by case, with its 95 % interval of a bootstrap over users, whose cases go together."""
-    difference = ours.column(part, name) - other.column(part, name)
+    return paired(ours.column(part, name) - other.column(part, name), ours.users)
+
+
+def paired(difference: NDArray[np.float64], users: NDArray[np.int64]) -> dict[str, float]:
+    """The mean of differences by case [N], NaN left out, with its 95 % interval of a bootstrap over users [N]."""
     known = ~np.isnan(difference)
-    _, owner = np.unique(ours.users[known], return_inverse=True)
+    _, owner = np.unique(users[known], return_inverse=True)
     sums, counts = np.bincount(owner, difference[known]), np.bincount(owner)
     mean = float(sums.sum() / counts.sum())
     low = high = mean

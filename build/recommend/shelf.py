@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
@@ -14,7 +15,8 @@ from build.recommend.network import Head
 from build.recommend.ranker import Candidates, Knowledge, Lists, popularities, ranked, train_head
 from build.recommend.split import Case, cases
 from build.recommend.train import Settings, train
-from shelfbridge.shelf.history import History
+from shelfbridge.shelf.history import History, Shopper
+from shelfbridge.shelf.signals import Demand, signals
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +31,15 @@ class Shelf:
     def candidates(self, histories: Sequence[History], console: Console) -> list[Candidates]:
         """Of each, with their signals."""
         return self.knowledge.lists(histories, console)
+
+    def tastes(self, history: History, vector: NDArray[np.float32], rows: NDArray[np.int32]) -> NDArray[np.float32]:
+        """The head's scores [C] of products for a shopper, whose vector is [W]."""
+        knowledge = self.knowledge
+        demand = Demand(*(one.at(history.now) for one in knowledge.popularities))
+        table = signals(Shopper.of(history), vector, rows, knowledge.products, demand)
+        with torch.inference_mode():
+            scores: NDArray[np.float32] = self.head(torch.from_numpy(table)[None])[0].numpy()
+        return scores
 
     def scores(self, found: Sequence[Candidates]) -> list[NDArray[np.float32]]:
         """Of all products [N] by list; -inf where a product is no candidate."""

@@ -32,6 +32,8 @@ class Settings:
     """Epochs, at half the rate, when later baskets are added to what was learned."""
     head_epochs: int = ShelfSettings.head_epochs
     """Of the ranker's training."""
+    baskets: int = ShelfSettings.baskets
+    """Most that an epoch learns from, the latest."""
     dropped: float = 0.3
     """Share of products that have only their text in a step."""
     forgotten: float = 0.2
@@ -109,7 +111,7 @@ def train(
         model.load_state_dict(start.model.state_dict())
         training = replace(training, epochs=settings.refresh, learning_rate=training.learning_rate / 2)
     unseen = np.zeros(len(texts), bool) if unseen is None else unseen
-    used = _without(cases, unseen)
+    used = _without(cases, unseen)[-settings.baskets :]
     end = max(case.history.now for case in used)
     rising = count()
     closed = torch.from_numpy(unseen)

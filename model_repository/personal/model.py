@@ -3,13 +3,10 @@
 from collections.abc import Hashable
 from pathlib import Path
 
-import numpy as np
-
 from shelfbridge.answer import best_hits, step_times
-from shelfbridge.contract import CANDIDATE_ROWS, REQUEST, SCORES, SHOPPER, USER_VECTOR
+from shelfbridge.contract import CANDIDATE_ROWS, REQUEST, SCORES, SHELF_SCORES, SHOPPER
 from shelfbridge.request import SearchRequest
-from shelfbridge.retrieval import Changing
-from shelfbridge.shelf.assortment import Assortment, folder_of
+from shelfbridge.retrieval import Changing, ProductStore
 from shelfbridge.shelf.personal import blend
 from shelfbridge.shelf.shopper import load
 from shelfbridge.steps import Inputs, Outputs, Step
@@ -17,17 +14,20 @@ from shelfbridge.steps import Inputs, Outputs, Step
 
 class TritonPythonModel(Step):
     def open(self, folder: Path) -> None:
-        self.assortment = Changing(Assortment, folder_of(folder))
+        self.store = Changing(ProductStore, folder_of(folder))
 
     def state(self) -> Hashable:
-        return self.assortment.generation()
+        return self.store.generation()
 
     def answer(self, inputs: Inputs) -> Outputs:
         request = SearchRequest.model_validate_json(inputs.value(REQUEST))
-        assortment, rows, scores = self.assortment.now(), inputs[CANDIDATE_ROWS], inputs[SCORES]
+        rows, scores = inputs[CANDIDATE_ROWS], inputs[SCORES]
         if load(inputs.value(SHOPPER)).known:
-            there = rows >= 0
-            affinities = np.zeros(len(rows), np.float32)
-            affinities[there] = assortment.vectors[assortment.rows_of(rows[there])] @ inputs[USER_VECTOR]
-            scores = blend(scores, affinities, there)
-        return best_hits(request, rows, scores, assortment.store) | step_times(inputs)
+            scores = blend(scores, inputs[SHELF_SCORES][: len(rows)], rows >= 0)
+        return best_hits(request, rows, scores, self.store.now()) | step_times(inputs)
+
+
+def folder_of(folder: Path) -> Path:
+    """That of the ids and payloads, which `postprocess` has in the same release."""
+    folder = folder.resolve()
+    return folder.parent.parent / "postprocess" / folder.name

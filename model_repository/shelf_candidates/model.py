@@ -10,12 +10,10 @@ from shelfbridge.contract import (
     SHELF_CANDIDATES,
     SHELF_REQUEST,
     SHELF_ROWS,
-    SHELF_SIGNALS,
     SHELF_SIGNALS_TENSOR,
     SHOPPER,
     USER_VECTOR,
 )
-from shelfbridge.errors import StoreUnavailable
 from shelfbridge.profiles.access import Access
 from shelfbridge.retrieval import Changing
 from shelfbridge.shelf.assortment import Assortment, folder_of
@@ -23,8 +21,7 @@ from shelfbridge.shelf.demand import LiveDemand
 from shelfbridge.shelf.gather import gather, only
 from shelfbridge.shelf.request import ShelfRequest
 from shelfbridge.shelf.shopper import load
-from shelfbridge.shelf.signals import Demand, signals
-from shelfbridge.shelf.warn import warn
+from shelfbridge.shelf.signals import padded, signals
 from shelfbridge.steps import Inputs, Outputs, Step
 
 
@@ -41,7 +38,7 @@ class TritonPythonModel(Step):
         request = ShelfRequest.model_validate_json(inputs.value(SHELF_REQUEST))
         shopper, user = load(inputs.value(SHOPPER)), inputs[USER_VECTOR]
         assortment = self.assortment.now()
-        demand = self.demand(assortment)
+        demand = self.live.now(assortment)
         found = gather(
             request.kind,
             shopper,
@@ -54,16 +51,6 @@ class TritonPythonModel(Step):
         # Beside a product, what leads to it says more than who looks at it
         known = shopper if request.with_row is None else only(request.with_row, shopper.recent.now)
         rows = np.full(SHELF_CANDIDATES, -1, np.int32)
-        table = np.zeros((SHELF_CANDIDATES, len(SHELF_SIGNALS)), np.float32)
-        if len(found):
-            rows[: len(found)] = found
-            table[: len(found)] = signals(known, user, found, assortment, demand)
-        return {SHELF_ROWS: rows, SHELF_SIGNALS_TENSOR: table}
-
-    def demand(self, assortment: Assortment) -> Demand:
-        """What sells now; what sold when the release was made, where the store is away."""
-        try:
-            return self.live.now(assortment)
-        except StoreUnavailable as error:
-            warn(f"{error}; what is popular is as of the release")
-            return assortment.demand
+        rows[: len(found)] = found
+        table = signals(known, user, found, assortment, demand)
+        return {SHELF_ROWS: rows, SHELF_SIGNALS_TENSOR: padded(table, SHELF_CANDIDATES)}

@@ -3,9 +3,11 @@
 import time
 from collections.abc import Callable, Sequence
 
+from shelfbridge.errors import StoreUnavailable
 from shelfbridge.profiles.popularity import WEIGHTS
 from shelfbridge.shelf.assortment import Assortment
 from shelfbridge.shelf.signals import Demand
+from shelfbridge.shelf.warn import warn
 
 MOST = 1000
 """Products of which the store is asked."""
@@ -27,15 +29,14 @@ class LiveDemand:
         self._now: tuple[Assortment, Demand] | None = None
 
     def now(self, assortment: Assortment) -> Demand:
-        """Of an assortment's products.
-
-        Raises:
-            StoreUnavailable: the store did not answer, and has not for a second.
-        """
+        """Of an assortment's products; as of the release where the store is away, which is logged."""
         if self._now is None or self._now[0] is not assortment or time.monotonic() - self._asked >= FRESH:
             self._asked = time.monotonic()
-            self._now = assortment, assortment.demand  # holds for a second if the store fails
-            self._now = assortment, self._joined(assortment)
+            try:
+                self._now = assortment, self._joined(assortment)
+            except StoreUnavailable as error:
+                warn(f"{error}; what is popular is as of the release")
+                self._now = assortment, assortment.demand
         return self._now[1]
 
     def _joined(self, assortment: Assortment) -> Demand:

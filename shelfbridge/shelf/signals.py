@@ -181,6 +181,13 @@ def signals(shopper: Shopper, user: Floats, rows: Numbers, products: Known, dema
     return table
 
 
+def padded(table: Floats, count: int) -> Floats:
+    """Signals [C, S] as a network takes them: [count, S], zeros behind them."""
+    whole = np.zeros((count, len(SHELF_SIGNALS)), np.float32)
+    whole[: len(table)] = table
+    return whole
+
+
 def worth(owned: Owned) -> Floats:
     """How much a shopper needs what they own: how often it was bought, fading [M]."""
     fading: Floats = (owned.times * _fresh(owned.last)).astype(np.float32)

@@ -8,7 +8,7 @@ import pytest
 from deploy.embedded import EmbeddedServer, EmbeddedSettings, ServerError
 from shelfbridge.contract import STEPS
 from tests.functional.conftest import GOOD
-from tests.functional.wire import Answer, Wire
+from tests.functional.wire import Answer, Wire, any_message
 
 MakeSettings = Callable[..., EmbeddedSettings]
 QUERIES = (*GOOD, ("chair without wheels", {}), ("sheos", {"k": 100}), ("blue", {"with_payload": True}))
@@ -17,7 +17,7 @@ QUERIES = (*GOOD, ("chair without wheels", {}), ("sheos", {"k": 100}), ("blue", 
 def answers(settings: EmbeddedSettings) -> list[Answer]:
     with EmbeddedServer(settings) as server:
         wire = Wire(server.address)
-        found = [wire.search(query, model=model, **options) for model in STEPS for query, options in QUERIES]
+        found = [wire.send(any_message(model, query, **options)) for model in STEPS for query, options in QUERIES]
         wire.close()
     return found
 

@@ -67,6 +67,14 @@ def query_message(
     return message(model, *tensors)
 
 
+def any_message(model: str, query: str, **options: Any) -> service_pb2.ModelInferRequest:
+    """A search, personal where the ensemble is; of `recommend`, a shelf for somebody who looked at two products."""
+    if model == "recommend":
+        items = packed(b"arden-red-running-shoes-1", b"birch-blue-desk-lamp-2")
+        return message(model, ("items", "BYTES", [1, 2], items))
+    return query_message(query, model=model, **options, **({"user": b"u1"} if model == "search_personal" else {}))
+
+
 def answer(response: service_pb2.ModelInferResponse) -> Answer:
     outputs = {output.name: raw for output, raw in zip(response.outputs, response.raw_output_contents, strict=True)}
     return Answer(
