@@ -26,6 +26,9 @@ def blocks() -> dict[str, str]:
         "latency": latency(_read("roofline/roofline.json")["alone"]),
         "bench_index": tables((RESULTS / "bench_index/index.md").read_text(), 1),
         "online_retail": tables((RESULTS / "online_retail/recommend.md").read_text(), 2),
+        "shelf": (RESULTS / "shelf/shelf.md").read_text(),
+        "profiles": tables((RESULTS / "profiles/profiles.md").read_text(), 1),
+        "personal": (RESULTS / "personal/personal.md").read_text(),
         "soak": memory(_read("soak/soak.json")),
     }
 

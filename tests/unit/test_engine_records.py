@@ -12,6 +12,7 @@ import yaml
 from deploy.containers import serve
 from shelfbridge.engine import EngineRecord, Range, plan_refusal, read_record, refusal
 from shelfbridge.errors import ArtefactError, PrerequisiteError
+from shelfbridge.profiles import access
 
 CONTAINERS = Path(serve.__file__).parent
 PLAN = b"a plan"
@@ -244,17 +245,28 @@ class TestContainers:
         assert wanted["cap_drop"] == ["ALL"]
 
     def test_the_server_cannot_write_to_releases(self, compose):
-        assert all(volume["read_only"] is True for volume in compose["services"]["triton"]["volumes"])
+        releases, profiles = compose["services"]["triton"]["volumes"]
+        assert releases["read_only"] is True
+        assert "read_only" not in profiles
         assert "USER 1000:1000" in (CONTAINERS / "Dockerfile.triton").read_text()
 
     @pytest.mark.parametrize("service", ["engines", "triton"])
     def test_a_folder_that_is_missing_is_not_made_by_docker(self, compose, service):
         for volume in compose["services"][service]["volumes"]:
-            assert volume["type"] == "bind"
-            assert volume["bind"] == {"create_host_path": False}
+            if volume["type"] == "bind":
+                assert volume["bind"] == {"create_host_path": False}
+            else:
+                assert volume["source"] in compose["volumes"]
+
+    def test_profiles_and_their_key_outlive_the_container(self, compose):
+        triton = compose["services"]["triton"]
+        assert access.PROFILES in triton["environment"]
+        assert triton["environment"][access.KEY_FILE].startswith("/profiles/")
+        assert triton["volumes"][1]["target"] == "/profiles"
+        assert "chown 1000:1000 /profiles" in (CONTAINERS / "Dockerfile.triton").read_text()
 
     def test_both_see_the_same_out_folder(self, compose):
-        (out, _), (releases,) = (compose["services"][name]["volumes"] for name in ("engines", "triton"))
+        (out, _), (releases, _) = (compose["services"][name]["volumes"] for name in ("engines", "triton"))
         assert releases["source"] == f"{out['source']}/releases"
 
     def test_a_server_that_is_refused_at_start_is_not_started_for_ever(self, compose):
