@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from build.offline import Ensembles, ranker_inputs
+from build.offline import Ensembles
 from build.progress import progress
 from build.recommend.learn import Behaviour, weeks_for
 from build.recommend.metrics import paired
@@ -119,7 +119,7 @@ def reciprocal(ensembles: Ensembles, shelf: Shelf, wishes: Sequence[Wish], conso
         for place, wish in enumerate(bar.track(wishes, description="searching")):
             query = ensembles.retrieval.encode(wish.query)
             candidates = ensembles.retrieval.candidates(query)
-            scores = ensembles.ranker.run(None, dict(ranker_inputs(query, candidates)))[0][0]
+            scores = ensembles.scores(query, candidates)
             there = candidates.rows >= 0
             hit = candidates.rows == wish.row
             if not hit.any():

@@ -12,6 +12,8 @@ from shelfbridge.request import explain
 MAX_ROWS = 1000
 MAX_BYTES = 1_000_000
 """Most rows and bytes of a batch; a larger one is refused before it is read."""
+MAX_ROW_BYTES = 16_384
+"""Of a row; a longer one is refused alone, and does not count among the batch's. The longest event has half of it."""
 MAX_AHEAD = 300.0
 """Seconds that the clock of a sender may be ahead."""
 MAX_AGE = 731 * 86_400.0
@@ -83,10 +85,14 @@ def read_events(rows: Sequence[bytes], now: float) -> tuple[list[Event], list[Re
     """
     if len(rows) > MAX_ROWS:
         raise InvalidEvents(f"the batch has {len(rows):,} events; send at most {MAX_ROWS:,} at a time")
-    if (size := sum(map(len, rows))) > MAX_BYTES:
+    if (size := sum(len(row) for row in rows if len(row) <= MAX_ROW_BYTES)) > MAX_BYTES:
         raise InvalidEvents(f"the batch is {size:,} bytes long; send at most {MAX_BYTES:,} at a time")
     good, refused = [], []
     for place, row in enumerate(rows):
+        if len(row) > MAX_ROW_BYTES:
+            reason = f"it is {len(row):,} bytes long; an event has at most {MAX_ROW_BYTES:,}"
+            refused.append(Refused(place, reason))
+            continue
         try:
             event = Event.model_validate_json(row)
         except ValidationError as error:

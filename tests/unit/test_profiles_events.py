@@ -9,7 +9,7 @@ import pytest
 
 from shelfbridge.errors import InvalidEvents, PermissionRefused, SettingsError
 from shelfbridge.profiles import Event, Pseudonyms, load_or_make_key, read_events
-from shelfbridge.profiles.events import MAX_AGE, MAX_AHEAD, MAX_BYTES, MAX_ROWS
+from shelfbridge.profiles.events import MAX_AGE, MAX_AHEAD, MAX_BYTES, MAX_ROW_BYTES, MAX_ROWS
 
 NOW = 1_800_000_000.0
 USER = "alice@example.com"
@@ -73,12 +73,25 @@ class TestReading:
         assert len(good) == 1
         assert refused.place == 0
 
+    def test_refuses_a_payload_of_a_megabyte_alone(self):
+        good, (refused,) = read_events([row(), b'{"product_id": "' + b"x" * 1_000_000 + b'"}', row()], NOW)
+        assert len(good) == 2
+        assert refused.place == 1
+        assert refused.reason == "it is 1,000,018 bytes long; an event has at most 16,384"
+
+    def test_takes_the_longest_event_there_is(self):
+        longest = {"user": "\x00" * 256, "product_id": "靴" * 256, "context": "靴" * 256, "event_id": "~" * 64}
+        raw = row(**longest)
+        assert len(raw) < MAX_ROW_BYTES / 2
+        assert len(read_events([raw], NOW)[0]) == 1
+
     def test_refuses_a_field_that_is_missing_by_name(self):
         _, (refused,) = read_events([b'{"user": "alice"}'], NOW)
         assert "product_id: Field required" in refused.reason
 
     @pytest.mark.parametrize(
-        ("rows", "limit"), [([row()] * (MAX_ROWS + 1), "1,000 at a time"), ([b" " * (MAX_BYTES + 1)], "1,000,000")]
+        ("rows", "limit"),
+        [([row()] * (MAX_ROWS + 1), "1,000 at a time"), ([b" " * 10_001] * (MAX_BYTES // 10_000), "1,000,000")],
     )
     def test_refuses_a_batch_that_is_too_large(self, rows, limit):
         with pytest.raises(InvalidEvents, match=limit):
