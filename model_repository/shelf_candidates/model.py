@@ -18,9 +18,9 @@ from shelfbridge.profiles.access import Access
 from shelfbridge.retrieval import Changing
 from shelfbridge.shelf.assortment import Assortment, folder_of
 from shelfbridge.shelf.demand import LiveDemand
-from shelfbridge.shelf.gather import gather, only
+from shelfbridge.shelf.gather import gather
 from shelfbridge.shelf.request import ShelfRequest
-from shelfbridge.shelf.shopper import load
+from shelfbridge.shelf.shopper import beside, load
 from shelfbridge.shelf.signals import padded, signals
 from shelfbridge.steps import Inputs, Outputs, Step
 
@@ -48,8 +48,7 @@ class TritonPythonModel(Step):
             allowed=assortment.allowed(request.filters),
             with_row=request.with_row,
         )
-        # Beside a product, what leads to it says more than who looks at it
-        known = shopper if request.with_row is None else only(request.with_row, shopper.recent.now)
+        known = shopper if request.with_row is None else beside(shopper, request.with_row)
         rows = np.full(SHELF_CANDIDATES, -1, np.int32)
         rows[: len(found)] = found
         table = signals(known, user, found, assortment, demand)
