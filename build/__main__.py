@@ -7,9 +7,12 @@ bullet_points, description, category ("Sports > Tents"), price, stock, rating an
 query_id, query, product_id and label (E exact, S substitute, C complement, I irrelevant), and may have split
 (train, dev, test). The figures at the end are those of the test split, or of dev where there is none.
 
-Stages: encoder -> its ONNX graph -> index -> cross-encoder -> ranker -> students -> int8 and fp16 -> gate -> release ->
-evaluation. Each skips what is unchanged, so a second run takes seconds and an interrupted one goes on where it stopped.
-The gate refuses a release that loses more nDCG@10 by its compression than the budget.
+With --interactions the release has shelves too: a file of what shoppers bought with user, product_id and time (seconds
+since 1970 or ISO 8601), and basket, quantity, price where they are known; six weeks at least.
+
+Stages: encoder -> its ONNX graph -> index -> cross-encoder -> ranker -> students -> int8 and fp16 -> gate -> shelf ->
+release -> evaluation. Each skips what is unchanged, so a second run takes seconds and an interrupted one goes on where
+it stopped. The gate refuses a release that loses more nDCG@10 by its compression than the budget.
 """
 
 import argparse

@@ -37,7 +37,8 @@ def parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=text)
         for field, info in EmbeddedSettings.model_fields.items():
             if name == "up" or field == "run_dir":
-                command.add_argument(f"--{field.replace('_', '-')}", help=f"{info.description} ({info.default})")
+                default = "" if info.default is None else f" ({info.default})"
+                command.add_argument(f"--{field.replace('_', '-')}", help=f"{info.description}{default}")
     commands.choices["logs"].add_argument("-f", "--follow", action="store_true", help="go on with what is added")
     commands.choices["logs"].add_argument("-n", "--lines", type=int, default=40, help="how many of the last lines (40)")
     return top

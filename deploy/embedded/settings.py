@@ -2,10 +2,11 @@
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, field_serializer
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,6 +55,11 @@ class EmbeddedSettings(BaseSettings):
     )
     start_timeout: float = Field(120, gt=0, description="seconds until all models must be ready")
     exit_timeout: int = Field(30, ge=1, description="seconds that requests in flight get at the end")
+
+    @field_serializer("profiles")
+    def _without_password(self, uri: str | None) -> str | None:
+        """Settings are shown, and written beside the log: the way into Redis must not be read there."""
+        return uri and re.sub(r"(?<=://)(?!/).*@", "***@", uri)
 
     @property
     def ports(self) -> dict[str, int]:

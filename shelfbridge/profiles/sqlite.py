@@ -188,7 +188,10 @@ class SQLiteStore:
             connection = self._open()
             connection.execute(f"PRAGMA busy_timeout = {int(patience * 1000)}")
             yield connection
+            if not self._in_place():  # SQLite itself goes on with a file that is lost with its last connection
+                raise OSError("the file was removed or replaced while it was open")
         except (sqlite3.Error, OSError) as error:
+            self._drop()
             cure = "see that its folder exists, has room and may be written, and that no other program locks it"
             raise StoreUnavailable(f"profiles in {self.path}: {error}; {cure}") from error
 
@@ -199,9 +202,24 @@ class SQLiteStore:
             self.path.touch(mode=0o600)
             connection = sqlite3.connect(self.path, PATIENCE, isolation_level=None, check_same_thread=False)
             self._opened.append((process, connection))
+            self._local.connection, self._local.process, self._local.file = connection, process, self.path.stat()
             connection.executescript(
                 "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON;" + _SCHEMA
             )
-            self._local.connection, self._local.process = connection, process
         found: sqlite3.Connection = self._local.connection
         return found
+
+    def _in_place(self) -> bool:
+        """Whether the path still leads to the file that this thread's connection has open."""
+        try:
+            return os.path.samestat(self.path.stat(), self._local.file)
+        except OSError:
+            return False
+
+    def _drop(self) -> None:
+        """Close this thread's connection; the next use makes another."""
+        process = os.getpid()
+        if getattr(self._local, "process", None) == process:
+            self._opened.remove((process, self._local.connection))
+            self._local.connection.close()
+            del self._local.process

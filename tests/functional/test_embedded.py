@@ -48,11 +48,16 @@ def test_up_status_logs_down(small: Path, tmp_path: Path, capsys: pytest.Capture
         str(small),
         "--steps",
         "apart",
+        "--profiles",
+        "redis://shop:pass-word@127.0.0.1:1/0",
         *folder,
         *ports,
     ]
     started = subprocess.run(command, capture_output=True, text=True, check=False)
     assert started.returncode == 0, started.stderr
+    assert "redis://***@127.0.0.1:1/0" in started.stdout
+    for text in (started.stdout, *(file.read_text() for file in (tmp_path / "run").glob("*.*") if file.is_file())):
+        assert "pass-word" not in text
 
     assert main(["status", *folder]) == 0
     shown = capsys.readouterr().out

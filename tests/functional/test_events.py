@@ -1,6 +1,7 @@
 """Events and a user's data, served: a bad row costs nobody else, and nothing is left where it must not be."""
 
 import json
+import shutil
 import struct
 import subprocess
 import sys
@@ -162,6 +163,30 @@ def test_a_store_that_is_away_loses_no_event_and_fills_shelves(
         found = client.recommend(user="ann")
         assert found.shown == "popular"
         assert len(found.hits) == 10
+
+
+def test_a_sqlite_file_that_is_away_loses_no_event_and_may_come_back(
+    repository: Path, make_settings: Callable[..., EmbeddedSettings], tmp_path: Path
+) -> None:
+    home = tmp_path / "profiles"
+    settings = make_settings(repository).model_copy(update={"profiles": f"sqlite:///{home}/profiles.sqlite"})
+    with EmbeddedServer(settings) as server, ShopperClient(server.address, timeout=30, retries=0) as client:
+        sent = [row("ann"), row("ann", kind="cart")]
+        assert client.send(sent).accepted == 2
+        shutil.rmtree(home)
+        home.touch()  # so that it cannot be made again
+        for _ in range(4):  # by either process, on the connection that was there and on new ones
+            with pytest.raises(ConnectionFailed, match="store of profiles does not answer; send the same again"):
+                client.send(sent)
+            with pytest.raises(ConnectionFailed, match="store of profiles does not answer"):
+                client.export("ann")
+            found = client.recommend(user="ann")
+            assert found.shown == "popular"
+            assert len(found.hits) == 10
+        home.unlink()
+        assert client.send(sent).accepted == 2
+        assert len(client.export("ann")["recent"]) == 2
+        assert client.recommend(user="ann").shown == "for_you"
 
 
 def test_redis_keeps_profiles_of_a_served_shelf(

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import shutil
 import signal
 import sqlite3
 import stat
@@ -75,6 +76,31 @@ def test_what_is_no_database_is_said(store, file, content):
         store.profile(NAMES.of("a"))
     file.unlink()
     assert not store.profile(NAMES.of("a")).recent
+
+
+@pytest.mark.parametrize("refilled", [False, True])
+def test_what_went_into_a_file_that_is_gone_is_not_confirmed(store, file, refilled):
+    store.put([event("a")])
+    shutil.rmtree(file.parent)
+    with closing(open_store(f"sqlite:///{file}")) as other, closing(open_store(f"sqlite:///{file}")) as fresh:
+        if refilled:  # its log has the name of that of the file that is gone, and holds what was confirmed
+            other.put([event("b")])
+        late = event("a", "late")
+        with pytest.raises(StoreUnavailable, match="removed or replaced while it was open; see that"):
+            store.put([late])
+        store.put([late])
+        assert [one.product_id for one in fresh.profile(NAMES.of("a")).recent] == ["late"]
+        assert len(fresh.profile(NAMES.of("b")).recent) == refilled
+
+
+def test_a_file_that_cannot_be_used_costs_no_descriptors(store, file):
+    file.parent.mkdir()
+    file.write_bytes(b"no database at all" * 99)
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(20):
+        with pytest.raises(StoreUnavailable):
+            store.profile(NAMES.of("a"))
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_a_killed_writer_loses_nothing_that_it_confirmed(file):
