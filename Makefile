@@ -20,7 +20,7 @@ export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
 endif
 
 .PHONY: help install demo ports serve stop frontier bench bench-index bench-roofline bench-profiles bench-shelf sweep \
-    soak changes engines test test-all check format lint types lock clean
+    soak changes security engines test test-all check format lint types lock clean
 .DEFAULT_GOAL := demo
 
 help: ## what can be made
@@ -77,6 +77,10 @@ bench-profiles: .venv/installed ## what a look at a shopper's profile costs, in 
 INTERACTIONS ?= $(OUT)/sample/interactions.jsonl
 bench-shelf: .venv/installed $(OUT)/releases/current ## shelves and personal searches beside searches; how soon an event shows
 	@$(BIN)/python -m loadtests.shelf $(MEASURED) --interactions $(INTERACTIONS) --out $(OUT)/bench_shelf $(FLAGS)
+
+security: .venv/installed ## secrets in the sources, known holes in the dependencies
+	@git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook --baseline deploy/security/secrets.baseline
+	@$(BIN)/uv tool run --quiet pip-audit --strict --no-deps --disable-pip -r requirements.lock
 
 PRECISION ?= int8
 # What the current release was built from; ENGINE_JUDGMENTS= with ENGINE_FLAGS=--unjudged measures no nDCG

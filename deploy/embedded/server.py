@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from deploy import prerequisites
 from deploy.embedded import log, models, process, wheel
 from deploy.embedded.settings import EmbeddedSettings
+from deploy.security import signing
 from shelfbridge.errors import PrerequisiteError, ShelfbridgeError
 
 RUN_DISK = prerequisites.GIGABYTE // 4
@@ -75,6 +76,7 @@ class EmbeddedServer:
 
         Raises:
             PrerequisiteError: this machine or the repository lacks something.
+            ArtefactError: the release is not what the holder of the release key signed.
             ServerError: it runs already, or a model could not be loaded.
         """
         self.settings.run_dir.mkdir(parents=True, exist_ok=True)
@@ -144,6 +146,9 @@ class EmbeddedServer:
             )
         if not any(settings.repository.glob("*/config.pbtxt")):
             raise PrerequisiteError(f"{settings.repository} holds no model; build a release, or give --repository")
+        if settings.release_key:
+            signing.remove_bytecode(settings.repository)
+            signing.verify(settings.repository, settings.release_key)
         problems = prerequisites.found(
             [
                 prerequisites.check_platform(),

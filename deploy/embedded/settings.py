@@ -22,6 +22,9 @@ class EmbeddedSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="SHELFBRIDGE_", frozen=True)
 
     repository: Path = Field(ROOT / "out/releases/current", description="folder of a release")
+    release_key: Path | None = Field(
+        None, description="public key (release.pub): a release that was not signed with it, or was altered, is refused"
+    )
     run_dir: Path = Field(ROOT / "out/server", description="folder of the server's log and state")
     host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 opens the server to the network")
     grpc_port: int = Field(8001, ge=1, le=65535, description="port of gRPC")

@@ -1,0 +1,99 @@
+"""`python -m deploy.audit collect|verify`: every flag is also an environment variable SHELFBRIDGE_AUDIT_<NAME>."""
+
+import argparse
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from deploy.audit.chain import Chain
+from deploy.audit.collector import collect, open_source
+from deploy.audit.log import AuditLog
+from deploy.audit.settings import AuditSettings, CollectorSettings
+from deploy.audit.verify import verify
+from deploy.security.keys import read_secret
+from shelfbridge.errors import SettingsError, ShelfbridgeError
+from shelfbridge.profiles import Pseudonyms, load_or_make_key
+from shelfbridge.request import explain
+
+KEY_BYTES = 32
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(prog="python -m deploy.audit", description="Keep the gateway's audit log.")
+    commands = top.add_subparsers(dest="command", required=True)
+    texts: dict[str, tuple[type[AuditSettings], str]] = {
+        "collect": (CollectorSettings, "add the gateway's lines to the log until told to stop"),
+        "verify": (AuditSettings, "check the log; exit status 1 and the first bad line if it is not what was written"),
+    }
+    for name, (settings, text) in texts.items():
+        command = commands.add_parser(name, help=text, description=text)
+        for field, info in settings.model_fields.items():
+            default = "" if info.is_required() else f" ({info.default})"
+            command.add_argument(f"--{field.replace('_', '-')}", help=f"{info.description}{default}")
+    commands.choices["collect"].add_argument("--once", action="store_true", help="end where the source ends now")
+    command = commands.choices["verify"]
+    command.add_argument("--head", type=Path, help="a head.json that was copied elsewhere: finds an older log put back")
+    command.add_argument("--first", help="name of the first file that is kept, where older ones were deleted")
+    return top
+
+
+def read_chain(path: Path) -> Chain:
+    """The chain of the key in a file.
+
+    Raises:
+        SettingsError: it holds none, or others may read it.
+    """
+    try:
+        key = bytes.fromhex(read_secret(path).decode("ascii"))
+    except ValueError as error:
+        raise SettingsError(f"{path}: not a key; it should hold {KEY_BYTES * 2} hexadecimal digits") from error
+    if len(key) < KEY_BYTES:
+        raise SettingsError(f"{path}: holds {len(key)} bytes of key; it should be {KEY_BYTES} or more")
+    return Chain(key)
+
+
+def run_collect(settings: CollectorSettings, *, once: bool) -> None:
+    """Collect until SIGTERM or SIGINT; what is under way is kept first."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    pseudonyms = Pseudonyms(load_or_make_key(settings.pseudonym_key))
+    with AuditLog(settings.folder, read_chain(settings.key), max_bytes=settings.max_bytes) as log:
+        for name, value in settings.model_dump().items():
+            print(f"{name:14} {value}", file=sys.stderr)
+        with closing(open_source(settings.source, log, follow=not once)) as source:
+            added = collect(source, log, pseudonyms, stop.is_set)
+    print(f"{added} lines were added to {settings.folder}.")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command."""
+    given: dict[str, Any] = vars(parser().parse_args(arguments))
+    command, once = given.pop("command"), given.pop("once", False)
+    head, first = given.pop("head", None), given.pop("first", None)
+    set_here = {name: value for name, value in given.items() if value is not None}
+    try:
+        if command == "collect":
+            run_collect(CollectorSettings(**set_here), once=once)
+        else:
+            settings = AuditSettings(**set_here)
+            count = verify(settings.folder, read_chain(settings.key), head=head, first=first)
+            print(f"{count} lines are as they were written.")
+    except ValidationError as error:
+        print(f"A setting cannot be used: {explain(error)}", file=sys.stderr)
+        return 1
+    except ShelfbridgeError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,67 @@
+"""What the audit log keeps of a request. A field or value that is not foreseen here does not come in."""
+
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidatorFunctionWrapHandler, field_validator
+
+from shelfbridge.contract import MODELS
+from shelfbridge.profiles import Pseudonyms
+
+_METHOD = r"^/(inference\.GRPCInferenceService/[A-Za-z]{1,40}|grpc\.health\.v1\.Health/(Check|Watch))$"
+_WORDS = r"^[A-Za-z][A-Za-z0-9 _.,:|{}\[\]-]{0,159}$"
+"""What the gateway says of a request in its own words."""
+UNREADABLE = "the gateway's line could not be read"
+GAP = "lines of the gateway were rotated away or cut off before they were read"
+
+
+class Record(BaseModel):
+    """One request. A value of another form than its field's becomes null, since it may be anything a caller sent."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    time: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z$")] | None = None
+    request_id: Annotated[str, Field(pattern=r"^[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}$")] | None = None
+    """A UUID, as the client library and Envoy make them; an id of a caller's own making may hold anything."""
+    subject: Annotated[str, Field(pattern=r"^[a-z2-7]{26}$")] | None = None
+    """Pseudonym of the token's subject."""
+    method: Annotated[str, Field(pattern=_METHOD)] | None = None
+    model: str | None = None
+    version: Annotated[str, Field(pattern=r"^\d{1,9}$")] | None = None
+    site: Annotated[str, Field(pattern=r"^[a-z_]{1,32}$")] | None = None
+    decision: Literal["private", "burstable", "refused", "unreadable", "gap"] | None = None
+    reason: Annotated[str, Field(pattern=_WORDS)] | None = None
+    details: Annotated[str, Field(pattern=_WORDS)] | None = None
+    """Why Envoy answered as it did."""
+    status: Annotated[str, Field(pattern=r"^[A-Z][A-Za-z]{1,31}$")] | None = None
+    """Of gRPC, by name."""
+    http_status: Annotated[int, Field(ge=100, le=599)] | None = None
+    flags: Annotated[str, Field(pattern=r"^[A-Z]{2,5}(,[A-Z]{2,5}){0,9}$")] | None = None
+    attempts: Annotated[int, Field(ge=0, le=99)] | None = None
+    latency_ms: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+
+    @field_validator("*", mode="wrap")
+    @classmethod
+    def _fitting(cls, value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return check(value)
+        except ValidationError:
+            return None
+
+    @field_validator("model")
+    @classmethod
+    def _known(cls, model: str | None) -> str | None:
+        return model if model in MODELS else None
+
+
+def read(line: bytes, pseudonyms: Pseudonyms) -> Record:
+    """The record of a line that the gateway wrote; one that says so where the line cannot be read."""
+    try:
+        given = json.loads(line)
+    except (ValueError, RecursionError):
+        given = None
+    if not isinstance(given, dict):
+        return Record(decision="unreadable", reason=UNREADABLE)
+    subject = given.get("subject")
+    who = pseudonyms.of(subject) if isinstance(subject, str) and subject else None
+    return Record.model_validate({**given, "subject": who})

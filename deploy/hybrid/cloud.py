@@ -1,0 +1,107 @@
+"""The life of a hybrid cloud on this machine."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from types import TracebackType
+
+from deploy.gateway import Endpoint, Gateway, GatewaySettings
+from deploy.hybrid.sites import SiteServer
+from deploy.hybrid.topology import Site, Topology
+from deploy.hybrid.wan import wan_of
+from shelfbridge.errors import SettingsError
+
+CERTIFICATES = ("ca.crt", *(f"{name}.{end}" for name in ("gateway", "private", "public") for end in ("crt", "key")))
+
+
+@dataclass(frozen=True)
+class Status:
+    """What runs."""
+
+    wan: str
+    """What the way to the public site is, and whether it is there."""
+    sites: dict[str, bool]
+    """Whether each is ready."""
+    gateway: bool
+
+
+class Hybrid:
+    """Two sites, the WAN and the gateway. As a context it runs from entry to exit."""
+
+    def __init__(self, topology: Topology) -> None:
+        self.topology = topology
+        self.wan = wan_of(topology)
+        security, host = topology.security, self.wan.address[0]
+        self.private = SiteServer("private", topology.private, security, topology.run_dir)
+        self.public = SiteServer(
+            "public",
+            topology.public,
+            security,
+            topology.run_dir,
+            host=self.wan.site_host,
+            reached_at=host,
+            inside=self.wan.inside,
+        )
+        self.gateway = Gateway(
+            GatewaySettings(
+                run_dir=topology.run_dir.resolve() / "gateway",
+                host=topology.gateway.host,
+                port=topology.gateway.port,
+                private=_endpoint("private", topology.private, ("127.0.0.1", topology.private.port)),
+                public=_endpoint("public", topology.public, self.wan.address),
+                policies=topology.policies,
+                limits=topology.limits,
+                security=security,
+            )
+        )
+
+    def up(self) -> None:
+        """Start all and return when the gateway lets callers in.
+
+        Raises:
+            SettingsError: a certificate or the JWKS is missing.
+            ShelfbridgeError: a part did not start; those that did are taken down again.
+        """
+        self._check()
+        try:
+            self.wan.up()
+            starting = [(site, site.start()) for site in (self.private, self.public)]
+            for site, process in starting:
+                site.finish(process)
+            self.gateway.up()
+        except BaseException:
+            self.down()
+            raise
+
+    def down(self) -> bool:
+        """End all, the gateway first. False if nothing was running."""
+        ended = [self.gateway.down()]
+        with ThreadPoolExecutor() as both:
+            ended += both.map(SiteServer.down, (self.private, self.public))
+        return any([*ended, self.wan.down()])
+
+    def status(self) -> Status:
+        """What runs."""
+        wan = f"{self.wan.words}{'' if self.wan.running else ' (down)'}"
+        sites: dict[str, bool] = {site.name: site.ready() for site in (self.private, self.public)}
+        return Status(wan=wan, sites=sites, gateway=self.gateway.ready())
+
+    def _check(self) -> None:
+        security = self.topology.security
+        files = [*(security.certificates / name for name in CERTIFICATES), security.jwks]
+        if missing := [str(file) for file in files if not file.is_file()]:
+            raise SettingsError(
+                f"missing: {', '.join(missing)}; make them with python -m deploy.security, or name the folder of yours"
+            )
+
+    def __enter__(self) -> "Hybrid":
+        self.up()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.down()
+
+
+def _endpoint(name: str, site: Site, address: tuple[str, int]) -> Endpoint:
+    return Endpoint(host=address[0], port=address[1], server_name=f"{name}.triton", capacity=site.capacity)

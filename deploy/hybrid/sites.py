@@ -1,0 +1,119 @@
+"""The two Tritons: the embedded server with TLS, and what it counts."""
+
+import json
+import re
+import secrets
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from deploy.embedded import EmbeddedServer, EmbeddedSettings, ServerError
+from deploy.embedded.settings import ROOT
+from deploy.gateway.settings import Security
+from deploy.hybrid.topology import Site
+
+SiteName = Literal["private", "public"]
+CLOSED = "model-repository,model-config,shared-memory,statistics,trace,logging"
+"""Triton's protocols that want a header which no caller can know."""
+_REQUESTS = re.compile(r'^nv_inference_request_(?:success|failure)\{.*?model="([^"]+)".*\} (\d+)', re.MULTILINE)
+
+
+class SiteServer:
+    """One site, in this network namespace or behind a command that enters another."""
+
+    def __init__(
+        self,
+        name: SiteName,
+        site: Site,
+        security: Security,
+        run_dir: Path,
+        *,
+        host: str = "127.0.0.1",
+        reached_at: str = "127.0.0.1",
+        inside: Sequence[str] = (),
+    ) -> None:
+        self.name = name
+        self._inside = inside
+        self._metrics = f"http://{reached_at}:{site.port + 2}/metrics"
+        self.settings = EmbeddedSettings(
+            repository=site.release.resolve(),
+            release_key=site.release_key and site.release_key.resolve(),
+            run_dir=(run_dir / name).resolve(),
+            host=host,
+            grpc_port=site.port,
+            http_port=site.port + 1,
+            metrics_port=site.port + 2,
+            processes=site.processes,
+            result_cache=site.result_cache,
+            extra=(*_tls(name, security.certificates.resolve()), "--http-address=127.0.0.1"),
+        )
+
+    @property
+    def pid(self) -> int | None:
+        """The server's process, if it lives."""
+        status = EmbeddedServer(self.settings).status()
+        return status.state.pid if status.running and status.state else None
+
+    def start(self) -> "subprocess.Popen[str]":
+        """Begin to start it; `finish` waits for it."""
+        flags = [f"--{name.replace('_', '-')}={value}" for name, value in self._flags().items()]
+        return subprocess.Popen(
+            self._command("up", *flags), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+
+    def finish(self, starting: "subprocess.Popen[str]") -> None:
+        """Wait until it is ready.
+
+        Raises:
+            ServerError: it did not start.
+        """
+        _, words = starting.communicate()
+        if starting.returncode:
+            raise ServerError(f"the {self.name} site did not start: {words.strip()}")
+
+    def down(self) -> bool:
+        """End it. False if it was not running."""
+        return EmbeddedServer(self.settings).down()
+
+    def ready(self) -> bool:
+        """Whether its models answer."""
+        status = self._command("status", f"--run-dir={self.settings.run_dir}")
+        return subprocess.run(status, cwd=ROOT, capture_output=True, check=False).returncode == 0
+
+    def requests(self) -> dict[str, int]:
+        """How many requests each model has been asked, by the server's own counters, failed ones included.
+
+        Raises:
+            ServerError: it does not answer.
+        """
+        try:
+            with urllib.request.urlopen(self._metrics, timeout=5) as answer:
+                text = answer.read().decode()
+        except (OSError, urllib.error.URLError) as error:
+            raise ServerError(f"the {self.name} site does not show its counters ({error}); take it up first") from error
+        counted: dict[str, int] = {}
+        for model, count in _REQUESTS.findall(text):
+            counted[model] = counted.get(model, 0) + int(count)
+        return counted
+
+    def _command(self, *arguments: str) -> list[str]:
+        return [*self._inside, sys.executable, "-m", "deploy.embedded", *arguments]
+
+    def _flags(self) -> dict[str, object]:
+        flags = self.settings.model_dump(mode="json", exclude={"extra"}, exclude_none=True)
+        return {**flags, "extra": json.dumps(self.settings.extra)}
+
+
+def _tls(name: SiteName, certificates: Path) -> tuple[str, ...]:
+    return (
+        "--grpc-use-ssl=1",
+        "--grpc-use-ssl-mutual=1",
+        f"--grpc-server-cert={certificates / name}.crt",
+        f"--grpc-server-key={certificates / name}.key",
+        f"--grpc-root-cert={certificates / 'ca.crt'}",
+        f"--grpc-restricted-protocol={CLOSED}:closed={secrets.token_hex(32)}",
+    )

@@ -1,0 +1,76 @@
+"""What a hybrid cloud consists of, in one file that people can read."""
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from deploy.gateway.settings import Limits, Policies, Port, Security, Settings
+from shelfbridge.errors import SettingsError
+from shelfbridge.request import explain
+
+
+class Site(Settings):
+    """A Triton and what it costs."""
+
+    release: Path = Field(description="folder of a release")
+    release_key: Path | None = Field(None, description="release.pub: a release that it did not sign is refused")
+    port: int = Field(ge=1, le=65533, description="of gRPC; HTTP and metrics take the next two")
+    processes: int = Field(2, ge=1, description="searches answered at a time")
+    result_cache: float = Field(32, ge=0, description="megabytes of answers that each process keeps")
+    capacity: int = Field(ge=1, description="requests in flight that it takes")
+    price_per_hour: float = Field(ge=0, description="of this site, in any currency")
+    price_per_gigabyte: float = Field(0, ge=0, description="of what leaves it")
+
+
+class Wan(Settings):
+    """The way between the gateway and the public site."""
+
+    kind: Literal["namespaces", "relay"] | None = Field(
+        None, description="network namespaces (needs root) or a TCP relay; the first where it can be had"
+    )
+    rtt_ms: float = Field(0, ge=0)
+    jitter_ms: float = Field(0, ge=0, description="each way's delay varies by so much, up or down")
+    mbit_per_s: float = Field(1000, gt=0, description="each way")
+    loss: float = Field(0, ge=0, lt=1, description="share of packets that get lost")
+
+
+class Front(Settings):
+    """Where callers reach the gateway."""
+
+    host: str = "127.0.0.1"
+    port: int = Port
+
+
+class Topology(Settings):
+    """Sites, gateway, WAN, policies and security."""
+
+    run_dir: Path = Field(Path("out/hybrid"), description="folder of all logs, configs and states")
+    gateway: Front
+    private: Site
+    public: Site
+    wan: Wan = Wan()
+    policies: Policies = Policies()
+    limits: Limits = Limits()
+    security: Security
+
+
+def load(path: Path) -> Topology:
+    """Read a topology. Relative paths in it are relative to where the program runs.
+
+    Raises:
+        SettingsError: the file cannot be read or a value cannot be used; the message names it.
+    """
+    try:
+        given: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        return Topology.model_validate(given)
+    except OSError as error:
+        raise SettingsError(f"{path}: {error.strerror}; give --topology a file, such as {EXAMPLE}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{path} is no TOML: {error}") from error
+    except ValidationError as error:
+        raise SettingsError(f"{path}: {explain(error)}") from error
+
+
+EXAMPLE = "deploy/topologies/example.toml"

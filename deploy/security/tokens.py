@@ -1,0 +1,69 @@
+"""Tokens: who calls, in which roles, and whether the call may leave the private site. Signed with ES256."""
+
+import datetime
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import ECKey, KeySet
+
+from deploy.security.keys import read_secret
+from deploy.security.roles import Role
+from shelfbridge.errors import SettingsError
+
+ISSUER = "shelfbridge"
+AUDIENCE = "triton"
+ALGORITHM = "ES256"
+Residency = Literal["public-ok"]
+"""What the claim says where anonymous catalogue search may leave the private site; without it nothing may."""
+
+
+def make_token(
+    key: Path,
+    *,
+    subject: str,
+    roles: Sequence[Role],
+    residency: Residency | None = None,
+    expires: datetime.timedelta,
+) -> str:
+    """A token, signed with the key in a file.
+
+    Raises:
+        SettingsError: the file holds no key for ES256, or others may read it.
+    """
+    signing, now = _read(key), datetime.datetime.now(datetime.UTC)
+    claims = {
+        "iss": ISSUER,
+        "aud": AUDIENCE,
+        "sub": subject,
+        "roles": list(roles),
+        "iat": int(now.timestamp()),
+        "exp": int((now + expires).timestamp()),
+        "jti": secrets.token_hex(16),
+        **({"residency": residency} if residency else {}),
+    }
+    return jwt.encode({"alg": ALGORITHM, "typ": "JWT", "kid": signing.kid}, claims, signing)
+
+
+def make_jwks(keys: Sequence[Path]) -> dict[str, object]:
+    """The public halves of keys, for the gateway. Two while one takes the other's place.
+
+    Raises:
+        SettingsError: a file holds no key for ES256, or others may read it.
+    """
+    return dict(KeySet([_read(key) for key in keys]).as_dict(private=False))
+
+
+def _read(path: Path) -> ECKey:
+    secret = read_secret(path)
+    try:
+        key = ECKey.import_key(secret, {"alg": ALGORITHM, "use": "sig"})
+        if not key.is_private or key.curve_name != "P-256":
+            raise SettingsError(f"{path}: is no private P-256 key; make one (python -m deploy.security keys)")
+    except (ValueError, TypeError, JoseError) as error:
+        raise SettingsError(f"{path}: no key can be read of it; make one (python -m deploy.security keys)") from error
+    key.ensure_kid()
+    return key

@@ -1,0 +1,84 @@
+"""The config is what the settings say, readable, and accepted by Envoy; what cannot be used is refused by name."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from deploy.embedded import ServerError
+from deploy.gateway import Gateway, GatewayError
+from deploy.gateway.config import config
+from deploy.hybrid import Hybrid, Topology, load
+from deploy.hybrid.__main__ import main
+from deploy.hybrid.sites import SiteServer
+from shelfbridge.errors import SettingsError
+
+EXAMPLE = Path(__file__).parents[2] / "deploy/topologies/example.toml"
+
+
+def test_accepted_by_envoy(topology: Topology, tmp_path: Path) -> None:
+    settings = Hybrid(topology).gateway.settings.model_copy(update={"run_dir": tmp_path})
+    Gateway(settings).validate()
+    text = (tmp_path / "envoy.yaml").read_text()
+    assert yaml.safe_load(text)["static_resources"]["listeners"][0]["name"] == "ingress"
+    assert "# a frozen site costs this once" in text
+
+
+def test_refused_by_envoy(topology: Topology, tmp_path: Path) -> None:
+    settings = Hybrid(topology).gateway.settings
+    security = settings.security.model_copy(update={"jwks": tmp_path / "none.json"})
+    with pytest.raises(GatewayError, match=r"none\.json"):
+        Gateway(settings.model_copy(update={"run_dir": tmp_path, "security": security})).validate()
+
+
+def test_settings_are_in_the_config(topology: Topology) -> None:
+    settings = Hybrid(topology).gateway.settings
+    changed = settings.model_copy(update={"policies": settings.policies.model_copy(update={"burst_above": 77})})
+    clusters = {each["name"]: each for each in yaml.safe_load(config(changed))["static_resources"]["clusters"]}
+    assert clusters["private"]["circuit_breakers"]["thresholds"][0]["max_requests"] == 77
+    assert clusters["any"]["cluster_type"]["typed_config"]["clusters"] == ["private_gate", "public"]
+
+
+def test_example_can_be_read() -> None:
+    assert load(EXAMPLE).policies.burst_above > 0
+
+
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [("capacity = 64", "private.capacity"), ("rtt_ms = 20", "wan.rtt_ms"), ("port = 8443", "gateway.port")],
+)
+def test_a_bad_value_is_named(tmp_path: Path, line: str, named: str) -> None:
+    file = tmp_path / "topology.toml"
+    file.write_text(EXAMPLE.read_text().replace(line, f"{line.partition('=')[0]}= -1", 1))
+    with pytest.raises(SettingsError, match=named):
+        load(file)
+
+
+def test_an_unknown_name_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "topology.toml"
+    file.write_text(EXAMPLE.read_text().replace("burst_above", "burst_over"))
+    with pytest.raises(SettingsError, match=r"policies\.burst_over"):
+        load(file)
+
+
+def test_missing_certificates_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "topology.toml"
+    file.write_text(EXAMPLE.read_text().replace("out/", f"{tmp_path}/"))
+    assert main(["up", "--topology", str(file)]) == 1
+    assert "gateway.key" in capsys.readouterr().err
+
+
+def test_status_of_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "topology.toml"
+    file.write_text(EXAMPLE.read_text().replace("out/", f"{tmp_path}/"))
+    assert main(["status", "--topology", str(file)]) == 3
+    assert "WAN: RTT 20" in capsys.readouterr().out
+
+
+def test_a_site_refuses_an_unsigned_release(topology: Topology, secrets: Path, tmp_path: Path) -> None:
+    site = topology.public.model_copy(
+        update={"release_key": secrets / "release.pub", "port": topology.public.port + 60}
+    )
+    server = SiteServer("public", site, topology.security, tmp_path)
+    with pytest.raises(ServerError, match="manifest"):
+        server.finish(server.start())
