@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -40,9 +41,9 @@ def fan(server: EmbeddedServer) -> Iterator[str]:
         shoppers.forget(user)
 
 
-def place(client: SearchClient, thing: str, **options: object) -> float:
+def place(client: SearchClient, thing: str, **options: Any) -> float:
     """Mean rank of the products whose ids begin so, among a hundred."""
-    hits = client.search(QUERY, k=100, with_payload=False, **options).hits  # type: ignore[arg-type]
+    hits = client.search(QUERY, k=100, with_payload=False, **options).hits
     ranks = [hit.rank for hit in hits if hit.product_id.startswith(thing)]
     return sum(ranks) / len(ranks)
 

@@ -189,7 +189,7 @@ class TestCrash:
                         file.write(gateway_line(written))
                         written += 1
                 time.sleep(draw.uniform(0, 0.002))
-            wait_until(lambda before=before: log_size(tmp_path / "log") > before)  # type: ignore[misc]
+            wait_until(lambda before=before: log_size(tmp_path / "log") > before)
             collector.send_signal(signal.SIGKILL)
             collector.wait()
             if round_ % 2:
