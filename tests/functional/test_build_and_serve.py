@@ -1,12 +1,14 @@
 """The whole way: a small shop is built by the command line, served by a real Triton, and found as evaluated."""
 
 import csv
+import json
 import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -14,10 +16,10 @@ from rich.console import Console
 
 from build.evaluate import measure, offline_runs, served_runs
 from build.release import open_release, read_manifest, verify
-from build.sample.generate import generate
+from build.sample import make_sample
 from deploy.embedded import EmbeddedServer, EmbeddedSettings
 from shelfbridge.catalogue import Catalogue, Judgments, read_catalogue, read_judgments
-from shelfbridge.client import SearchClient
+from shelfbridge.client import SearchClient, ShopperClient
 from shelfbridge.contract import STEPS
 from shelfbridge.errors import ArtefactError
 from tests.functional.conftest import apart
@@ -30,9 +32,9 @@ QUIET = Console(quiet=True)
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a few of the sample's queries, their products, and one row that is no product."""
-    folder = tmp_path_factory.mktemp("shop")
-    products, judgments = generate()
+    """A folder with a few of the sample's queries, their products and purchases, and one row that is no product."""
+    folder, sample = tmp_path_factory.mktemp("shop"), make_sample(7, 3200)
+    products, judgments = [item.product for item in sample.items], sample.judgments
     kept: set[str] = set()
     for split, count in SPLITS.items():
         kept |= set(list(dict.fromkeys(row.query_id for row in judgments if row.split == split))[::7][:count])
@@ -45,6 +47,9 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
         writer = csv.writer(file, delimiter="\t")
         writer.writerow(["query_id", "query", "product_id", "label", "split"])
         writer.writerows([r.query_id, r.query, r.product_id, r.label.value, r.split] for r in rows)
+    with (folder / "interactions.jsonl").open("w") as file:
+        bought = [purchase for purchase in sample.purchases if purchase.product_id in judged]
+        file.writelines(json.dumps(asdict(purchase)) + "\n" for purchase in bought)
     return folder
 
 
@@ -52,6 +57,7 @@ def build(shop: Path) -> str:
     """What `python -m build` prints for the shop."""
     command = [sys.executable, "-m", "build", "--preset", "smoke", "--out", str(shop / "out")]
     files = ["--catalogue", str(shop / "products.jsonl"), "--judgments", str(shop / "judgments.tsv")]
+    files += ["--interactions", str(shop / "interactions.jsonl")]
     done = subprocess.run([*command, *files], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -95,6 +101,12 @@ def test_the_build_measures_every_stage(printed):
         assert f"| {stage} |" in printed
 
 
+def test_the_build_measures_the_shelf(printed, release):
+    for name in ("popular", "EASE", "shelf"):
+        assert f"recall@20, {name}: overall " in printed
+    assert read_manifest(release)["shelf"]["shoppers"] > 100
+
+
 def test_a_second_build_finds_everything_unchanged(shop, release):
     before = release.resolve()
     printed = build(shop)
@@ -125,6 +137,19 @@ def test_an_answer_names_its_release_its_steps_and_the_products(release, data, s
     assert [hit.rank for hit in result.hits] == [1, 2, 3]
     for hit in result.hits:
         assert hit.product["title"] == catalogue.products[catalogue.rows_of[hit.product_id]].title
+
+
+def test_shelves_are_filled_with_the_products(data, server):
+    catalogue, _ = data
+    sold = {product.product_id for product in catalogue.products}
+    with ShopperClient(server.address, timeout=30) as client:
+        popular = client.recommend()
+        found = client.recommend(items=[hit.product_id for hit in popular.hits[:3]])
+        beside = client.recommend(with_item=popular.hits[0].product_id)
+    assert [popular.shown, found.shown, beside.shown] == ["popular", "for_you", "goes_with"]
+    for shelf in (popular, found, beside):
+        assert {hit.product_id for hit in shelf.hits} <= sold
+        assert shelf.hits
 
 
 @apart

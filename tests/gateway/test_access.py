@@ -20,6 +20,8 @@ from tests.functional.wire import message, packed, query_message
 from tests.gateway.conftest import Open
 from tests.gateway.hostile import Caller
 
+pytestmark = pytest.mark.slow
+
 Client = Callable[..., SearchClient]
 SERVICE = "/inference.GRPCInferenceService/"
 QUERY = "red running shoes"

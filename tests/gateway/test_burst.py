@@ -10,6 +10,8 @@ from shelfbridge.errors import Overloaded
 from tests.gateway.conftest import CAPACITY, Open, frozen
 from tests.gateway.load import Tally, run
 
+pytestmark = pytest.mark.slow
+
 N = 4
 Client = Callable[..., SearchClient]
 PATIENT = {"burst_above": N, "per_try_timeout": 5.0}

@@ -13,6 +13,8 @@ from tests.functional.wire import query_message
 from tests.gateway.conftest import Open, frozen
 from tests.gateway.hostile import framed, opening, over_http2
 
+pytestmark = pytest.mark.slow
+
 Client = Callable[..., SearchClient]
 
 

@@ -14,6 +14,8 @@ from shelfbridge.errors import ConnectionFailed, SearchError
 from tests.gateway.conftest import Open, frozen
 from tests.gateway.load import searches
 
+pytestmark = pytest.mark.slow
+
 Client = Callable[..., SearchClient]
 TRY = 0.4
 CALLERS = 4

@@ -17,6 +17,8 @@ from tests.gateway.conftest import free_block
 from tests.gateway.test_config import EXAMPLE
 from tests.gateway.test_wan import root
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def file(topology: Topology, tmp_path: Path, secrets: Path) -> Path:

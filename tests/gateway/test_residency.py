@@ -14,6 +14,8 @@ from tests.functional.wire import query_message
 from tests.gateway.attempts import ANONYMOUS, MESSAGES, USER, WITH_USER
 from tests.gateway.hostile import INFER, Caller, framed, opening, over_http2
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def open_gateway(hybrid: Hybrid) -> Iterator[Gateway]:

@@ -21,6 +21,8 @@ from shelfbridge.errors import SettingsError
 RTT, MBIT = 30.0, 20.0
 SINK = """
 import socket, sys
+
+pytestmark = pytest.mark.slow
 with socket.create_server((sys.argv[1], int(sys.argv[2]))) as server:
     print(flush=True)
     while True:
