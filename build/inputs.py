@@ -34,6 +34,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--interactions", type=Path, metavar="FILE", help="what shoppers bought: user, product_id, time; for a shelf"
     )
+    parser.add_argument(
+        "--weeks",
+        type=int,
+        choices=range(1, 53),
+        metavar="N",
+        help="longest window of time that a shelf learns from (default: that of the preset)",
+    )
     parser.add_argument("--precision", choices=("int8", "fp32"), help="of what the CPU serves (default: int8)")
     parser.add_argument(
         "--no-students", action="store_true", help="serve the fine-tuned networks themselves, not smaller ones"
@@ -85,6 +92,8 @@ def chosen(options: argparse.Namespace) -> Settings:
         compression = replace(compression, budget=options.budget)
     if options.no_students:
         settings = replace(settings, encoder_student=None, cross_encoder_student=None)
+    if options.weeks:
+        settings = replace(settings, shelf=replace(settings.shelf, weeks=options.weeks))
     base = options.encoder or settings.base
     return replace(settings, base=base, teacher=options.ranker, compression=compression, vectors=options.vectors)
 

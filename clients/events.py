@@ -53,7 +53,7 @@ def _send(flags: argparse.Namespace) -> int:
         bar = progress.add_task("", total=len(numbered))
         for start in range(0, len(numbered), MAX_ROWS):
             part = numbered[start : start + MAX_ROWS]
-            tokens = [str(event.pop("user_token", "")) for _, event in part]
+            tokens = [str(event.pop("user_token", None) or "") for _, event in part]
             receipt = client.send([event for _, event in part], user_tokens=tokens if any(tokens) else None)
             accepted, refused = accepted + receipt.accepted, refused + len(receipt.refused)
             for one in receipt.refused:
@@ -74,7 +74,7 @@ def _lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8"
         raise DataError(f"{file}: {reason}; give a file of one JSON object a line") from error
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:

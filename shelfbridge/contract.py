@@ -135,7 +135,9 @@ HIT_SCORES = Tensor("hit_scores", "FP32", (-1,))
 PAYLOAD = Tensor("payload", "STRING", (-1,))
 """One JSON object per product where the caller asked for it, else nothing (length 0)."""
 STEP_TIMES = Tensor("step_times", "FP32", (-1,))
-"""Milliseconds per entry of the ensemble's steps, in order; the wait before a model step is counted in it."""
+"""Milliseconds per entry of the ensemble's steps, in order; the wait before a model step is counted in it. Where the
+steps are models of their own, `search_personal` runs some side by side: their time is in the entry that waits for them.
+"""
 
 USER_TOKEN = Tensor("user_token", "STRING", (1,), optional=True)
 """Proof that the request is the user's (`profiles.Pseudonyms.token`); settings say whether it must come."""

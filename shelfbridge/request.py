@@ -50,14 +50,13 @@ class Filters(BaseModel):
 
 
 class SearchRequest(BaseModel):
-    """A search that can be answered. `text` is normalised; `user` is carried for personal steps and unused here."""
+    """A search that can be answered. `text` is normalised. Who asks is no part of it: only `profile` looks at that."""
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     text: str
     k: int = DEFAULT_K
     filters: Filters = Filters()
-    user: str | None = None
     with_payload: bool = False
 
 

@@ -1,7 +1,8 @@
 """Recommendation, from what shoppers did.
 
     python -m build.recommend evaluate --interactions transactions.parquet --release out/releases/current --out DIR
-    python -m build.recommend fit --interactions transactions.parquet --release out/releases/current --out DIR
+    python -m build.recommend personal --interactions interactions.jsonl --catalogue products.jsonl \\
+        --release out/releases/current --out DIR
 
 Interactions are a .parquet, .csv or .jsonl file with user, product_id and time (seconds since 1970 or ISO 8601);
 basket, quantity, price and title are used where they are given. UCI Online Retail's invoices are read as they are.

@@ -1,6 +1,7 @@
 """What a shop would try first, each fitted to interactions and choosing nothing by itself."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -64,6 +65,24 @@ class ItemItem:
         return scores
 
 
+class OfSold:
+    """A model of the products that interactions are with, among more; the others say nothing and score 0."""
+
+    def __init__(self, interactions: Interactions, fit: Callable[[Interactions], Model]) -> None:
+        """Fit to interactions whose products are numbered anew."""
+        self._sold, some = sold(interactions)
+        self._model = fit(some)
+        self._places = np.full(len(interactions.items), -1, np.int32)
+        self._places[self._sold] = np.arange(len(self._sold))
+
+    def score(self, history: History) -> Scores:
+        """As `Model`."""
+        known = history.without(self._places < 0)
+        scores = np.zeros(len(self._places), np.float32)
+        scores[self._sold] = self._model.score(History(known.now, self._places[known.items], known.times, known.kinds))
+        return scores
+
+
 class Als:
     """Factors of implicit feedback by alternating least squares (Hu, Koren & Volinsky, ICDM 2008)."""
 
@@ -92,6 +111,13 @@ def faded(history: History, products: int, half_life: float) -> Scores:
     """Events by product, each counting half as much after every half-life in days; float32 [products]."""
     summed: Scores = np.bincount(history.items, 0.5 ** (history.ages / half_life), products).astype(np.float32)
     return summed
+
+
+def sold(interactions: Interactions) -> tuple[NDArray[np.int32], Interactions]:
+    """Numbers of the products that interactions are with [S], and the interactions with places among them."""
+    numbers, item = np.unique(interactions.item, return_inverse=True)
+    ids = tuple(interactions.items[number] for number in numbers)
+    return numbers, replace(interactions, item=item.astype(np.int32), items=ids)
 
 
 def bought_by(interactions: Interactions, by: str = "user") -> sparse.csr_matrix:

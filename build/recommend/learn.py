@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from torch import nn
 
-from build.recommend.baselines import ItemItem, Popular, ease, scored
+from build.recommend.baselines import ItemItem, OfSold, Popular, ease, scored
 from build.recommend.compress import compress_encoder, compress_head
 from build.recommend.export import export_head, export_user_encoder
 from build.recommend.interactions import Interactions
@@ -69,8 +69,8 @@ class Behaviour:
     @property
     def identity(self) -> str:
         """Digest of the interactions."""
-        columns = (self.interactions.user, self.interactions.item, self.interactions.time, self.interactions.basket)
-        return sha256(b"".join(column.tobytes() for column in columns)).hexdigest()
+        columns = (getattr(self.interactions, name) for name in ("user", "item", "time", "basket", "price"))
+        return sha256(b"".join([*(column.tobytes() for column in columns), b"%d" % self.unknown])).hexdigest()
 
     @property
     def unsold(self) -> NDArray[np.bool_]:
@@ -82,13 +82,27 @@ def weeks_for(interactions: Interactions, most: int) -> int:
     """The longest windows, up to `most` weeks, for which the interactions suffice.
 
     Raises:
-        DataError: they do not reach back six weeks.
+        DataError: they do not reach back six weeks, or in a window no shopper comes back.
     """
     days = (int(interactions.time[-1]) - int(interactions.time[0])) / DAY
     weeks = min(most, int(days / 7 / 6))
     if not weeks:
         raise DataError(f"{days:.0f} days of interactions are too few for a shelf; give six weeks at least")
+    split, came = Split.of(interactions, weeks), _returns(interactions)
+    moments = (0, split.validation, split.test, split.end)
+    if not np.histogram(came, moments)[0].all():
+        raise DataError(
+            f"in a window of {weeks} weeks nobody comes back who bought before, and a shelf learns from those who do; "
+            "give more interactions, with one id per shopper"
+        )
     return weeks
+
+
+def _returns(interactions: Interactions) -> NDArray[np.int64]:
+    """Times of the interactions of shoppers who are known then [R]."""
+    first = np.full(len(interactions.users), np.iinfo(np.int64).max)
+    np.minimum.at(first, interactions.user, interactions.time)
+    return interactions.time[interactions.time > first[interactions.user]]
 
 
 def learn(
@@ -131,6 +145,7 @@ def learn(
     )
     some = with_history(cases(interactions, split.test, split.end))[-COMPARED:]
     record: dict[str, Any] = {
+        "identity": behaviour.identity,
         "interactions": len(interactions),
         "of_unknown_products": behaviour.unknown,
         "shoppers": len(np.unique(interactions.user)),
@@ -151,9 +166,10 @@ def measured(
     """Mean recall@20 of baskets after a moment by the shelf as it was then, and by two baselines, in all parts."""
     histories = [case.history for case in some]
     popular = Popular(shelf.knowledge.popularities[0])
+    regression = OfSold(interactions.before(cut), lambda some: ItemItem(ease(some, PENALTY), 60))
     figures = {
         "popular": measure(some, scored(popular, histories)),
-        "EASE": measure(some, scored(ItemItem(ease(interactions.before(cut), PENALTY), 60), histories)),
+        "EASE": measure(some, scored(regression, histories)),
         "shelf": measure(some, shelf.scores(shelf.candidates(histories, console))),
     }
     found = {name: {part: one.mean(part, "recall") for part in PARTS} for name, one in figures.items()}

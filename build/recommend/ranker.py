@@ -4,7 +4,7 @@ It learns from baskets that came after all that its signals were fitted to, as i
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from build.progress import progress
-from build.recommend.baselines import ease, together
+from build.recommend.baselines import ease, sold, together
 from build.recommend.interactions import Interactions
 from build.recommend.network import Head
 from build.recommend.popularity import Popularity
@@ -81,12 +81,11 @@ def neighbours(past: Interactions, weigh: Callable[[Interactions], NDArray[np.fl
         past: interactions.
         weigh: weights [S, S] of the products that are in interactions, numbered anew.
     """
-    sold, item = np.unique(past.item, return_inverse=True)
-    ids = tuple(past.items[row] for row in sold)
-    near = Neighbours.of(weigh(replace(past, item=item.astype(np.int32), items=ids)), NEIGHBOURS)
+    numbers, some = sold(past)
+    near = Neighbours.of(weigh(some), NEIGHBOURS)
     places = np.full(len(past.items), -1, np.int32)
-    places[sold] = np.arange(len(sold))
-    return Neighbours(sold[near.items].astype(np.int32), near.weights, places)
+    places[numbers] = np.arange(len(numbers))
+    return Neighbours(numbers[near.items].astype(np.int32), near.weights, places)
 
 
 def popularities(interactions: Interactions) -> tuple[Popularity, Popularity]:

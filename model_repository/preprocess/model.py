@@ -36,11 +36,11 @@ class TritonPythonModel(Step):
 
     def answer(self, inputs: Inputs) -> Outputs:
         text = check_query(inputs.value(QUERY))
+        check_user(inputs.value(USER))
         request = SearchRequest(
             text=text,
             k=check_k(inputs.value(K, DEFAULT_K)),
             filters=Filters.parse(inputs.value(FILTERS) or b"{}"),
-            user=check_user(inputs.value(USER)),
             with_payload=inputs.value(WITH_PAYLOAD, False),
         )
         ids, mask = self.words.queries([text])

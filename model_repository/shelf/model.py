@@ -32,7 +32,7 @@ class TritonPythonModel(Step):
     def answer(self, inputs: Inputs) -> Outputs:
         request = ShelfRequest.model_validate_json(inputs.value(SHELF_REQUEST))
         assortment = self.assortment.now()
-        there = inputs[SHELF_ROWS] >= 0
+        there = assortment.sells(inputs[SHELF_ROWS])  # also since the candidates were gathered
         rows = inputs[SHELF_ROWS][there]
         # What is popular needs no ranker: it is the same for all
         popular = request.kind == "popular"

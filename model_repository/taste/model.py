@@ -3,7 +3,16 @@
 from collections.abc import Hashable
 from pathlib import Path
 
-from shelfbridge.contract import CANDIDATE_ROWS, SHELF_CANDIDATES, SHELF_SIGNALS_TENSOR, SHOPPER, USER_VECTOR
+import numpy as np
+
+from shelfbridge.contract import (
+    CANDIDATE_ROWS,
+    SHELF_CANDIDATES,
+    SHELF_SIGNALS,
+    SHELF_SIGNALS_TENSOR,
+    SHOPPER,
+    USER_VECTOR,
+)
 from shelfbridge.profiles.access import Access
 from shelfbridge.retrieval import Changing
 from shelfbridge.shelf.assortment import Assortment, folder_of
@@ -24,6 +33,8 @@ class TritonPythonModel(Step):
     def answer(self, inputs: Inputs) -> Outputs:
         assortment, rows = self.assortment.now(), inputs[CANDIDATE_ROWS]
         found = assortment.rows_of(rows[rows >= 0]).astype(rows.dtype)  # padding stands behind them
+        sold = found >= 0  # one may have gone since the query found it
         shopper = load(inputs.value(SHOPPER))
-        table = signals(shopper, inputs[USER_VECTOR], found, assortment, self.live.now(assortment))
+        table = np.zeros((len(found), len(SHELF_SIGNALS)), np.float32)
+        table[sold] = signals(shopper, inputs[USER_VECTOR], found[sold], assortment, self.live.now(assortment))
         return {SHELF_SIGNALS_TENSOR: padded(table, SHELF_CANDIDATES)}

@@ -136,11 +136,14 @@ def search(
         _input(QUERY, _utf8("query", query)),
         _input(K, _int32("k", k)),
         _input(FILTERS, _json(filters or {})),
-        _input(USER, _utf8("user", user or "")),
+        _input(USER, _utf8("user", "" if user is None else user)),
         _input(WITH_PAYLOAD, _bool("with_payload", with_payload)),
     ]
     if model == PERSONAL:
-        inputs += [_input(USER_TOKEN, _utf8("user_token", user_token or "")), _ids("items", items)]
+        inputs += [
+            _input(USER_TOKEN, _utf8("user_token", "" if user_token is None else user_token)),
+            _ids("items", items),
+        ]
     return Question(
         model,
         inputs,
@@ -161,11 +164,11 @@ def shelf(
 ) -> Question[ShelfResult]:
     """A shelf, as `search`."""
     inputs = [
-        _input(USER, _utf8("user", user or "")),
-        _input(USER_TOKEN, _utf8("user_token", user_token or "")),
+        _input(USER, _utf8("user", "" if user is None else user)),
+        _input(USER_TOKEN, _utf8("user_token", "" if user_token is None else user_token)),
         _ids("items", items),
-        _input(WITH_ITEM, _utf8("with_item", with_item or "")),
-        _input(SHELF, _utf8("shelf", kind or "")),
+        _input(WITH_ITEM, _utf8("with_item", "" if with_item is None else with_item)),
+        _input(SHELF, _utf8("shelf", "" if kind is None else kind)),
         _input(K, _int32("k", k)),
         _input(FILTERS, _json(filters or {})),
         _input(WITH_PAYLOAD, _bool("with_payload", with_payload)),
@@ -237,7 +240,7 @@ def privacy(user: str, user_token: str | None, action: str) -> Question[dict[str
     """
     inputs = [
         _column(WANTED_USER, [_utf8("user", user)]),
-        _column(USER_TOKEN, [_utf8("user_token", user_token or "")]),
+        _column(USER_TOKEN, [_utf8("user_token", "" if user_token is None else user_token)]),
         _column(ACTION, [action.encode()]),
     ]
 

@@ -10,8 +10,6 @@ SAME = 0.97
 ALIKE = 0.15
 """What being just like a product already shown costs, as a share of the range of the scores (maximal marginal
 relevance, Carbonell & Goldstein, SIGIR 1998)."""
-POOL = 4
-"""Candidates per place that are arranged."""
 EXPLORED = 10
 """One place in so many is for a candidate that its score would not have shown: the shop learns of it."""
 
@@ -25,9 +23,8 @@ def arrange(scores: Floats, texts: Floats, k: int, seed: int) -> tuple[NDArray[n
         k: products to show at most.
         seed: the same gives the same.
     """
-    shown = _diverse(scores, texts, k)
+    shown, left = _diverse(scores, texts, k)
     explored = np.zeros(len(shown), bool)
-    left = np.setdiff1d(np.arange(len(scores)), shown)
     chance = np.random.default_rng(seed)
     count = min(len(shown) // EXPLORED, len(left))
     if count:
@@ -42,20 +39,20 @@ def falling(scores: Floats) -> Floats:
     return lowest
 
 
-def _diverse(scores: Floats, texts: Floats, k: int) -> NDArray[np.int64]:
-    pool = np.argsort(-scores, kind="stable")[: POOL * k]
-    if not len(pool):
-        return pool
-    worth = scores[pool].astype(np.float64)
-    worth = (worth - worth.min()) / max(float(np.ptp(worth)), 1e-9)
-    cosines = texts[pool] @ texts[pool].T
-    nearest = np.full(len(pool), -1.0)
-    left = np.ones(len(pool), bool)
+def _diverse(scores: Floats, texts: Floats, k: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Places to show, and those left that are no variants of them; where all others are, variants fill the shelf."""
+    worth = scores.astype(np.float64)
+    if len(worth):
+        worth = (worth - worth.min()) / max(float(np.ptp(worth)), 1e-9)
+    cosines = texts @ texts.T
+    nearest = np.full(len(worth), -1.0)
+    left = np.ones(len(worth), bool)
     shown: list[int] = []
     while len(shown) < k and left.any():
-        place = int(np.argmax(np.where(left, worth - ALIKE * nearest.clip(min=0), -np.inf)))
+        fresh = left & (nearest < SAME)
+        of = fresh if fresh.any() else left
+        place = int(np.argmax(np.where(of, worth - ALIKE * nearest.clip(min=0), -np.inf)))
         shown.append(place)
         nearest = np.maximum(nearest, cosines[place])
         left[place] = False
-        left &= nearest < SAME
-    return pool[shown]
+    return np.array(shown, np.int64), np.flatnonzero(left & (nearest < SAME))

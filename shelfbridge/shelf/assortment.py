@@ -53,6 +53,8 @@ class Assortment:
     """When the release was made; 0 of what came later."""
     later: Floats
     """Vectors of products that came later [M, W]."""
+    here: NDArray[np.int64] | None = None
+    """Row here of each row of the index, `GONE` where it is not sold any more; None as `indexed`."""
     indexed: NDArray[np.int64] | None = None
     """Row in the index of each, `GONE` where it is sold no more [N]; None where all are as in the release."""
 
@@ -61,8 +63,14 @@ class Assortment:
 
     @property
     def texts(self) -> Rows:
-        """As `signals.Known.texts`; of what is gone, any."""
-        return Rows(lambda rows: self.texts_in_index.fetch(np.maximum(self.index_rows(rows), 0)))
+        """As `signals.Known.texts`; zeros for what is gone."""
+
+        def fetch(rows: NDArray[Any]) -> Floats:
+            at = self.index_rows(rows)
+            vectors: Floats = self.texts_in_index.fetch(np.maximum(at, 0)) * (at >= 0)[:, None]
+            return vectors
+
+        return Rows(fetch)
 
     def nearest(self, user: Floats, most: int, allowed: Allowed) -> NDArray[np.int64]:
         """As `signals.Known.nearest`."""
@@ -105,14 +113,15 @@ class Assortment:
         found: NDArray[np.int64] = rows.astype(np.int64) if self.indexed is None else self.indexed[rows]
         return found
 
+    def sells(self, rows: NDArray[Any]) -> NDArray[np.bool_]:
+        """Which rows [R] are products that are sold; padding is none."""
+        known = (rows >= 0) & (rows < len(self))
+        sold: NDArray[np.bool_] = known & (self.index_rows(np.where(known, rows, 0)) >= 0)
+        return sold
+
     def rows_of(self, index_rows: NDArray[Any]) -> NDArray[np.int64]:
-        """Rows here of rows of the index that are sold."""
-        if self.indexed is None:
-            return index_rows.astype(np.int64)
-        order = np.argsort(self.indexed, kind="stable")
-        found: NDArray[np.int64] = order[
-            np.searchsorted(self.indexed, index_rows, sorter=order).clip(max=len(self) - 1)
-        ]
+        """Rows here of rows of the index, `GONE` where one is not sold any more."""
+        found: NDArray[np.int64] = index_rows.astype(np.int64) if self.here is None else self.here[index_rows]
         return found
 
     @classmethod
@@ -158,6 +167,8 @@ class Assortment:
         indexed = np.concatenate([indexed, np.full(len(new), GONE)])
         there = np.setdiff1d(np.arange(len(ids)), gone[gone >= base] - base)
         indexed[place[there]] = base + there
+        here = np.full(base + len(ids), GONE)
+        here[indexed[indexed >= 0]] = np.flatnonzero(indexed >= 0)
         present = Present.of(base, len(ids), gone)
         vectors = self.products.projection(texts.fetch(new)) if len(new) else self.later
         rows = {ids[number]: int(place[number]) for number in new}
@@ -173,6 +184,7 @@ class Assortment:
             companions=_with(self.companions, len(new)),
             demand=Demand(*(_longer(one, np.zeros(len(new))) for one in (self.demand.lately, self.demand.long))),
             later=vectors,
+            here=here,
             indexed=indexed,
         )
 

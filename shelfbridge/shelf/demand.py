@@ -18,7 +18,8 @@ Popular = Callable[[float, int], Sequence[tuple[str, float]]]
 
 
 class LiveDemand:
-    """The demand at this moment; whichever knows more of a product, the release or the store, is believed.
+    """The demand at this moment; whichever knows more of a product, the release or the store, is believed. What the
+    release knows does not fade: it is as of its build.
 
     A basket that the store counts is worth what `popularity.WEIGHTS` gives a purchase.
     """

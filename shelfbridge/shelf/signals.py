@@ -228,10 +228,10 @@ def _habits(owned: Owned, rows: Numbers) -> dict[str, NDArray[Any]]:
 
 
 def _dearer(items: Numbers, rows: Numbers, prices: Floats) -> Floats:
-    own = prices[items]
+    own, theirs = (np.where(some > 0, some, np.nan) for some in (prices[items], prices[rows]))  # a gift has no price
     if np.isnan(own).all():
         return np.zeros(len(rows), np.float32)
-    against: Floats = np.nan_to_num(np.log(prices[rows]) - np.nanmean(np.log(own))).astype(np.float32)
+    against: Floats = np.nan_to_num(np.log(theirs) - np.nanmean(np.log(own))).astype(np.float32)
     return against
 
 

@@ -18,11 +18,10 @@ from deploy.hybrid.wan import Wan as Way
 from deploy.hybrid.wan import wan_of
 from shelfbridge.errors import SettingsError
 
+pytestmark = pytest.mark.slow
 RTT, MBIT = 30.0, 20.0
 SINK = """
 import socket, sys
-
-pytestmark = pytest.mark.slow
 with socket.create_server((sys.argv[1], int(sys.argv[2]))) as server:
     print(flush=True)
     while True:

@@ -1,5 +1,6 @@
 """The stage that learns a shelf: in a catalogue's rows, for products never sold too, and as files that agree."""
 
+import argparse
 import json
 from dataclasses import replace
 
@@ -8,6 +9,9 @@ import onnxruntime
 import pytest
 from rich.console import Console
 
+from build.inputs import add_arguments, chosen
+from build.recommend import baselines
+from build.recommend.baselines import ItemItem, OfSold, ease
 from build.recommend.learn import Behaviour, learn, weeks_for
 from build.recommend.network import Shape
 from build.recommend.ranker import neighbours
@@ -17,9 +21,9 @@ from shelfbridge.catalogue import Catalogue, Product
 from shelfbridge.contract import SHELF_CANDIDATES, SHELF_EVENTS, SHELF_SIGNALS, SHELF_WIDTH
 from shelfbridge.errors import DataError
 from shelfbridge.retrieval.vectors import write_vectors
-from shelfbridge.shelf.history import BUY
+from shelfbridge.shelf.history import BUY, DAY, History
 from shelfbridge.shelf.products import ShelfProducts
-from tests.unit.recommend_shop import EACH, GROUPS, shop, texts
+from tests.unit.recommend_shop import EACH, GROUPS, NOW, shop, texts
 
 QUIET = Console(quiet=True)
 SETTINGS = Settings(
@@ -51,17 +55,19 @@ def behaviour() -> Behaviour:
 def learned(tmp_path_factory, behaviour):
     index, folder = tmp_path_factory.mktemp("index"), tmp_path_factory.mktemp("learned")
     write_vectors(index, vectors())
-    learn(
-        folder,
-        behaviour=behaviour,
-        catalogue=catalogue(),
-        index=index,
-        settings=SETTINGS,
-        compression=Compression(methods=("percentile",), budget=0.02),
-        weeks=2,
-        place="faiss",
-        console=QUIET,
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(baselines, "LARGEST", GROUPS * EACH)  # fewer than are in the catalogue, as many as were sold
+        learn(
+            folder,
+            behaviour=behaviour,
+            catalogue=catalogue(),
+            index=index,
+            settings=SETTINGS,
+            compression=Compression(methods=("percentile",), budget=0.02),
+            weeks=2,
+            place="faiss",
+            console=QUIET,
+        )
     return folder
 
 
@@ -82,8 +88,9 @@ class TestBehaviour:
         with pytest.raises(DataError, match="are these the ids of one shop"):
             Behaviour.of(shop(), Catalogue((Product(product_id="x", title="x"),)))
 
-    def test_another_purchase_is_another_identity(self, behaviour):
-        changed = replace(behaviour.interactions, item=np.roll(behaviour.interactions.item, 1))
+    @pytest.mark.parametrize("column", ["user", "item", "time", "basket", "price"])
+    def test_another_purchase_is_another_identity(self, behaviour, column):
+        changed = replace(behaviour.interactions, **{column: np.roll(getattr(behaviour.interactions, column), 1)})
         assert Behaviour(changed, 0).identity != behaviour.identity == Behaviour.of(shop(), catalogue()).identity
 
 
@@ -92,6 +99,32 @@ def test_windows_are_as_long_as_the_data_permit(behaviour):
     assert weeks_for(behaviour.interactions, 100) == 4  # 200 days are 28 weeks
     with pytest.raises(DataError, match="give six weeks at least"):
         weeks_for(behaviour.interactions.between(int(behaviour.interactions.time[-1]) - 86_400 * 30, 2**60), 4)
+
+
+def test_the_command_line_says_how_long_windows_may_be():
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    given = ["--catalogue", "c.jsonl", "--judgments", "j.tsv", "--out", "out"]
+    assert chosen(parser.parse_args([*given, "--weeks", "2"])).shelf.weeks == 2
+    assert chosen(parser.parse_args(given)).shelf.weeks == 4
+
+
+def test_shoppers_who_never_come_back_are_refused(behaviour):
+    once = replace(behaviour.interactions, user=behaviour.interactions.basket)
+    once = replace(once, users=tuple(f"u{number}" for number in range(int(once.user.max()) + 1)))
+    with pytest.raises(DataError, match="in a window of 4 weeks nobody comes back"):
+        weeks_for(once, 4)
+
+
+def test_ease_of_what_was_sold_is_the_same_among_more(behaviour):
+    def fit(some):
+        return ItemItem(ease(some, 10.0), 60)
+
+    items = np.array([0, NEW, NEW + 9], np.int32)
+    history = History(NOW, items, np.full(3, NOW - DAY), np.full(3, BUY, np.int64))
+    whole = fit(behaviour.interactions).score(history)
+    assert OfSold(behaviour.interactions, fit).score(history) == pytest.approx(whole, abs=1e-5)
+    assert np.abs(whole).max() > 0.01
 
 
 def test_neighbours_are_of_what_was_sold_and_the_same_among_more(behaviour):
@@ -149,6 +182,7 @@ class TestLearned:
     def test_the_record_says_what_it_is_worth(self, learned):
         record = json.loads((learned / "shelf.json").read_text())
         assert record["never_sold"] == NEW
+        assert record["identity"] == Behaviour.of(shop(), catalogue()).identity
         assert record["weeks"] == 2
         assert sum(record["events"].values()) > 0
         figures = record["recall@20"]

@@ -123,8 +123,9 @@ class TestArrange:
     def test_one_of_two_variants_is_enough(self):
         texts = unit(np.array([[1, 0], [1, 0.01], [0, 1]]))
         assert texts[0] @ texts[1] > SAME
-        places, _ = arrange(np.array([3, 2, 1], np.float32), texts, 3, 0)
-        assert places.tolist() == [0, 2]
+        for k, wanted in ((2, [0, 2]), (3, [0, 2, 1])):
+            places, _ = arrange(np.array([3, 2, 1], np.float32), texts, k, 0)
+            assert places.tolist() == wanted
 
     def test_what_is_much_alike_stands_behind_what_is_nearly_as_good(self):
         texts = unit(np.array([[1, 0, 0], [1, 0.4, 0], [0, 0, 1], [0, 1, 0]]))
