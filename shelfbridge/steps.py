@@ -18,6 +18,7 @@ import numpy as np
 import triton_python_backend_utils as pb
 from numpy.typing import NDArray
 
+from shelfbridge.backlog import QUEUE, Backlog, instances_of
 from shelfbridge.contract import MODELS, PERMISSION, STORE_AWAY, TIMELINE, Tensor
 from shelfbridge.errors import InvalidEvents, InvalidQuery, PermissionRefused, StoreUnavailable
 
@@ -75,11 +76,14 @@ class Step(ABC):
         locale.setlocale(locale.LC_CTYPE, "C.UTF-8")
         model = MODELS[args["model_name"]]
         self.inputs, self.outputs, self.batched = model.inputs, model.outputs, model.batched
+        self.backlog = Backlog(model.name, instances_of(args))
         self.open(Path(args["model_repository"]) / args["model_version"])
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """Called by Triton with the requests it joined: one response each, in their order."""
-        return [self._respond(request) for request in requests]
+        responses = [_refused() if self.backlog.too_long() else self._respond(request) for request in requests]
+        self.backlog.free()
+        return responses
 
     def run(self, arrays: Arrays) -> Arrays:
         """The outputs for one query, `timeline` among them where the step has one.
@@ -126,6 +130,11 @@ class Step(ABC):
             if len(array) != 1:
                 raise InvalidQuery(f"{tensor.name} holds {len(array)} rows; send one query a request")
             yield tensor.name, array[0]
+
+
+def _refused() -> Any:
+    words = f"overloaded: more than {QUEUE} requests wait; try later or elsewhere"
+    return pb.InferenceResponse(error=pb.TritonError(words, pb.TritonError.UNAVAILABLE))
 
 
 def strings(values: Sequence[bytes | str]) -> NDArray[np.object_]:

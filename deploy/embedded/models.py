@@ -14,9 +14,6 @@ from deploy.embedded.settings import EmbeddedSettings
 from shelfbridge.contract import CACHED
 from shelfbridge.errors import PrerequisiteError
 
-QUEUE = 64
-"""Searches that may wait for a process; one more is refused at once, as UNAVAILABLE."""
-
 
 def folder(settings: EmbeddedSettings) -> Path:
     """The model repository for Triton.
@@ -55,7 +52,6 @@ def _run_together(config: Any, settings: EmbeddedSettings) -> None:
     config.ClearField("ensemble_scheduling")
     config.backend = "together"
     config.instance_group.add(kind=model_config_pb2.ModelInstanceGroup.KIND_CPU, count=settings.processes)
-    config.dynamic_batching.default_queue_policy.max_queue_size = QUEUE
     cached = settings.result_cache if config.name in CACHED else 0
     config.parameters["result_cache_megabytes"].string_value = str(cached)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from deploy.embedded.settings import ROOT, EmbeddedSettings
 from deploy.prerequisites import libpython_folder
+from shelfbridge.backlog import METRICS
 from shelfbridge.errors import PrerequisiteError
 from shelfbridge.profiles import access
 
@@ -92,13 +93,14 @@ def command(settings: EmbeddedSettings, models: Path, backends: Path) -> list[st
 
 def environment(settings: EmbeddedSettings) -> dict[str, str]:
     """The server's environment: this Python and its packages for the steps, the wheel's libraries for the loader, and
-    where profiles are.
+    where profiles and metrics are.
     """
 
     def first(*values: str, name: str) -> str:
         return os.pathsep.join(value for value in (*values, os.environ.get(name, "")) if value)
 
     libraries = str(packages() / "nvidia_pytriton.libs")
+    here = "127.0.0.1" if settings.host == "0.0.0.0" else settings.host
     return {
         **os.environ,
         "PATH": first(str(Path(sys.executable).parent), name="PATH"),
@@ -107,6 +109,7 @@ def environment(settings: EmbeddedSettings) -> dict[str, str]:
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
         "TOKENIZERS_PARALLELISM": "false",
+        METRICS: f"http://{here}:{settings.metrics_port}/metrics",
         access.PROFILES: settings.store,
         access.KEY_FILE: str(settings.key),
         access.USER_TOKENS: settings.user_tokens,

@@ -161,10 +161,12 @@ class AsyncShopperClient(LoopClient):
         *,
         user_tokens: Sequence[str] | None = None,
         timeout: float | None = None,
+        request_id: str | None = None,
     ) -> Receipt:
         """Have events kept."""
         questions = _protocol.events(events, user_tokens)
-        return _protocol.joined([await self._answer(self._call(one, timeout=timeout)) for one in questions])
+        calls = (self._call(question, timeout=timeout, request_id=request_id) for question in questions)
+        return _protocol.joined([await self._answer(call) for call in calls])
 
     async def export(self, user: str, *, user_token: str | None = None, timeout: float | None = None) -> dict[str, Any]:
         """All that is kept of a user."""

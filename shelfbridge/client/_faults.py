@@ -44,7 +44,6 @@ _BY_STATUS = {
 _BY_WORDS = (
     ("INVALID_ARGUMENT", PERMISSION, _REFUSED),
     ("UNAVAILABLE", STORE_AWAY, _AWAY),
-    ("UNAVAILABLE", "exceeds maximum queue size", _OVERLOADED),  # Triton: a step's queue is full
     ("UNAVAILABLE", "request timeout expired", _OVERLOADED),  # Triton: longer in a step's queue than allowed
     ("UNAVAILABLE", "overflow", _OVERLOADED),  # Envoy's circuit breaker
     ("UNAVAILABLE", "overload", _OVERLOADED),  # Envoy's overload manager

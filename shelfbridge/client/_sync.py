@@ -200,6 +200,7 @@ class ShopperClient(ThreadClient):
         *,
         user_tokens: Sequence[str] | None = None,
         timeout: float | None = None,
+        request_id: str | None = None,
     ) -> Receipt:
         """Have events kept. Sending them again, alone or after a failure, changes nothing: their ids are known.
 
@@ -207,13 +208,15 @@ class ShopperClient(ThreadClient):
             events: `shelfbridge.profiles.Event`, or mappings of its fields; any number, sent in batches.
             user_tokens: proof for each that it is its user's, where the server asks for it.
             timeout: seconds for each batch instead of the client's.
+            request_id: as for `SearchClient.search`; all batches bear it.
 
         Raises:
             InvalidQuery: an event cannot be written as JSON, or the server refuses a batch as a whole.
             SearchError: else as for `SearchClient.search`; send all again.
         """
         questions = _protocol.events(events, user_tokens)
-        return _protocol.joined([self._answer(self._call(question, timeout=timeout)) for question in questions])
+        calls = (self._call(question, timeout=timeout, request_id=request_id) for question in questions)
+        return _protocol.joined([self._answer(call) for call in calls])
 
     def export(self, user: str, *, user_token: str | None = None, timeout: float | None = None) -> dict[str, Any]:
         """All that is kept of a user, as `ProfileStore.export` has it.

@@ -27,7 +27,7 @@ from shelfbridge.errors import (
 )
 from tests.unit.scripted_server import fails, found, reply, serve, slow
 
-FULL = fails(StatusCode.UNAVAILABLE, "in ensemble 'search', [request id: {id}] Exceeds maximum queue size")
+FULL = fails(StatusCode.UNAVAILABLE, "in ensemble 'search', [request id: {id}] overloaded: more than 64 requests wait")
 DOWN = fails(StatusCode.UNAVAILABLE, "Server exiting")
 QUERY = "a secret wish"
 
@@ -62,7 +62,7 @@ def dead_address():
     ("status", "words", "kind", "message"),
     [
         (StatusCode.INVALID_ARGUMENT, "in ensemble 'search', k is 0; ask for 1", InvalidQuery, "k is 0; ask for 1"),
-        (StatusCode.UNAVAILABLE, "Exceeds maximum queue size", Overloaded, "overloaded .* try later"),
+        (StatusCode.UNAVAILABLE, "overloaded: more than 64 requests wait", Overloaded, "overloaded .* try later"),
         (StatusCode.UNAVAILABLE, "[request id: x] Request timeout expired", Overloaded, "overloaded .* try later"),
         (StatusCode.UNAVAILABLE, "upstream connect error, reset reason: overflow", Overloaded, "overloaded"),
         (StatusCode.UNAVAILABLE, "local_rate_limited", Overloaded, "overloaded"),
@@ -136,7 +136,7 @@ def test_does_not_pause_for_longer_than_is_left():
     call = Call(Question("search", [], str), address="here", headers={}, timeout=0.02, retries=9, request_id="r")
     call.attempt()
     with pytest.raises(Overloaded):
-        call.pause_after(InferenceServerException("Exceeds maximum queue size", "StatusCode.UNAVAILABLE"))
+        call.pause_after(InferenceServerException("overloaded: more than 64 requests wait", "StatusCode.UNAVAILABLE"))
     time.sleep(0.02)
     with pytest.raises(DeadlineExceeded):
         call.attempt()

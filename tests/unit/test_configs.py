@@ -6,6 +6,7 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
+from shelfbridge.backlog import NETWORKS
 from shelfbridge.contract import MAX_QUERY_TOKENS, MODELS, PAIR_TOKENS, SHELF_EVENTS, STEPS, STORED_TOKENS, Tensor
 
 REPOSITORY = Path(__file__).parents[2] / "model_repository"
@@ -49,7 +50,7 @@ def test_one_query_a_request_and_many_a_step(path: Path) -> None:
         assert not config.instance_group
     elif not MODELS[config.name].batched:
         assert config.max_batch_size == 0
-        assert config.HasField("dynamic_batching")  # for its bounded queue
+        assert not config.HasField("dynamic_batching")
     else:
         assert config.HasField("dynamic_batching")
         # A malformed string fails the whole batch it is in
@@ -58,12 +59,19 @@ def test_one_query_a_request_and_many_a_step(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=named)
-def test_no_queue_timeout_beside_a_bound(path: Path) -> None:
-    """Together with a queue delay they lose instances for good: server issue 8870."""
+def test_queues_have_no_policy(path: Path) -> None:
+    """A policy keeps requests waiting beside free instances, and with a delay loses instances (server issue 8870)."""
     batching = parse(path).dynamic_batching
     assert batching.max_queue_delay_microseconds == 0
-    assert batching.default_queue_policy.default_timeout_microseconds == 0
-    assert not batching.default_queue_policy.allow_timeout_override
+    assert not batching.HasField("default_queue_policy")
+    assert not batching.priority_levels
+
+
+def test_networks_whose_queues_are_watched() -> None:
+    """All that are neither ensembles nor Python steps."""
+    configs = {path.parent.name: parse(path) for path in CONFIGS if path.name == "config.pbtxt"}
+    others = {name for name, config in configs.items() if config.platform == "ensemble" or config.backend == "python"}
+    assert set(NETWORKS) == set(configs) - others
 
 
 LONGEST = {

@@ -177,7 +177,7 @@ async def send(address: str, request: Request) -> str:
     [
         (found, ANSWERED),
         (fails(StatusCode.INVALID_ARGUMENT, "query is not UTF-8"), REFUSED),
-        (fails(StatusCode.UNAVAILABLE, "[request id: {id}] Exceeds maximum queue size"), "Overloaded"),
+        (fails(StatusCode.UNAVAILABLE, "[request id: {id}] overloaded: more than 64 requests wait"), "Overloaded"),
     ],
 )
 async def test_the_sender_says_how_a_search_ended(answer, ending):
