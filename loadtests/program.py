@@ -80,11 +80,20 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
 
 
-def write(folder: Path, name: str, record: Any, text: str, draw: Callable[[Path], None] | None = None) -> None:
-    """Write `<name>.json`, `<name>.md` and, where it is drawn, `<name>.png`; print the text."""
+def write(
+    folder: Path,
+    name: str,
+    record: Any,
+    text: str,
+    draw: Callable[[Path], None] | None = None,
+    *,
+    quiet: bool = False,
+) -> None:
+    """Write `<name>.json`, `<name>.md` and, where it is drawn, `<name>.png`; print the text unless `quiet`."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.json").write_text(json.dumps(record, indent=2) + "\n")
     (folder / f"{name}.md").write_text(text)
     if draw is not None:
         draw(folder / f"{name}.png")
-    print(text, end="")
+    if not quiet:
+        print(text, end="")

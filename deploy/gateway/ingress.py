@@ -182,6 +182,9 @@ def _audit() -> Config:
         "flags": "%RESPONSE_FLAGS%",
         "attempts": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
         "latency_ms": "%DURATION%",
+        "took_us": "%COMMON_DURATION(DS_RX_BEG:DS_TX_END:us)%",
+        "upstream_us": "%COMMON_DURATION(US_TX_BEG:US_RX_BEG:us)%",
+        "bytes": "%BYTES_SENT%",
     }
     return {
         "name": "envoy.access_loggers.file",

@@ -20,6 +20,9 @@ SiteName = Literal["private", "public"]
 CLOSED = "model-repository,model-config,shared-memory,statistics,trace,logging"
 """Triton's protocols that want a header which no caller can know."""
 _REQUESTS = re.compile(r'^nv_inference_request_(?:success|failure)\{.*?model="([^"]+)".*\} (\d+)', re.MULTILINE)
+_COMPUTED = re.compile(
+    r'^nv_inference_(?:compute_\w+_duration_us|(exec_count))\{.*?model="([^"]+)".*\} (\d+)', re.MULTILINE
+)
 
 
 class SiteServer:
@@ -37,7 +40,7 @@ class SiteServer:
         inside: Sequence[str] = (),
     ) -> None:
         self.name = name
-        self._inside = inside
+        self._inside = [*inside, *(["taskset", "--cpu-list", ",".join(map(str, site.cores))] if site.cores else [])]
         self._metrics = f"http://{reached_at}:{site.port + 2}/metrics"
         self.settings = EmbeddedSettings(
             repository=site.release.resolve(),
@@ -90,15 +93,30 @@ class SiteServer:
         Raises:
             ServerError: it does not answer.
         """
-        try:
-            with urllib.request.urlopen(self._metrics, timeout=5) as answer:
-                text = answer.read().decode()
-        except (OSError, urllib.error.URLError) as error:
-            raise ServerError(f"the {self.name} site does not show its counters ({error}); take it up first") from error
         counted: dict[str, int] = {}
-        for model, count in _REQUESTS.findall(text):
+        for model, count in _REQUESTS.findall(self._counters()):
             counted[model] = counted.get(model, 0) + int(count)
         return counted
+
+    def computed(self) -> dict[str, tuple[int, int]]:
+        """How often each model was executed, and the microseconds that its processes were occupied in all.
+
+        Raises:
+            ServerError: it does not answer.
+        """
+        found: dict[str, tuple[int, int]] = {}
+        for is_count, model, value in _COMPUTED.findall(self._counters()):
+            executed, busy = found.get(model, (0, 0))
+            found[model] = (executed + int(value), busy) if is_count else (executed, busy + int(value))
+        return found
+
+    def _counters(self) -> str:
+        try:
+            with urllib.request.urlopen(self._metrics, timeout=5) as answer:
+                text: str = answer.read().decode()
+                return text
+        except (OSError, urllib.error.URLError) as error:
+            raise ServerError(f"the {self.name} site does not show its counters ({error}); take it up first") from error
 
     def _command(self, *arguments: str) -> list[str]:
         return [*self._inside, sys.executable, "-m", "deploy.embedded", *arguments]

@@ -1,0 +1,144 @@
+"""Latency over load of one instance of each site: what the planner calculates with.
+
+A request's time is taken apart into `service_ms`, for which it occupies a process of its model, and `other_ms`, which
+it spends in the client, the gateway and on the way. The rest, waiting for a process, is for the planner to predict.
+"""
+
+import shutil
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+
+from loadtests import program
+from loadtests.hybrid.cloud import Cloud, Mode
+from loadtests.hybrid.joined import SITES, Answer
+from loadtests.hybrid.plots import PRIVATE, PUBLIC
+from loadtests.hybrid.run import Driven, Plan, drive
+from loadtests.hybrid.scenarios import WARM_UP_S
+from loadtests.hybrid.traffic import RESTRICTED
+from loadtests.machine import machine
+
+matplotlib.use("Agg")
+from matplotlib import pyplot
+
+QUANTILES = np.linspace(0, 1, 201)
+FLOOR = 0.01
+"""Quantile of the time beyond the gateway, without the steps, at which hardly anybody waited for a process."""
+OUTSIDE = ("client", "gateway", "beyond")
+
+
+def curves(
+    cloud: Cloud,
+    make: Callable[[float, Mode, Path], Plan],
+    rates: Sequence[float],
+    folder: Path,
+    tell: Callable[[str], object],
+) -> dict[str, Any]:
+    """Measure each site alone at rising rates: the private one with the whole mix, the public one with what may burst.
+
+    Args:
+        cloud: running.
+        make: the plan of a steady run at a rate, in a mode, in a folder.
+        rates: requests a second, of the whole mix.
+        folder: of `curves.json`, `.md` and `.png`.
+        tell: called with what is under way.
+    """
+    points: dict[str, list[dict[str, Any]]] = {site: [] for site in SITES}
+    sizes: list[int] = []
+    mix: dict[Any, float] = {}
+    for rate in rates:
+        for site in SITES:
+            plan = make(rate, "public" if site == "public" else "private", folder / "run")
+            mix = dict(plan.mix)
+            driven = drive(cloud, plan, partial(_tell, tell, f"{site} site, {rate:g} a second"))
+            points[site].append(_point(driven, site, plan.scenario.seconds - WARM_UP_S))
+            sizes += [line.bytes for line in driven.lines.values() if line.site == "public"]
+            shutil.rmtree(plan.folder)
+    record = {
+        "machine": machine(),
+        "wan": cloud.hybrid.wan.words,
+        "bytes_per_answer": float(np.mean(sizes)),
+        "mix": mix,
+        "restricted": [kind for kind in RESTRICTED if kind in mix],
+        "sites": {
+            site: {"processes": getattr(cloud.topology, site).processes, "points": points[site]} for site in SITES
+        },
+    }
+    program.write(folder, "curves", record, _text(record), lambda file: _draw(file, record))
+    return record
+
+
+def _point(driven: Driven, site: str, seconds: float) -> dict[str, Any]:
+    """One load on one site: the answers that began after the warm-up."""
+    start, answers = driven.answers()
+    by_kind: dict[str, list[Answer]] = defaultdict(list)
+    for answer in answers:
+        if answer.site == site and answer.parts and answer.row.time > start + WARM_UP_S:
+            by_kind[answer.row.kind].append(answer)
+    kinds = {kind: _kind(of, driven.occupied_ms[site][kind]) for kind, of in sorted(by_kind.items())}
+    return {"rate": sum(map(len, by_kind.values())) / seconds, "kinds": kinds}
+
+
+def _kind(answers: Sequence[Answer], occupied_ms: float) -> dict[str, Any]:
+    """Distributions of one kind of request.
+
+    A process is occupied for the steps and for what Triton does around them; the latter is known as a mean.
+    """
+    steps = np.array([sum(ms for part, ms in answer.parts.items() if part not in OUTSIDE) for answer in answers])
+    service = steps + max(0.0, occupied_ms - float(steps.mean()))
+    before = np.array([answer.parts["client"] + answer.parts["gateway"] for answer in answers])
+    beyond = np.array([answer.parts["beyond"] for answer in answers]) + steps - service
+    took = np.array([answer.row.ms for answer in answers])
+    return {
+        "count": len(answers),
+        "service_ms": np.quantile(service, QUANTILES).round(3).tolist(),
+        "other_ms": np.quantile(before + max(0.0, float(np.quantile(beyond, FLOOR))), QUANTILES).round(3).tolist(),
+        "latency_ms": {f"p{percent}": float(np.percentile(took, percent)) for percent in (50, 95, 99)},
+    }
+
+
+def _text(record: dict[str, Any]) -> str:
+    rows = [
+        [
+            site,
+            f"{point['rate']:.1f}",
+            kind,
+            f"{found['count']:,}",
+            f"{np.mean(found['service_ms']):.1f}",
+            f"{np.mean(found['other_ms']):.1f}",
+            *(f"{found['latency_ms'][name]:.1f}" for name in ("p50", "p99")),
+        ]
+        for site, measured in record["sites"].items()
+        for point in measured["points"]
+        for kind, found in point["kinds"].items()
+    ]
+    head = ["site", "answers/s", "kind", "answers", "service ms", "other ms", "p50 ms", "p99 ms"]
+    about = f"One instance of each site alone. WAN: {record['wan']}. {record['machine']['cores']} cores for all."
+    return "\n".join([about, "", *program.table(head, rows), ""])
+
+
+def _draw(file: Path, record: dict[str, Any]) -> None:
+    """p50 and p99 of searches over the load, by site."""
+    figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
+    for site, colour in (("private", PRIVATE), ("public", PUBLIC)):
+        points = [point for point in record["sites"][site]["points"] if "search" in point["kinds"]]
+        for name, style in (("p50", "--"), ("p99", "-")):
+            values = [point["kinds"]["search"]["latency_ms"][name] for point in points]
+            axes.plot(
+                [point["rate"] for point in points], values, style, marker="o", color=colour, label=f"{site}, {name}"
+            )
+    axes.set_yscale("log")
+    axes.set_xlabel("answers a second")
+    axes.set_ylabel("search, milliseconds")
+    axes.legend(frameon=False, fontsize=8)
+    figure.savefig(file, dpi=110)
+    pyplot.close(figure)
+
+
+def _tell(tell: Callable[[str], object], what: str, seconds: float) -> None:
+    tell(f"{what}: {seconds:.0f} s")
