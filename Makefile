@@ -20,7 +20,7 @@ export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
 endif
 
 .PHONY: help install demo ports serve stop frontier bench bench-index bench-roofline bench-profiles bench-shelf sweep \
-    soak changes security engines test test-all check format lint types lock clean
+    soak changes loadtest curves security engines test test-all check format lint types lock clean
 .DEFAULT_GOAL := demo
 
 help: ## what can be made
@@ -77,6 +77,14 @@ bench-profiles: .venv/installed ## what a look at a shopper's profile costs, in 
 INTERACTIONS ?= $(OUT)/sample/interactions.jsonl
 bench-shelf: .venv/installed $(OUT)/releases/current ## shelves and personal searches beside searches; how soon an event shows
 	@$(BIN)/python -m loadtests.shelf $(MEASURED) --interactions $(INTERACTIONS) --out $(OUT)/bench_shelf $(FLAGS)
+
+TOPOLOGY ?= deploy/topologies/loadtest.toml
+SHOP = --catalogue $(CATALOGUE) --judgments $(JUDGMENTS) --interactions $(INTERACTIONS)
+loadtest: .venv/installed $(OUT)/releases/current ## private, public and hybrid through steady load, a flash sale, a site's death
+	@$(BIN)/python -m loadtests.hybrid matrix --topology $(TOPOLOGY) $(SHOP) --out $(OUT)/loadtest/matrix $(FLAGS)
+
+curves: .venv/installed $(OUT)/releases/current ## latency over load of each site, for the plan
+	@$(BIN)/python -m loadtests.hybrid curves --topology $(TOPOLOGY) $(SHOP) --out $(OUT)/loadtest/curves $(FLAGS)
 
 security: .venv/installed ## secrets in the sources, known holes in the dependencies
 	@git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook --baseline deploy/security/secrets.baseline

@@ -18,7 +18,7 @@ topology's `burst_above`). What is restricted stays private in all. Scenarios:
 
 A run's figures come from three witnesses, joined by request id: Locust, the gateway's own lines, and the times of the
 steps in the answers. Exit status 1 where a promise (--slo) was missed, something restricted was counted at the public
-site, or an unrestricted request of a hybrid run failed.
+site, or an unrestricted request failed; of the matrix, in a hybrid run.
 """
 
 import argparse

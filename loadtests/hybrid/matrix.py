@@ -138,6 +138,7 @@ def _draw(file: Path, records: Sequence[Record]) -> None:
         for axes, show in ((upper, rate), (lower, latency)):
             axes.set_visible(True)
             show(axes, record)
+            axes.get_legend().set_visible(record is records[0])
         upper.set_title(record["name"].replace("_", " "), fontsize=10)
     figure.savefig(file, dpi=80)
     pyplot.close(figure)

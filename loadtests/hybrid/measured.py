@@ -1,6 +1,7 @@
 """What a run came to, from its requests."""
 
 import datetime
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ from loadtests.hybrid.traffic import RESTRICTED
 
 FLOOR = 1.0
 """Percentile of the time beyond the gateway that counts as the way there alone: hardly anybody waited."""
+_REQUEST = re.compile(r" \(request [^)]*\)")
+"""What would make each error's message another."""
 Key = tuple[str, str, str]
 """Kind, site, phase."""
 
@@ -55,7 +58,7 @@ class _Sums:
         self.kinds[row.kind] += 1
         if row.error:
             self.failed[key] += 1
-            self.errors[row.kind, phase, row.error, row.words] += 1
+            self.errors[row.kind, phase, row.error, _REQUEST.sub("", row.words)] += 1
         else:
             self.answered.add(key, row.ms)
         for part, taken in answer.parts.items():

@@ -45,5 +45,11 @@ class Writer:
 
 def read(path: Path) -> tuple[float, Iterator[Row]]:
     """When the load began, and its rows."""
-    lines = path.open(encoding="utf-8")
-    return float(json.loads(next(lines))[START]), (Row(*json.loads(line)) for line in lines)
+    with path.open(encoding="utf-8") as file:
+        return float(json.loads(file.readline())[START]), _rows(path)
+
+
+def _rows(path: Path) -> Iterator[Row]:
+    with path.open(encoding="utf-8") as file:
+        file.readline()
+        yield from (Row(*json.loads(line)) for line in file)

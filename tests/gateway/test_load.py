@@ -1,0 +1,86 @@
+"""A real load by Locust on two real sites: its witnesses agree, also where there are several workers and a site dies."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.hybrid import Topology
+from loadtests.hybrid.cloud import Cloud
+from loadtests.hybrid.run import Plan, drive, run
+from loadtests.hybrid.scenarios import Fault, Scenario, Stage
+from loadtests.hybrid.shop import Shop
+from loadtests.hybrid.traffic import MIX, RESTRICTED
+from tests.functional.tiny import catalogue
+from tests.gateway.conftest import free_block
+
+pytestmark = pytest.mark.slow
+RATE, SECONDS = 40.0, 4.0
+
+
+@pytest.fixture(scope="module")
+def cloud(topology: Topology, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    folder, port = tmp_path_factory.mktemp("load"), free_block(9)
+    sites = {
+        name: getattr(topology, name).model_copy(update={"port": port + place})
+        for name, place in (("private", 1), ("public", 4))
+    }
+    front = topology.gateway.model_copy(update={"port": port})
+    own = topology.model_copy(update={"run_dir": folder / "run", "gateway": front, **sites})
+    with Cloud(own, folder / "security") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("shop") / "shop.json"
+    products = [product.product_id for product in catalogue()]
+    file.write_text(Shop(queries=["red shoes", "lamp"], products=products, shoppers=["u1", "u2"]).model_dump_json())
+    return file
+
+
+def plan(shop: Path, folder: Path, mode: Any = "hybrid", workers: int = 1, fault: Fault | None = None) -> Plan:
+    scenario = Scenario("short", "short", (Stage.level("all", SECONDS, RATE),), fault)
+    return Plan(scenario, mode, shop, folder, MIX, think=0.5, workers=workers, seed=1)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_every_request_is_known_to_all_witnesses(cloud: Cloud, shop: Path, tmp_path: Path, workers: int) -> None:
+    driven = drive(cloud, plan(shop, tmp_path, workers=workers), lambda seconds: None)
+    answers = list(driven.answers()[1])
+    assert len(answers) > 0.5 * RATE * SECONDS
+    assert not [answer.row for answer in answers if answer.row.error]
+    assert {answer.row.kind for answer in answers} == set(MIX)
+    for answer in answers:
+        assert answer.site in ("private", "public")
+        assert sum(answer.parts.values()) == pytest.approx(answer.row.ms, rel=0.02)
+    seen = Counter((answer.site, answer.row.kind) for answer in answers)
+    assert seen == {(site, kind): n for site, kinds in driven.counted.items() for kind, n in kinds.items() if n}
+    assert (tmp_path / "locust.html").stat().st_size > 10_000
+
+
+def test_public_answers_what_may_leave_and_nothing_else(cloud: Cloud, shop: Path, tmp_path: Path) -> None:
+    record = run(cloud, plan(shop, tmp_path, "public"), lambda seconds: None)
+    assert record["burst_share"] == 1
+    assert not any(record["counted"]["public"].get(kind) for kind in RESTRICTED)
+    assert all(record["counted"]["private"][kind] for kind in RESTRICTED)
+
+
+def test_private_answers_all(cloud: Cloud, shop: Path, tmp_path: Path) -> None:
+    record = run(cloud, plan(shop, tmp_path, "private"), lambda seconds: None)
+    assert not any(record["counted"]["public"].values())
+    assert record["failed"] == {"restricted": 0, "unrestricted": 0}
+
+
+def test_a_killed_site_is_seen_and_comes_back(cloud: Cloud, shop: Path, tmp_path: Path) -> None:
+    fault = Fault("kill", at=1.0, seconds=0.5)
+    record = run(cloud, plan(shop, tmp_path, fault=fault), lambda seconds: None)
+    assert record["failed"]["unrestricted"] == 0
+    assert record["failed"]["restricted"] > 0
+    assert all("must not leave" in error["words"] for error in record["errors"])
+    assert not any(record["counted"]["public"].get(kind) for kind in RESTRICTED)
+    assert cloud.hybrid.private.ready()
+    json.dumps(record)
