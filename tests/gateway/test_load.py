@@ -1,4 +1,4 @@
-"""A real load by Locust on two real sites: its witnesses agree, also where there are several workers and a site dies."""
+"""A real load by Locust on two real sites: its witnesses agree, with several workers and when a site dies too."""
 
 import json
 from collections import Counter
