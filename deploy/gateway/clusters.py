@@ -102,7 +102,6 @@ def _site(settings: GatewaySettings, name: str, site: Endpoint) -> Config:
     address = {"socket_address": {"address": site.host, "port_value": site.port}}
     return {
         **_cluster(name, name, address, policies),
-        "close_connections_on_host_health_failure": True,
         "transport_socket": extension(
             "envoy.transport_sockets.tls",
             "transport_sockets.tls.v3.UpstreamTlsContext",

@@ -13,7 +13,6 @@ COMMENTS = {
     "no_traffic_interval": "60 s by default: far too late for a failback",
     "per_try_timeout": "a frozen site costs this once: worst case 0.51 s at 0.4 s",
     "retry_priority": "0 % public at or below the threshold, 32 / 49 / 66 % at 1.5 / 2 / 3 times it",
-    "close_connections_on_host_health_failure": "else what waits for a frozen site learns of it at its deadline",
     "max_ejection_time": "else each ejection is longer than the one before",
 }
 

@@ -37,7 +37,7 @@ def _ingress(settings: GatewaySettings) -> Config:
         "ingress",
         [
             _route("burstable", ANY, settings, match=burstable, retry_policy=_retries(settings)),
-            _route("private", PRIVATE, settings, priority="HIGH"),
+            _route("private", PRIVATE, settings, priority="HIGH", retry_policy=_once(settings)),
         ],
         filters(settings),
         http2_protocol_options={
@@ -126,6 +126,11 @@ def _retries(settings: GatewaySettings) -> Config:
         "retry_back_off": {"base_interval": "0.005s", "max_interval": "0.05s"},
         "per_try_timeout": seconds(settings.policies.per_try_timeout),
     }
+
+
+def _once(settings: GatewaySettings) -> Config:
+    """One try, no retry: a call's own deadline, if it has one, takes the place of the route's timeout."""
+    return {"num_retries": 0, "per_try_timeout": seconds(settings.policies.private_timeout)}
 
 
 def _replies() -> list[Config]:

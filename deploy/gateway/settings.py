@@ -21,6 +21,7 @@ class Policies(Settings):
     burst_above: int = Field(4, ge=0, description="anonymous searches in flight on the private site before more burst")
     max_bursts: int = Field(64, ge=0, description="searches in flight that may be retried on the public site")
     per_try_timeout: float = Field(0.4, gt=0, description="seconds that a site gets before the other one is asked")
+    private_timeout: float = Field(1, gt=0, description="seconds that it gets for what no other site may answer")
     deadline: float = Field(10, gt=0, description="most seconds a call may take; a caller's shorter deadline holds")
     health_interval: float = Field(0.5, gt=0, description="seconds between two health checks of a site")
     health_timeout: float = Field(0.5, gt=0, description="seconds until an unanswered health check has failed")

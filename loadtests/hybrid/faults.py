@@ -1,4 +1,8 @@
-"""What fails in the middle of a run: all processes of a site are killed, or stopped as those of a hung machine."""
+"""What fails in the middle of a run: all processes of a site are killed, or its server is stopped.
+
+The Python steps of a stopped server go on: stopped with it, they find each other late afterwards, and one Triton of six
+(24.10) crashed on that.
+"""
 
 import os
 import signal
@@ -53,14 +57,17 @@ class Failing:
                 self._error = f"the {self._site.name} site had ended before it was to fail; see its log"
                 return
             failure.counted = self._site.requests()
-            os.killpg(pid, signal.SIGKILL if self._fault.way == "kill" else signal.SIGSTOP)
+            if self._fault.way == "kill":
+                os.killpg(pid, signal.SIGKILL)
+            else:
+                os.kill(pid, signal.SIGSTOP)
             failure.begun = time.time()
             self._stop.wait(self._fault.seconds)
             failure.over = time.time()
             if self._fault.way == "kill":
                 self._site.finish(self._site.start())
             else:
-                os.killpg(pid, signal.SIGCONT)
+                os.kill(pid, signal.SIGCONT)
             failure.ready = time.time()
         except ShelfbridgeError as error:
             self._error = str(error)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import gevent
 import grpc.experimental.gevent
 from locust import LoadTestShape, User, events, task
 from locust.env import Environment
@@ -28,8 +29,11 @@ from loadtests.hybrid.traffic import Visitor, draw
 from shelfbridge.client import TLS, SearchClient, ShopperClient
 from shelfbridge.errors import SearchError
 
-grpc.experimental.gevent.init_gevent()
 LONGEST_WORDS = 300
+IN_FLIGHT = 2000
+"""Requests of one process: under gevent each that waits for its answer takes a thread of the hub's pool, of 10."""
+grpc.experimental.gevent.init_gevent()
+gevent.get_hub().threadpool.maxsize = IN_FLIGHT
 
 
 class Worker:

@@ -20,7 +20,8 @@ class ThreadClient(BaseClient):
     """A connection to one address, made at the first call and kept.
 
     Threads may share a client; make it after a fork, not before. Under gevent, call
-    `grpc.experimental.gevent.init_gevent()` after monkey-patching and before the first client.
+    `grpc.experimental.gevent.init_gevent()` after monkey-patching and before the first client, and raise
+    `gevent.get_hub().threadpool.maxsize`: each call that waits takes a thread of that pool, and there are 10.
 
     Args:
         address: host:port of the server's or the gateway's gRPC endpoint.
