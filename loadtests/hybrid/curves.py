@@ -1,7 +1,8 @@
 """Latency over load of one instance of each site: what the planner calculates with.
 
-A request's time is taken apart into `service_ms`, for which it occupies a process of its model, and `other_ms`, which
-it spends in the client, the gateway and on the way. The rest, waiting for a process, is for the planner to predict.
+A request's time is taken apart into `service_ms`, for which it occupies a process of its model, `way_ms`, from the
+gateway to the site and back, and `other_ms`, in the client and the gateway. The rest, waiting for a process, is for the
+planner to predict.
 """
 
 import shutil
@@ -29,6 +30,9 @@ from matplotlib import pyplot
 QUANTILES = np.linspace(0, 1, 201)
 FLOOR = 0.01
 """Quantile of the time beyond the gateway, without the steps, at which hardly anybody waited for a process."""
+LEAST = 30
+"""Answers that a point must have."""
+MODES: tuple[Mode, ...] = ("hybrid", "public")
 OUTSIDE = ("client", "gateway", "beyond")
 
 
@@ -39,7 +43,10 @@ def curves(
     folder: Path,
     tell: Callable[[str], object],
 ) -> dict[str, Any]:
-    """Measure each site alone at rising rates: the private one with the whole mix, the public one with what may burst.
+    """Measure both sites at rising rates, as they answer together, and the public one with all that may burst.
+
+    Where both run on one machine they share its caches and what the load itself costs, so that each is measured beside the
+    other.
 
     Args:
         cloud: running.
@@ -52,11 +59,14 @@ def curves(
     sizes: list[int] = []
     mix: dict[Any, float] = {}
     for rate in rates:
-        for site in SITES:
-            plan = make(rate, "public" if site == "public" else "private", folder / "run")
+        for mode in MODES:
+            plan = make(rate, mode, folder / "run")
             mix = dict(plan.mix)
-            driven = drive(cloud, plan, partial(_tell, tell, f"{site} site, {rate:g} a second"))
-            points[site].append(_point(driven, site, plan.scenario.seconds - WARM_UP_S))
+            driven = drive(cloud, plan, partial(_tell, tell, f"{mode}, {rate:g} a second"))
+            for site in SITES if mode == "hybrid" else ("public",):
+                point = _point(driven, site, plan.scenario.seconds - WARM_UP_S)
+                if sum(kind["count"] for kind in point["kinds"].values()) >= LEAST:
+                    points[site].append(point)
             sizes += [line.bytes for line in driven.lines.values() if line.site == "public"]
             shutil.rmtree(plan.folder)
     record = {
@@ -97,7 +107,8 @@ def _kind(answers: Sequence[Answer], occupied_ms: float) -> dict[str, Any]:
     return {
         "count": len(answers),
         "service_ms": np.quantile(service, QUANTILES).round(3).tolist(),
-        "other_ms": np.quantile(before + max(0.0, float(np.quantile(beyond, FLOOR))), QUANTILES).round(3).tolist(),
+        "way_ms": max(0.0, float(np.quantile(beyond, FLOOR))),
+        "other_ms": np.quantile(before, QUANTILES).round(3).tolist(),
         "latency_ms": {f"p{percent}": float(np.percentile(took, percent)) for percent in (50, 95, 99)},
     }
 
@@ -110,6 +121,7 @@ def _text(record: dict[str, Any]) -> str:
             kind,
             f"{found['count']:,}",
             f"{np.mean(found['service_ms']):.1f}",
+            f"{found['way_ms']:.1f}",
             f"{np.mean(found['other_ms']):.1f}",
             *(f"{found['latency_ms'][name]:.1f}" for name in ("p50", "p99")),
         ]
@@ -117,8 +129,8 @@ def _text(record: dict[str, Any]) -> str:
         for point in measured["points"]
         for kind, found in point["kinds"].items()
     ]
-    head = ["site", "answers/s", "kind", "answers", "service ms", "other ms", "p50 ms", "p99 ms"]
-    about = f"One instance of each site alone. WAN: {record['wan']}. {record['machine']['cores']} cores for all."
+    head = ["site", "answers/s", "kind", "answers", "service ms", "way ms", "other ms", "p50 ms", "p99 ms"]
+    about = f"One instance of each site. WAN: {record['wan']}. {record['machine']['cores']} cores for all."
     return "\n".join([about, "", *program.table(head, rows), ""])
 
 

@@ -1,0 +1,117 @@
+"""How far the planner's simulation can be trusted: its predictions beside runs that were measured.
+
+    python -m loadtests.plan.check --curves curves.json --out DIR RUN RUN …
+
+Runs are folders that `python -m loadtests.hybrid run` wrote with steady load; the curves must be of the same release
+and machine, and of other runs than these. Each is simulated at its measured rate and mix, in its mode and with its
+threshold. Writes check.json, check.md and check.png.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+
+from loadtests.hybrid.compare import load
+from loadtests.hybrid.scenarios import Stage
+from loadtests.plan.curves import Curves
+from loadtests.plan.fleet import ALWAYS_PRIVATE, Fleet
+from loadtests.plan.simulate import simulate
+from loadtests.program import command_line, ending, table, write
+
+matplotlib.use("Agg")
+from matplotlib import pyplot
+
+REQUESTS, WARM_UP_S = 40_000, 5.0
+SHOWN = ("p50", "p95", "p99")
+KEY = ("all", "p99")
+
+
+def fleet(run: Mapping[str, Any]) -> Fleet:
+    """One instance of each site, as the run used them."""
+    threshold = {"private": ALWAYS_PRIVATE, "public": 0, "hybrid": run["policies"]["burst_above"]}[run["mode"]]
+    return Fleet(1, 0 if run["mode"] == "private" else 1, threshold)
+
+
+def check(curves: Curves, run: Mapping[str, Any]) -> dict[str, Any]:
+    """Predicted beside measured: latency in milliseconds by kind, and the bursts' share."""
+    stages = [Stage.level("level", WARM_UP_S + REQUESTS / run["rate"], run["rate"])]
+    outcome = simulate(curves, fleet(run), stages, mix=run["mix"], warm_up=WARM_UP_S)
+    rows = [
+        {
+            "kind": kind,
+            "percentile": name,
+            "measured": measured[name],
+            "predicted": (predicted := outcome.percentile(float(name[1:]), kind)),
+            "error": predicted / measured[name] - 1,
+        }
+        for kind, measured in run["latency"].items()
+        for name in SHOWN
+    ]
+    return {
+        "name": run["name"],
+        "rate": run["rate"],
+        "requests": run["requests"],
+        "rows": rows,
+        "burst_share": {"measured": run["burst_share"], "predicted": outcome.burst_share},
+    }
+
+
+def text(found: Sequence[Mapping[str, Any]]) -> str:
+    """Markdown: all requests, and searches."""
+    rows = []
+    for each in found:
+        for kind in ("all", "search"):
+            by = {row["percentile"]: row for row in each["rows"] if row["kind"] == kind}
+            rows.append(
+                [
+                    f"{each['name']}, {each['rate']:.0f} a second",
+                    f"{each['requests']:,}",
+                    kind,
+                    *(f"{by[name]['measured']:.1f}" for name in SHOWN),
+                    *(f"{by[name]['predicted']:.1f}" for name in SHOWN),
+                    f"{by['p99']['error']:+.0%}",
+                    " / ".join(f"{each['burst_share'][of]:.0%}" for of in ("measured", "predicted")),
+                ]
+            )
+    head = ["run", "requests", "kind", *(f"{name} ms" for name in SHOWN), *(f"{name}, predicted" for name in SHOWN)]
+    worst = max(abs(row["error"]) for each in found for row in each["rows"] if (row["kind"], row["percentile"]) == KEY)
+    lines = [f"The p99 of all requests is predicted to within {worst:.0%}.", ""]
+    return "\n".join([*lines, *table([*head, "error at p99", "bursts, measured / predicted"], rows), ""])
+
+
+def draw(file: Path, found: Sequence[Mapping[str, Any]]) -> None:
+    """Predicted over measured."""
+    figure, axes = pyplot.subplots(figsize=(5.5, 5), layout="constrained")
+    for name, marker in zip(SHOWN, "os^", strict=True):
+        rows = [row for each in found for row in each["rows"] if row["percentile"] == name and row["kind"] == "all"]
+        measured, predicted = ([row[part] for row in rows] for part in ("measured", "predicted"))
+        axes.scatter(measured, predicted, marker=marker, label=f"{name} of all requests")
+    low, high = (float(limit) for limit in axes.get_xlim())
+    line = np.array([max(1.0, low), high])
+    axes.plot(line, line, color="#555555", lw=1)
+    axes.fill_between(line, 0.75 * line, 1.25 * line, color="#dddddd", zorder=-1, label="within 25 %")
+    axes.set_xlabel("measured, ms")
+    axes.set_ylabel("predicted, ms")
+    axes.legend(frameon=False)
+    figure.savefig(file, dpi=110)
+    pyplot.close(figure)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Check and report."""
+    parser = command_line("plan.check", __doc__)
+    parser.add_argument("--curves", type=Path, required=True, help="curves.json of python -m loadtests.hybrid curves")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the report")
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folder that a steady run wrote")
+    options = parser.parse_args(arguments)
+    with ending("stopped; nothing was written"):
+        curves = Curves.read(options.curves)
+        found = [check(curves, load(path)) for path in options.runs]
+        write(options.out, "check", found, text(found), lambda file: draw(file, found))
+
+
+if __name__ == "__main__":
+    main()

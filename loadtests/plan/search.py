@@ -1,0 +1,174 @@
+"""The cheapest fleet for every hour, by strategy."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from loadtests.hybrid.scenarios import Stage
+from loadtests.plan.curves import Curves
+from loadtests.plan.demand import Hour
+from loadtests.plan.fleet import ALWAYS_PRIVATE, Fleet, Strategy
+from loadtests.plan.prices import Prices
+from loadtests.plan.simulate import Outcome, simulate
+from loadtests.slo import Slo
+
+REQUESTS = 12_000
+"""Of a simulation: 120 of them are above the 99th percentile."""
+WARM_UP_S = 5.0
+GRID = 1.05
+"""Rates are rounded up to a power of this: hours that hardly differ are calculated once."""
+THRESHOLDS = (1, 2, 3, 4, 6, 8)
+"""Unrestricted requests in flight by private process, that are tried."""
+MARGIN = 0.95
+"""A simulated percentile must be below so much of what is promised."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One hour of a plan."""
+
+    hour: Hour
+    fleet: Fleet
+    predicted: float
+    """The promised percentile at the peak, milliseconds."""
+    burst_share: float
+    """At the hour's rate, of the unrestricted requests."""
+    cost: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A whole horizon, or why there is none."""
+
+    strategy: Strategy
+    cells: tuple[Cell, ...] = ()
+    failure: str = ""
+
+    @property
+    def cost(self) -> float:
+        """Over the horizon; infinite where there is no plan."""
+        return sum(cell.cost for cell in self.cells) if self.cells else math.inf
+
+
+@dataclass
+class Planner:
+    """Searches with one set of inputs; remembers every simulation."""
+
+    curves: Curves
+    prices: Prices
+    slo: Slo
+    tell: Callable[[str], object] = lambda text: None
+    _known: dict[tuple[object, ...], Outcome] = field(default_factory=dict)
+
+    def plan(self, strategy: Strategy, hours: Sequence[Hour]) -> Plan:
+        """The cheapest plan of a strategy."""
+        best = Plan(
+            strategy, failure=f"not even {self.prices.private.at_most} private instances bear the restricted load"
+        )
+        for private in range(1, self.prices.private.at_most + 1):
+            owned = private * self.prices.private.price_per_hour * len(hours)
+            if owned >= best.cost:
+                break
+            found = self._with(strategy, hours, private, best.cost - owned)
+            if found.cost < best.cost or not best.cells:
+                best = found
+        return best
+
+    def _with(self, strategy: Strategy, hours: Sequence[Hour], private: int, left: float) -> Plan:
+        """The cheapest plan with so many private instances, if its public ones cost no more than is left."""
+        fleets, spent = [], 0.0
+        for hour in hours:
+            self.tell(f"{strategy}, {private} private: {hour.name}")
+            found = self.fleet(strategy, hour, private)
+            if isinstance(found, str):
+                return Plan(strategy, failure=f"{hour.name}, {hour.peak:g} requests a second at its peak: {found}")
+            fleets.append(found)
+            spent += found.public * self.prices.public.price_per_hour
+            if spent >= left:
+                return Plan(strategy, failure="dearer than with fewer private instances")
+        return Plan(
+            strategy, tuple(self._cell(*each) for each in zip(hours, fleets, [0, *_public(fleets)], strict=False))
+        )
+
+    def fleet(self, strategy: Strategy, hour: Hour, private: int) -> Fleet | str:
+        """The fleet with the fewest public instances that keeps the promise at an hour's rate and peak, or why none."""
+        limits = self._limits(hour, private)
+        if limits[0] > private:
+            return f"{private} private instances would be loaded beyond what was measured"
+        if strategy == "private":
+            fleet = Fleet(private, 0, ALWAYS_PRIVATE)
+            return fleet if self._keeps(fleet, hour) else self._missed(fleet, hour)
+        processes = self.curves.sites["private"].processes
+        thresholds = (0,) if strategy == "public" else tuple(per * processes * private for per in THRESHOLDS)
+        if strategy == "hybrid" and self._keeps(alone := Fleet(private, 0, ALWAYS_PRIVATE), hour):
+            return alone
+        fleet = Fleet(private, self.prices.public.at_most, thresholds[0])
+        for public in range(max(1, limits[1] if strategy == "public" else 1), self.prices.public.at_most + 1):
+            for threshold in thresholds:
+                fleet = Fleet(private, public, threshold)
+                if self._within(fleet, hour) and self._keeps(fleet, hour):
+                    return fleet
+        return self._missed(fleet, hour)
+
+    def _limits(self, hour: Hour, private: int) -> tuple[int, int]:
+        """Fewest private instances for the restricted load, and public ones for the rest, by what was measured."""
+        shares = self.curves.shares(hour.restricted)
+        restricted = sum(share for kind, share in shares.items() if kind in self.curves.restricted)
+        most = {site: self.curves.sites[site].highest for site in ("private", "public")}
+        return (
+            math.ceil(hour.peak * restricted / most["private"]),
+            math.ceil(hour.peak * (1 - restricted) / most["public"]),
+        )
+
+    def _within(self, fleet: Fleet, hour: Hour) -> bool:
+        """Whether no instance is loaded beyond what was measured, by what the simulation sends to each site."""
+        shares = self.curves.shares(hour.restricted)
+        free = hour.peak * sum(share for kind, share in shares.items() if kind not in self.curves.restricted)
+        burst = free * self._outcome(fleet, hour.peak, hour.restricted).burst_share
+        return (
+            burst <= fleet.public * self.curves.sites["public"].highest
+            and hour.peak - burst <= fleet.private * self.curves.sites["private"].highest
+        )
+
+    def _keeps(self, fleet: Fleet, hour: Hour) -> bool:
+        if fleet.strategy == "private" and hour.peak > fleet.private * self.curves.sites["private"].highest:
+            return False
+        return all(
+            self.predicted(fleet, rate, hour.restricted) <= MARGIN * self.slo.ms for rate in (hour.peak, hour.rate)
+        )
+
+    def _missed(self, fleet: Fleet, hour: Hour) -> str:
+        if fleet.strategy == "private" and hour.peak > fleet.private * self.curves.sites["private"].highest:
+            return f"{fleet.private} private instances would be loaded beyond what was measured"
+        found = self.predicted(fleet, hour.peak, hour.restricted)
+        return (
+            f"{self.slo.percentile} is {found:.0f} ms with {fleet.private} private and {fleet.public} public instances"
+        )
+
+    def predicted(self, fleet: Fleet, rate: float, restricted: float | None) -> float:
+        """The promised percentile at a rate, milliseconds."""
+        return self._outcome(fleet, rate, restricted).percentile(float(self.slo.percentile[1:]), self.slo.kind)
+
+    def _outcome(self, fleet: Fleet, rate: float, restricted: float | None) -> Outcome:
+        rounded = GRID ** math.ceil(math.log(rate, GRID))
+        key = (fleet, rounded, restricted)
+        if key not in self._known:
+            stages = [Stage.level("level", WARM_UP_S + REQUESTS / rounded, rounded)]
+            self._known[key] = simulate(self.curves, fleet, stages, restricted=restricted, warm_up=WARM_UP_S)
+        return self._known[key]
+
+    def _cell(self, hour: Hour, fleet: Fleet, before: int) -> Cell:
+        public = self.prices.public
+        outcome = self._outcome(fleet, hour.rate, hour.restricted)
+        bursts = 3600 * hour.rate * outcome.public / max(1, len(outcome.took))
+        new = max(0, fleet.public - before) * public.arrival_minutes[1] / 60
+        cost = (
+            fleet.private * self.prices.private.price_per_hour
+            + (fleet.public + new) * public.price_per_hour
+            + bursts * self.curves.bytes_per_answer / 1e9 * public.price_per_gigabyte
+        )
+        return Cell(hour, fleet, self.predicted(fleet, hour.peak, hour.restricted), outcome.burst_share, cost)
+
+
+def _public(fleets: Sequence[Fleet]) -> list[int]:
+    return [fleet.public for fleet in fleets]
