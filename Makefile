@@ -20,7 +20,7 @@ export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
 endif
 
 .PHONY: help install demo ports serve stop frontier bench bench-index bench-roofline bench-profiles bench-shelf sweep \
-    soak changes loadtest curves security engines test test-all check format lint types lock clean
+    soak changes loadtest curves plan bench-gateway fuzz security engines test test-all check format lint types lock clean
 .DEFAULT_GOAL := demo
 
 help: ## what can be made
@@ -85,6 +85,23 @@ loadtest: .venv/installed $(OUT)/releases/current ## private, public and hybrid 
 
 curves: .venv/installed $(OUT)/releases/current ## latency over load of each site, for the plan
 	@$(BIN)/python -m loadtests.hybrid curves --topology $(TOPOLOGY) $(SHOP) --out $(OUT)/loadtest/curves $(FLAGS)
+
+DEMAND ?= loadtests/plan/example/demand.csv
+PRICES ?= loadtests/plan/example/prices.toml
+SLO ?= p99=100ms
+$(OUT)/loadtest/curves/curves.json:
+	@$(MAKE) --no-print-directory curves
+plan: .venv/installed $(OUT)/loadtest/curves/curves.json ## instances by hour and site that keep SLO at the least cost
+	@$(BIN)/python -m loadtests.plan --demand $(DEMAND) --prices $(PRICES) --curves $(OUT)/loadtest/curves/curves.json \
+	    --slo $(SLO) --out $(OUT)/plan $(FLAGS)
+
+bench-gateway: .venv/installed $(OUT)/releases/current ## what the gateway adds to a search
+	@$(BIN)/python -m loadtests.gateway --topology $(TOPOLOGY) --catalogue $(CATALOGUE) --judgments $(JUDGMENTS) \
+	    --out $(OUT)/bench_gateway $(FLAGS)
+
+fuzz: .venv/installed $(OUT)/releases/current ## 10,000 hostile requests at two sites, while others search
+	@$(BIN)/python -m loadtests.fuzz --topology $(TOPOLOGY) --catalogue $(CATALOGUE) --judgments $(JUDGMENTS) \
+	    --out $(OUT)/fuzz $(FLAGS)
 
 security: .venv/installed ## secrets in the sources, known holes in the dependencies
 	@git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook --baseline deploy/security/secrets.baseline

@@ -45,8 +45,7 @@ def curves(
 ) -> dict[str, Any]:
     """Measure both sites at rising rates, as they answer together, and the public one with all that may burst.
 
-    Where both run on one machine they share its caches and what the load itself costs, so that each is measured beside the
-    other.
+    On one machine they share its caches and the cost of the load, so that each is measured beside the other.
 
     Args:
         cloud: running.
@@ -58,6 +57,7 @@ def curves(
     points: dict[str, list[dict[str, Any]]] = {site: [] for site in SITES}
     sizes: list[int] = []
     mix: dict[Any, float] = {}
+    drive(cloud, make(rates[0], MODES[0], folder / "run"), partial(_tell, tell, "warming up"))
     for rate in rates:
         for mode in MODES:
             plan = make(rate, mode, folder / "run")
@@ -97,17 +97,20 @@ def _point(driven: Driven, site: str, seconds: float) -> dict[str, Any]:
 def _kind(answers: Sequence[Answer], occupied_ms: float) -> dict[str, Any]:
     """Distributions of one kind of request.
 
-    A process is occupied for the steps and for what Triton does around them; the latter is known as a mean.
+    A process is occupied for the steps and for what Triton does around them; the latter is known as a mean. Of a
+    request without steps, all that lies beyond the gateway is taken for service.
     """
     steps = np.array([sum(ms for part, ms in answer.parts.items() if part not in OUTSIDE) for answer in answers])
-    service = steps + max(0.0, occupied_ms - float(steps.mean()))
+    beyond = np.array([answer.parts["beyond"] for answer in answers])
+    floor = float(np.quantile(beyond, FLOOR))
+    around = min(floor, max(0.0, occupied_ms - float(steps.mean())))
+    service = steps + around if steps.any() else beyond
     before = np.array([answer.parts["client"] + answer.parts["gateway"] for answer in answers])
-    beyond = np.array([answer.parts["beyond"] for answer in answers]) + steps - service
     took = np.array([answer.row.ms for answer in answers])
     return {
         "count": len(answers),
         "service_ms": np.quantile(service, QUANTILES).round(3).tolist(),
-        "way_ms": max(0.0, float(np.quantile(beyond, FLOOR))),
+        "way_ms": floor - around if steps.any() else 0.0,
         "other_ms": np.quantile(before, QUANTILES).round(3).tolist(),
         "latency_ms": {f"p{percent}": float(np.percentile(took, percent)) for percent in (50, 95, 99)},
     }

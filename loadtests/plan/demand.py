@@ -1,6 +1,7 @@
 """What shoppers will ask for, hour by hour."""
 
 import csv
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +62,9 @@ def _hour(where: str, row: Mapping[str, Any]) -> Hour:
 
 def _number(where: str, row: Mapping[str, Any], name: str) -> float:
     try:
-        return float(row[name])
+        value = float(row[name])
     except (TypeError, ValueError):
-        raise DataError(f"{where}: {name} is {row[name]!r}, which is no number") from None
+        value = math.nan
+    if not math.isfinite(value):
+        raise DataError(f"{where}: {name} is {row[name]!r}, which is no number")
+    return value

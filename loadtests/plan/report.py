@@ -66,8 +66,9 @@ def text(found: Record) -> str:
     if sale := found["sale"]:
         lines += [
             f"The sale of {sale['hour']} ({sale['rate']:g} to {sale['peak']:g} a second within {sale['surge_s']:g} s): "
-            f"{sale['planned']:.0f} ms with the plan; {sale['reactive']:.0f} ms with instances for the rate alone, "
-            f"until those ordered at its begin arrive after {sale['arrival_s'] / 60:g} minutes.",
+            f"{sale['planned']:.0f} ms with the plan, {sale['planned_refused']:.1%} refused; {sale['reactive']:.0f} ms "
+            f"and {sale['reactive_refused']:.1%} refused with instances for the rate alone, until those ordered at its "
+            f"begin arrive after {sale['arrival_s'] / 60:g} minutes.",
             "",
         ]
     lines += [

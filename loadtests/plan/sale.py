@@ -28,6 +28,9 @@ class Sale:
     """The promised percentile from the begin of the sale until new instances would arrive, milliseconds."""
     reactive: float
     """The same with instances for the rate alone, and those that are missing ordered when the sale begins."""
+    planned_refused: float
+    """Share of requests that found a site full."""
+    reactive_refused: float
     planned_over_time: tuple[list[float], list[float]]
     reactive_over_time: tuple[list[float], list[float]]
 
@@ -60,6 +63,8 @@ def sale(planner: Planner, cell: Cell) -> Sale:
         arrival,
         _until(planned, BEFORE_S + arrival, planner.slo),
         _until(unplanned, BEFORE_S + arrival, planner.slo),
+        _refused(planned),
+        _refused(unplanned),
         _spans(planned, planner.slo),
         _spans(unplanned, planner.slo),
     )
@@ -74,5 +79,9 @@ def _until(outcome: Outcome, end: float, slo: Slo) -> float:
 
 
 def _spans(outcome: Outcome, slo: Slo) -> tuple[list[float], list[float]]:
-    begins, values = outcome.over_time(float(slo.percentile[1:]), SPAN_S)
+    begins, values = outcome.over_time(float(slo.percentile[1:]), SPAN_S, slo.kind)
     return begins.tolist(), values.tolist()
+
+
+def _refused(outcome: Outcome) -> float:
+    return outcome.refused / max(1, outcome.refused + len(outcome.took))

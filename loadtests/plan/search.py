@@ -86,9 +86,7 @@ class Planner:
             spent += found.public * self.prices.public.price_per_hour
             if spent >= left:
                 return Plan(strategy, failure="dearer than with fewer private instances")
-        return Plan(
-            strategy, tuple(self._cell(*each) for each in zip(hours, fleets, [0, *_public(fleets)], strict=False))
-        )
+        return Plan(strategy, tuple(self._cell(*each) for each in zip(hours, fleets, _before(fleets), strict=True)))
 
     def fleet(self, strategy: Strategy, hour: Hour, private: int) -> Fleet | str:
         """The fleet with the fewest public instances that keeps the promise at an hour's rate and peak, or why none."""
@@ -170,5 +168,7 @@ class Planner:
         return Cell(hour, fleet, self.predicted(fleet, hour.peak, hour.restricted), outcome.burst_share, cost)
 
 
-def _public(fleets: Sequence[Fleet]) -> list[int]:
-    return [fleet.public for fleet in fleets]
+def _before(fleets: Sequence[Fleet]) -> list[int]:
+    """Public instances of the hour before each; before the first comes the last, as day follows day."""
+    counts = [fleet.public for fleet in fleets]
+    return [counts[-1], *counts[:-1]]

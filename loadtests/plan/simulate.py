@@ -60,10 +60,13 @@ class Outcome:
         took = [ms for when, of, ms in rows if begin <= when < end and kind in ("all", of)]
         return math.inf if (self.refused and not answered) or not took else float(np.percentile(took, percent))
 
-    def over_time(self, percent: float, seconds: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def over_time(
+        self, percent: float, seconds: float, kind: str = "all"
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """A percentile of each span of time, by arrival: where the spans begin, and the milliseconds."""
-        spans = (np.asarray(self.arrived) // seconds).astype(int)
-        took = np.asarray(self.took)
+        asked = np.array([kind in ("all", of) for of in self.kinds])
+        spans = (np.asarray(self.arrived)[asked] // seconds).astype(int)
+        took = np.asarray(self.took)[asked]
         found = [(span * seconds, float(np.percentile(took[spans == span], percent))) for span in np.unique(spans)]
         begins, values = np.array(found).reshape(-1, 2).T
         return begins, values

@@ -55,6 +55,22 @@ def topology(tmp_path_factory: pytest.TempPathFactory, secrets: Path) -> Topolog
 
 
 @pytest.fixture(scope="session")
+def own(topology: Topology, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Topology]:
+    """Makes topologies beside that of the other tests: other ports, another run folder."""
+
+    def make(name: str) -> Topology:
+        port = free_block(9)
+        sites = {
+            site: getattr(topology, site).model_copy(update={"port": port + place})
+            for site, place in (("private", 1), ("public", 4))
+        }
+        front = topology.gateway.model_copy(update={"port": port})
+        return topology.model_copy(update={"run_dir": tmp_path_factory.mktemp(name), "gateway": front, **sites})
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def hybrid(topology: Topology) -> Iterator[Hybrid]:
     with Hybrid(topology) as running:
         yield running

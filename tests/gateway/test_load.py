@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +15,14 @@ from loadtests.hybrid.scenarios import Fault, Scenario, Stage
 from loadtests.hybrid.shop import Shop
 from loadtests.hybrid.traffic import MIX, RESTRICTED
 from tests.functional.tiny import catalogue
-from tests.gateway.conftest import free_block
 
 pytestmark = pytest.mark.slow
 RATE, SECONDS = 40.0, 4.0
 
 
 @pytest.fixture(scope="module")
-def cloud(topology: Topology, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    folder, port = tmp_path_factory.mktemp("load"), free_block(9)
-    sites = {
-        name: getattr(topology, name).model_copy(update={"port": port + place})
-        for name, place in (("private", 1), ("public", 4))
-    }
-    front = topology.gateway.model_copy(update={"port": port})
-    own = topology.model_copy(update={"run_dir": folder / "run", "gateway": front, **sites})
-    with Cloud(own, folder / "security") as running:
+def cloud(own: Callable[[str], Topology], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    with Cloud(own("load"), tmp_path_factory.mktemp("load") / "security") as running:
         yield running
 
 

@@ -1,0 +1,1 @@
+"""Malformed and hostile requests at two sites, while others search."""

@@ -1,0 +1,71 @@
+"""What came of the attacks, as people look at it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+from loadtests.program import table
+
+matplotlib.use("Agg")
+from matplotlib import pyplot
+
+Record = Mapping[str, Any]
+
+
+def text(record: Record) -> str:
+    """Markdown."""
+    verdict = "**Nothing broke**" if not record["broken"] else "**Broken**: " + "; ".join(record["broken"])
+    rows = [
+        [
+            category,
+            way,
+            f"{sum(ends.values()):,}",
+            ", ".join(f"{name} {number:,}" for name, number in sorted(ends.items(), key=lambda each: -each[1])),
+            f"{record['slowest_s'][category]:.2f}",
+        ]
+        for category, ways in sorted(record["ends"].items())
+        for way, ends in sorted(ways.items())
+    ]
+    others = [
+        [name, f"{took['count']:,}", f"{took['p50']:.1f}", f"{took['p99']:.1f}"]
+        for name, took in record["others"].items()
+    ]
+    grown = ", ".join(f"{name} {value:+.1f}" for name, value in record["growth_mb"].items())
+    searched = sum(took["count"] for took in record["others"].values())
+    lines = [
+        f"{verdict} over {record['requests']:,} hostile requests in {record['seconds']:.0f} s (seed {record['seed']}). "
+        f"{searched:,} searches of others meanwhile, {len(record['others_wrong']):,} of them failed or were answered "
+        f"otherwise; {record['restricted_outside']} restricted requests at the public site. Private memory after it "
+        f"had settled, MB: {grown}.",
+        "",
+        *table(["others' searches", "answers", "p50 ms", "p99 ms"], others),
+        "",
+        *table(["requests", "way", "sent", "how they ended", "slowest, s"], rows),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def draw(file: Path, record: Record) -> None:
+    """Memory over the attacks, and how each kind ended."""
+    figure, (memory, ends) = pyplot.subplots(1, 2, figsize=(13, 5), layout="constrained")
+    for name in record["looks"][0]["memory"]:
+        values = [look["memory"][name] for look in record["looks"]]
+        memory.plot([look["requests"] for look in record["looks"]], values, label=name)
+    memory.set_xlabel("hostile requests")
+    memory.set_ylabel("private memory, MB")
+    memory.set_ylim(0, None)
+    memory.legend(frameon=False)
+    categories = sorted(record["ends"], reverse=True)
+    names = sorted({name for ways in record["ends"].values() for found in ways.values() for name in found})
+    left = [0] * len(categories)
+    for place, name in enumerate(names):
+        widths = [sum(found.get(name, 0) for found in record["ends"][category].values()) for category in categories]
+        ends.barh(categories, widths, left=left, label=name, color=pyplot.get_cmap("tab20")(place))
+        left = [a + b for a, b in zip(left, widths, strict=True)]
+    ends.set_xlabel("requests, by how they ended")
+    ends.legend(frameon=False, fontsize=7)
+    figure.savefig(file, dpi=110)
+    pyplot.close(figure)
