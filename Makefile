@@ -81,7 +81,8 @@ bench-shelf: .venv/installed $(OUT)/releases/current ## shelves and personal sea
 TOPOLOGY ?= deploy/topologies/loadtest.toml
 SHOP = --catalogue $(CATALOGUE) --judgments $(JUDGMENTS) --interactions $(INTERACTIONS)
 loadtest: .venv/installed $(OUT)/releases/current ## private, public and hybrid through steady load, a flash sale, a site's death
-	@$(BIN)/python -m loadtests.hybrid matrix --topology $(TOPOLOGY) $(SHOP) --out $(OUT)/loadtest/matrix $(FLAGS)
+	@$(BIN)/python -m loadtests.hybrid matrix --topology $(TOPOLOGY) $(SHOP) --slo p99=150ms \
+	    --out $(OUT)/loadtest/matrix $(FLAGS)
 
 curves: .venv/installed $(OUT)/releases/current ## latency over load of each site, for the plan
 	@$(BIN)/python -m loadtests.hybrid curves --topology $(TOPOLOGY) $(SHOP) --out $(OUT)/loadtest/curves $(FLAGS)

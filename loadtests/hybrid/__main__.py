@@ -74,7 +74,7 @@ def parser() -> argparse.ArgumentParser:
             "--restricted", type=share, help="share of requests that must stay private (the shop's own mix: 0.4)"
         )
         if name != "curves":
-            command.add_argument("--rate", type=amount, default=12.0, help="requests a second before any surge (12)")
+            command.add_argument("--rate", type=amount, default=16.0, help="requests a second before any surge (16)")
             command.add_argument(
                 "--slo", type=Slo.parse, nargs="*", default=[], help="such as p99=150ms search:p95=80ms"
             )

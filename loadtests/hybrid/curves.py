@@ -5,6 +5,7 @@ gateway to the site and back, and `other_ms`, in the client and the gateway. The
 planner to predict.
 """
 
+import heapq
 import shutil
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -64,7 +65,8 @@ def curves(
             mix = dict(plan.mix)
             driven = drive(cloud, plan, partial(_tell, tell, f"{mode}, {rate:g} a second"))
             for site in SITES if mode == "hybrid" else ("public",):
-                point = _point(driven, site, plan.scenario.seconds - WARM_UP_S)
+                processes = getattr(cloud.topology, site).processes
+                point = _point(driven, site, processes, plan.scenario.seconds - WARM_UP_S)
                 if sum(kind["count"] for kind in point["kinds"].values()) >= LEAST:
                     points[site].append(point)
             sizes += [line.bytes for line in driven.lines.values() if line.site == "public"]
@@ -83,37 +85,53 @@ def curves(
     return record
 
 
-def _point(driven: Driven, site: str, seconds: float) -> dict[str, Any]:
+def _point(driven: Driven, site: str, processes: int, seconds: float) -> dict[str, Any]:
     """One load on one site: the answers that began after the warm-up."""
     start, answers = driven.answers()
     by_kind: dict[str, list[Answer]] = defaultdict(list)
     for answer in answers:
         if answer.site == site and answer.parts and answer.row.time > start + WARM_UP_S:
             by_kind[answer.row.kind].append(answer)
-    kinds = {kind: _kind(of, driven.occupied_ms[site][kind]) for kind, of in sorted(by_kind.items())}
+    kinds = {kind: _kind(of, driven.occupied_ms[site][kind], processes) for kind, of in sorted(by_kind.items())}
     return {"rate": sum(map(len, by_kind.values())) / seconds, "kinds": kinds}
 
 
-def _kind(answers: Sequence[Answer], occupied_ms: float) -> dict[str, Any]:
+def _kind(answers: Sequence[Answer], occupied_ms: float, processes: int) -> dict[str, Any]:
     """Distributions of one kind of request.
 
     A process is occupied for the steps and for what Triton does around them; the latter is known as a mean. Of a
-    request without steps, all that lies beyond the gateway is taken for service.
+    request without steps, all that lies beyond the gateway is taken for service. The way is that of requests which
+    found a process free.
     """
     steps = np.array([sum(ms for part, ms in answer.parts.items() if part not in OUTSIDE) for answer in answers])
     beyond = np.array([answer.parts["beyond"] for answer in answers])
     floor = float(np.quantile(beyond, FLOOR))
     around = min(floor, max(0.0, occupied_ms - float(steps.mean())))
-    service = steps + around if steps.any() else beyond
+    alone = np.array(_alone(answers, processes))
+    service = steps + around if steps.any() else beyond[alone]
+    way = np.maximum(0.0, beyond[alone] - around) if steps.any() else np.zeros(1)
     before = np.array([answer.parts["client"] + answer.parts["gateway"] for answer in answers])
     took = np.array([answer.row.ms for answer in answers])
     return {
         "count": len(answers),
         "service_ms": np.quantile(service, QUANTILES).round(3).tolist(),
-        "way_ms": floor - around if steps.any() else 0.0,
+        "way_ms": np.quantile(way, QUANTILES).round(3).tolist(),
         "other_ms": np.quantile(before, QUANTILES).round(3).tolist(),
         "latency_ms": {f"p{percent}": float(np.percentile(took, percent)) for percent in (50, 95, 99)},
     }
+
+
+def _alone(answers: Sequence[Answer], processes: int) -> list[bool]:
+    """Whether each found a process of its model free when it was sent; if none did, all count."""
+    ends: list[float] = []
+    found = {}
+    for place in sorted(range(len(answers)), key=lambda each: answers[each].row.time):
+        row = answers[place].row
+        while ends and ends[0] <= row.time:
+            heapq.heappop(ends)
+        found[place] = len(ends) < processes
+        heapq.heappush(ends, row.time + row.ms / 1000)
+    return [found[place] or not any(found.values()) for place in range(len(answers))]
 
 
 def _text(record: dict[str, Any]) -> str:
@@ -124,7 +142,7 @@ def _text(record: dict[str, Any]) -> str:
             kind,
             f"{found['count']:,}",
             f"{np.mean(found['service_ms']):.1f}",
-            f"{found['way_ms']:.1f}",
+            f"{np.mean(found['way_ms']):.1f}",
             f"{np.mean(found['other_ms']):.1f}",
             *(f"{found['latency_ms'][name]:.1f}" for name in ("p50", "p99")),
         ]

@@ -27,7 +27,7 @@ class Kind(_Record):
     """For which it occupies a process of its model."""
     other_ms: list[float] = Field(min_length=2)
     """In the client and the gateway."""
-    way_ms: float = Field(ge=0)
+    way_ms: list[float] = Field(min_length=2)
     """From the gateway to the site and back."""
 
 
@@ -51,15 +51,13 @@ class Curve(_Record):
         """The highest load that was measured: nothing is said about what lies beyond."""
         return self._rates[-1]
 
-    def kind(self, name: str, rate: float) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
-        """Quantiles of `service_ms` and `other_ms`, and `way_ms`, at a load: linear between the two nearest points."""
+    def kind(self, name: str, rate: float) -> list[NDArray[np.float64]]:
+        """Quantiles of `service_ms`, `other_ms` and `way_ms` at a load: linear between the two nearest points."""
         place = bisect(self._rates, rate)
         low, high = self._points[max(0, place - 1)], self._points[min(place, len(self._points) - 1)]
         share = 0.0 if low is high else (rate - low.rate) / (high.rate - low.rate)
         a, b = low.kinds[name], high.kinds[name]
-        mixed = (_between(getattr(a, part), getattr(b, part), share) for part in ("service_ms", "other_ms"))
-        service, other = mixed
-        return service, other, a.way_ms + share * (b.way_ms - a.way_ms)
+        return [_between(getattr(a, part), getattr(b, part), share) for part in ("service_ms", "other_ms", "way_ms")]
 
     @cached_property
     def _points(self) -> list[Point]:

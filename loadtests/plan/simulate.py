@@ -79,18 +79,14 @@ class _Times:
         self._step = curve.highest / (LEVELS - 1)
         self._chance = chance
         self._held = {
-            kind: [
-                (service.tolist(), other.tolist(), way)
-                for level in range(LEVELS)
-                for service, other, way in [curve.kind(kind, level * self._step)]
-            ]
+            kind: [[part.tolist() for part in curve.kind(kind, level * self._step)] for level in range(LEVELS)]
             for kind in kinds
         }
 
     def draw(self, kind: str, load: float) -> tuple[float, float, float]:
         """Seconds that a process is occupied, that pass elsewhere, and on the way."""
         service, other, way = self._held[kind][min(LEVELS - 1, int(load / self._step))]
-        return self._of(service), self._of(other), way / 1000
+        return self._of(service), self._of(other), self._of(way)
 
     def _of(self, quantiles: list[float]) -> float:
         place = self._chance.random() * (len(quantiles) - 1)

@@ -20,7 +20,7 @@ STEPS = np.linspace(0, 1, 201)
 
 def kind(service: Any, way: float = 0.0, other: float = 0.0) -> dict[str, Any]:
     quantiles = service if isinstance(service, list) else [service] * 201
-    return {"service_ms": quantiles, "way_ms": way, "other_ms": [other] * 201}
+    return {"service_ms": quantiles, "way_ms": [way] * 201, "other_ms": [other] * 201}
 
 
 def curves(service: Any = SERVICE_MS, *, processes: int = 1, way: float = 0.0, restricted: float = 0.0) -> Curves:
