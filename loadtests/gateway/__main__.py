@@ -1,6 +1,6 @@
 """What the gateway adds to a search.
 
-    python -m loadtests.gateway --release out/releases/current --catalogue FILE --judgments FILE --out DIR
+    python -m loadtests.gateway --topology deploy/topologies/loadtest.toml --catalogue FILE --judgments FILE --out DIR
 
 One caller, one search at a time. Each query goes by every way before the next one, in an order drawn anew, so that what
 else the machine does meets all ways alike:
@@ -25,12 +25,13 @@ import numpy as np
 from rich.console import Console
 
 from build.progress import progress
+from deploy.hybrid import load
 from loadtests.gateway import report
 from loadtests.gateway.added import BLOCK, added
 from loadtests.gateway.turns import Times, taken
 from loadtests.gateway.ways import DIRECT, WAYS, opened
 from loadtests.machine import machine
-from loadtests.program import add_shop, command_line, count, ending, write
+from loadtests.program import command_line, count, ending, write
 from loadtests.serving import queries_of
 from shelfbridge.errors import DataError
 
@@ -43,7 +44,10 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     ways = "\n".join(f"    {name:20}{about}" for name, about in WAYS.items())
     made = command_line("gateway", (__doc__ or "").format(ways=ways))
-    add_shop(made)
+    made.add_argument("--topology", type=Path, required=True, help="such as deploy/topologies/loadtest.toml")
+    made.add_argument("--catalogue", type=Path, required=True, help="what its release was built from")
+    made.add_argument("--judgments", type=Path, required=True, help="their queries are searched")
+    made.add_argument("--out", type=Path, required=True, help="folder of the report")
     made.add_argument("--queries", type=count, default=5000, help="by every way (default: %(default)s)")
     return made
 
@@ -69,14 +73,18 @@ def main() -> None:
     with ending("stopped; nothing was written"):
         if options.queries < FEWEST:
             raise DataError(f"{options.queries} queries have no p99; ask for {FEWEST} or more")
-        pool = queries_of(options.release, options.catalogue, options.judgments)().pool
+        topology = load(options.topology)
+        pool = queries_of(topology.private.release, options.catalogue, options.judgments)().pool
         queries = list(itertools.islice(itertools.cycle(pool), options.queries))
         options.out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=options.out) as folder, progress(console) as bar:
-            with opened(options.release, Path(folder)) as ways:
-                taken(ways, queries[:WARM_UP])
-                task = bar.add_task("searching", total=len(queries))
-                times = taken(ways, queries, advance=partial(bar.advance, task))
+        with (
+            tempfile.TemporaryDirectory(dir=options.out) as folder,
+            progress(console) as bar,
+            opened(topology, Path(folder)) as ways,
+        ):
+            taken(ways, queries[:WARM_UP])
+            task = bar.add_task("searching", total=len(queries))
+            times = taken(ways, queries, advance=partial(bar.advance, task))
         record = {"machine": machine(), "queries": len(queries), "ways": summary(times)}
         write(options.out, "gateway", record, report.text(record), lambda file: report.draw(file, times))
 

@@ -31,8 +31,8 @@ def text(record: Mapping[str, Any]) -> str:
         for name, way in record["ways"].items()
     ]
     lines = [
-        f"The gateway adds **{added['p50']['value']:+.2f} ms** at p50 and **{added['p99']['value']:+.2f} ms** at p99 to "
-        f"a search that one caller sends alone ({machine['processor']}, {machine['cores']} cores; "
+        f"The gateway adds **{added['p50']['value']:+.2f} ms** at p50 and **{added['p99']['value']:+.2f} ms** at p99 "
+        f"to a search that one caller sends alone ({machine['processor']}, {machine['cores']} cores; "
         f"{record['queries']:,} queries, each by every way in turn; 95 % intervals of a paired block bootstrap).",
         "",
         *table(["way", "p50, ms", "p99, ms", f"p50 more than {DIRECT}", f"p99 more than {DIRECT}"], rows),

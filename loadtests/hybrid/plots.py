@@ -86,7 +86,9 @@ def by_site(record: Record) -> dict[str, Any]:
 
 
 def percentiles(axes: Axes, histograms: Mapping[str, Any]) -> None:
-    """Latency over the share of requests, far into the tail."""
+    """Latency over the share of requests, far into the tail; nothing where none was answered."""
+    if not histograms:
+        return
     for name, histogram in histograms.items():
         tail = np.array([*np.linspace(0, 99, 199), *np.linspace(99, 99.99, 100)])
         values = [histogram.get_value_at_percentile(percentile) / 1000 for percentile in tail]
@@ -103,8 +105,10 @@ def _nines(percentile: Sequence[float] | Any) -> Any:
 
 
 def where(axes: Axes, record: Record) -> None:
-    """Medians of the parts of a request, by kind and site."""
+    """Medians of the parts of a request, by kind and site; nothing where none was answered."""
     rows = record["where"]
+    if not rows:
+        return
     bars = sorted({(row["kind"], row["site"]) for row in rows}, reverse=True)
     parts = list(dict.fromkeys(row["part"] for row in rows))
     left = np.zeros(len(bars))

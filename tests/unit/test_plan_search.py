@@ -8,21 +8,29 @@ from typing import Any
 
 import pytest
 
-from loadtests.plan import demand, prices
+from loadtests.plan import demand, prices, search
 from loadtests.plan.__main__ import main
 from loadtests.plan.check import check, fleet
 from loadtests.plan.demand import Hour
 from loadtests.plan.fleet import ALWAYS_PRIVATE, Fleet
 from loadtests.plan.prices import Prices, Private, Public
 from loadtests.plan.sale import hardest, sale
-from loadtests.plan.search import GRID, THRESHOLDS, Planner
+from loadtests.plan.search import GRID, Planner
 from loadtests.slo import Slo
 from shelfbridge.errors import DataError, SettingsError
 from tests.unit.test_plan_simulate import curves
 
 SLO = Slo("all", "p99", 60.0)
 HOURS = [Hour("night", 20, 20), Hour("day", 120, 120), Hour("sale", 120, 260)]
+THRESHOLDS = (1, 3)
 EXAMPLE = Path(__file__).parents[2] / "loadtests" / "plan" / "example"
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Simulations of fewer requests, and fewer thresholds."""
+    monkeypatch.setattr(search, "REQUESTS", 1500)
+    monkeypatch.setattr(search, "THRESHOLDS", THRESHOLDS)
 
 
 def planner(private: float = 3.0, public: float = 4.0, **others: Any) -> Planner:

@@ -1,0 +1,74 @@
+"""What the gateway adds: fair turns, true differences, and intervals that know that noise lasts."""
+
+import numpy as np
+import pytest
+
+from loadtests.gateway.__main__ import summary
+from loadtests.gateway.added import added
+from loadtests.gateway.report import draw, text
+from loadtests.gateway.turns import taken
+from loadtests.gateway.ways import WAYS
+from shelfbridge.errors import ConnectionFailed
+
+RANDOM = np.random.default_rng(3)
+DIRECT = RANDOM.gamma(8, 0.5, 2000)
+
+
+def test_a_constant_delay_is_found_at_each_percentile():
+    for percentile in (50, 99):
+        found = added(DIRECT, DIRECT + 1.2, percentile)
+        assert (found.value, found.low, found.high) == pytest.approx((1.2, 1.2, 1.2))
+
+
+def test_a_delay_of_the_few_is_seen_at_p99_alone():
+    slow = DIRECT + np.where(np.arange(2000) % 50 == 0, 20.0, 0.0)
+    assert added(DIRECT, slow, 50).value < 0.2
+    assert added(DIRECT, slow, 99).low > 5
+
+
+def test_two_ways_of_the_same_speed_are_not_told_apart():
+    found = added(DIRECT, RANDOM.gamma(8, 0.5, 2000), 99)
+    assert found.low < 0 < found.high
+
+
+def test_noise_that_lasts_makes_the_interval_wider():
+    lasting = np.repeat(RANDOM.gamma(2, 2, 100), 20)
+    scattered = RANDOM.permutation(lasting)
+    widths = [(found := added(np.zeros(2000), noise, 50)).high - found.low for noise in (lasting, scattered)]
+    assert widths[0] > 2 * widths[1]
+
+
+def test_each_query_goes_by_every_way_before_the_next():
+    asked: list[tuple[str, str]] = []
+    ways = {name: lambda query, name=name: asked.append((query, name)) for name in "abc"}
+    taken(ways, ["1", "2", "3", "4"])
+    assert [query for query, _ in asked] == [query for query in "1234" for _ in range(3)]
+    assert all({name for query, name in asked if query == one} == set("abc") for one in "1234")
+
+
+def test_no_way_is_always_the_first():
+    first: list[str] = []
+
+    def asking(name: str):
+        return lambda query: first.append(name) if len(first) < int(query) else None
+
+    taken({name: asking(name) for name in "ab"}, [str(number) for number in range(1, 41)])
+    assert set(first) == {"a", "b"}
+
+
+def test_a_search_that_fails_ends_the_measurement():
+    def broken(query: str) -> None:
+        raise ConnectionFailed("no server")
+
+    with pytest.raises(ConnectionFailed):
+        taken({"direct": broken}, ["lamp"])
+
+
+def test_the_report_names_every_way_and_what_it_adds(tmp_path):
+    times = {name: DIRECT + place for place, name in enumerate(WAYS)}
+    record = {"machine": {"processor": "one", "cores": 2}, "queries": 2000, "ways": summary(times)}
+    written = text(record)
+    assert all(f"| {name}: " in written for name in WAYS)
+    assert "adds **+2.00 ms** at p50" in written
+    draw(tmp_path / "gateway.png", times)
+    assert (tmp_path / "gateway.png").stat().st_size > 1000
