@@ -110,9 +110,10 @@ def _site(settings: GatewaySettings, name: str, site: Endpoint) -> Config:
         ),
         "health_checks": [_health_check(policies)],
         "outlier_detection": {
-            "consecutive_5xx": policies.eject_after,
-            "consecutive_gateway_failure": policies.eject_after,
-            "enforcing_consecutive_gateway_failure": 100,
+            "split_external_local_origin_errors": True,
+            "consecutive_local_origin_failure": policies.eject_after,
+            "enforcing_consecutive_local_origin_failure": 100,
+            "enforcing_consecutive_5xx": 0,
             "interval": "0.5s",
             "base_ejection_time": seconds(policies.eject_seconds),
             "max_ejection_time": seconds(policies.eject_seconds),

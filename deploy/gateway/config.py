@@ -13,6 +13,7 @@ COMMENTS = {
     "no_traffic_interval": "60 s by default: far too late for a failback",
     "per_try_timeout": "a frozen site costs this once: worst case 0.51 s at 0.4 s",
     "retry_priority": "0 % public at or below the threshold, 32 / 49 / 66 % at 1.5 / 2 / 3 times it",
+    "split_external_local_origin_errors": "a site that answers lives: else a caller's malformed requests eject it",
     "max_ejection_time": "else each ejection is longer than the one before",
 }
 

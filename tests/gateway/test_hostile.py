@@ -3,14 +3,19 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import grpc
 import pytest
 from rich.console import Console
 
 from build.progress import progress
-from deploy.hybrid import Topology
+from deploy.hybrid import Hybrid, Topology
 from loadtests.fuzz.__main__ import broken, fuzz
 from loadtests.fuzz.grammar import attacks
 from loadtests.hybrid.cloud import Cloud
+from shelfbridge.client import SearchClient
+from tests.gateway.attempts import ANONYMOUS, field
+from tests.gateway.conftest import Open
+from tests.gateway.hostile import Caller
 
 pytestmark = pytest.mark.slow
 
@@ -22,3 +27,21 @@ def test_nothing_breaks(own: Callable[[str], Topology], tmp_path: Path) -> None:
     assert broken(found) == []
     assert found["others"]["gateway, beside attacks"]["count"] > 10
     assert found["ends"]["a token that opens nothing"]["gateway"].keys() == {"UNAUTHENTICATED"}
+
+
+def test_malformed_requests_eject_no_site(
+    hybrid: Hybrid, gateway: Open, client: Callable[..., SearchClient], secrets: Path, token: Callable[..., str]
+) -> None:
+    malformed = framed_id(b"\xff\xfe")
+    with gateway() as running, client() as searching:
+        caller = Caller(hybrid.topology.gateway.port, secrets, token())
+        assert {caller.send(malformed) for _ in range(20)} == {grpc.StatusCode.INTERNAL}
+        for number in range(20):
+            searching.search(f"lamp {number}")
+        assert set(running.counters("outlier_detection.ejections_enforced_total").values()) == {0}
+        caller.close()
+
+
+def framed_id(text: bytes) -> bytes:
+    """A search whose id is no UTF-8: a site cannot read it, and says INTERNAL."""
+    return ANONYMOUS.SerializeToString() + field(3, text)
