@@ -20,11 +20,11 @@ QUEUE = 64
 """Requests that may wait for a model."""
 NETWORKS = ("encoder", "ranker", "cross_encoder", "user_encoder", "shelf_ranker")
 """Models that cannot turn anything away themselves: every step looks at their queues too."""
-PAUSE_S = 0.002
+PAUSE_S = 0.01
 """A step that waited so long for a request has none waiting."""
-BUSY_S = 0.1
+BUSY_S = 0.03
 """A step that has gone on without a pause for so long looks how many wait."""
-LOOK_S = 0.02
+LOOK_S = 0.05
 """And again so much later."""
 BLIND_S = 10.0
 """How long it does not try again where the metrics cannot be read."""

@@ -8,7 +8,7 @@ from threading import Thread
 import pytest
 
 from shelfbridge import backlog
-from shelfbridge.backlog import BLIND_S, BUSY_S, LOOK_S, METRICS, QUEUE, Backlog, instances_of
+from shelfbridge.backlog import BLIND_S, BUSY_S, LOOK_S, METRICS, PAUSE_S, QUEUE, Backlog, instances_of
 
 
 class Metrics(HTTPServer):
@@ -76,7 +76,7 @@ def test_nothing_is_asked_of_the_server_where_there_are_pauses(
     metrics.waiting, steps = {"search": 1000}, Backlog("search", 1)
     for _ in range(100):
         assert serve(steps, clock, 1) == 0
-        clock(0.01)
+        clock(2 * PAUSE_S)
     assert metrics.looks == 0
 
 

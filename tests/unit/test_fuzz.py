@@ -79,7 +79,7 @@ def record(**changes: Any) -> dict[str, Any]:
 
 class TestVerdict:
     def test_memory_grows_from_where_it_had_settled(self) -> None:
-        assert record()["growth_mb"] == {"private": pytest.approx(6.5), "gateway": 0.0}
+        assert record()["growth_mb"] == {"private": pytest.approx(6.25), "gateway": 0.0}
 
     def test_all_is_well(self) -> None:
         assert broken(record()) == []
