@@ -292,6 +292,6 @@ def attacks(count: int, seed: int) -> Iterator[Attack]:
     """So many, by turns through the gateway and past it; the same for the same seed."""
     chance = random.Random(seed)
     for number in range(count):
-        way, choice = ("direct", ANYWHERE) if number % 2 else ("gateway", GATEWAY)
+        choice = ANYWHERE if number % 2 else GATEWAY
         make = chance.choices(list(choice), list(choice.values()))[0]
-        yield make(chance).by(way)  # type: ignore[arg-type]
+        yield make(chance).by("direct" if number % 2 else "gateway")

@@ -4,7 +4,7 @@ from bisect import bisect
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +12,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from shelfbridge.errors import DataError
 from shelfbridge.request import explain
-
-Site = Literal["private", "public"]
 
 
 class _Record(BaseModel):
@@ -74,7 +72,7 @@ class Curves(_Record):
     bytes_per_answer: float = Field(ge=0)
     mix: dict[str, float] = Field(min_length=1)
     restricted: list[str]
-    sites: dict[Site, Curve]
+    sites: dict[str, Curve]
 
     @classmethod
     def read(cls, path: Path) -> Self:

@@ -113,7 +113,7 @@ class _Cloud:
         self._curves, self._fleet, self._chance = curves, fleet, chance
         free = [kind for kind in kinds if kind not in curves.restricted]
         self._kinds = {"private": kinds, "public": free}
-        self._times = {site: _Times(curves.sites[site], of, chance) for site, of in self._kinds.items()}  # type: ignore[index]
+        self._times = {site: _Times(curves.sites[site], of, chance) for site, of in self._kinds.items()}
         self.instances = {"private": self._made("private", fleet.private), "public": self._made("public", fleet.public)}
         self.free_in_flight = 0
         self.outcome = Outcome()
@@ -121,7 +121,7 @@ class _Cloud:
             self.environment.process(self._arrive())
 
     def _made(self, site: str, count: int) -> list[_Instance]:
-        processes = self._curves.sites[site].processes  # type: ignore[index]
+        processes = self._curves.sites[site].processes
         return [_Instance(self.environment, self._kinds[site], processes) for _ in range(count)]
 
     def _arrive(self) -> Generator[Any, None, None]:
