@@ -8,6 +8,9 @@ from deploy.gateway.settings import GatewaySettings, Limits, Security
 TOKEN = "envoy.filters.http.jwt_authn"
 """Namespace of Envoy's dynamic metadata that holds the token's claims, under `jwt_payload`."""
 
+TOKENS = 1000
+"""Good tokens whose signatures are not checked again; that one has not expired meanwhile always is."""
+
 
 def filters(settings: GatewaySettings) -> list[Config]:
     """The filters of the ingress, in order."""
@@ -38,6 +41,7 @@ def _token(security: Security) -> Config:
         "local_jwks": {"filename": str(security.jwks.resolve())},
         "forward": False,
         "payload_in_metadata": "jwt_payload",
+        "jwt_cache_config": {"jwt_cache_size": TOKENS},
         "from_headers": [{"name": "authorization", "value_prefix": "Bearer "}],
     }
     return extension(

@@ -4,24 +4,26 @@
     python -m loadtests.fuzz … --again DIR/complaints.jsonl
 
 Half of the requests go through the gateway, half to the private site's Triton with the gateway's certificate, as from
-somebody who got into its network. They are bent true requests (values, shapes, types, lengths, bits), foreign methods
-and headers, callers that go away, frames and bytes that are no HTTP/2, and tokens that open nothing. The same --seed
-makes the same requests. Beside them others search; their answers must stay the same to the last bit.
+somebody who got into its network. They are bent true requests of every model (values, shapes, types, lengths, bits,
+fields of protobuf), gRPC messages that lie or are compressed, foreign methods and headers, callers that go away, frames
+and bytes that are no HTTP/2, and tokens that open nothing. The same --seed makes the same requests. Beside them others
+search; their answers must stay the same to the last bit.
 
 Broken, and exit status 1: a process ended or was started anew; another's search failed or was answered otherwise; what
 must be refused was answered; a site's private memory grew by more than {growth:g} MB; something restricted was counted
-at the public site. What was answered wrongly is written to complaints.jsonl, to be sent again.
+at the public site. What was answered wrongly, or may have ended a process, is written to complaints.jsonl, to be sent
+again.
 Writes fuzz.json, fuzz.md and fuzz.png.
 """
 
 import argparse
-import datetime
 import json
 import sys
 import tempfile
 import time
-from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict, deque
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -32,91 +34,101 @@ from deploy.hybrid import load
 from deploy.security.certificates import make_certificates
 from deploy.security.keys import write_new
 from deploy.security.new_keys import make_keys
-from deploy.security.tokens import make_token
 from loadtests.fuzz import watch
-from loadtests.fuzz.attack import Attack
+from loadtests.fuzz.attack import Attack, Way
 from loadtests.fuzz.bystanders import Bystanders
 from loadtests.fuzz.grammar import attacks
 from loadtests.fuzz.report import draw, text
-from loadtests.fuzz.send import OK, Sender
+from loadtests.fuzz.send import AHEAD, OK, Sender
+from loadtests.fuzz.tokens import tokens
 from loadtests.hybrid.cloud import Cloud
 from loadtests.hybrid.traffic import RESTRICTED
 from loadtests.machine import machine
 from loadtests.program import command_line, count, ending, write
 from loadtests.serving import queries_of
+from shelfbridge.client import TLS, SearchClient
 
 WORKERS = 8
 LOOKS = 40
 QUERIES = 20
-HOUR = datetime.timedelta(hours=1)
-
-
-def tokens(folder: Path, other: Path) -> dict[str, str | None]:
-    """Good and bad ones by name."""
-    everything: dict[str, Any] = {"subject": "fuzz", "roles": ("search", "recommend", "events", "admin")}
-    good = make_token(folder / "token.key", residency="public-ok", expires=HOUR, **everything)
-    head, body, signature = good.split(".")
-    return {
-        "good": good,
-        "none": None,
-        "expired": make_token(folder / "token.key", expires=-HOUR, **everything),
-        "another key": make_token(other / "token.key", expires=HOUR, **everything),
-        "unsigned": f"eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.{body}.",
-        "no word": "x" * 30,
-        "another audience": f"{head}.{body[:-4]}AAAA.{signature}",
-        "search alone": make_token(folder / "token.key", subject="fuzz", roles=("search",), expires=HOUR),
-    }
+SHOWN = 3
+"""Of others' searches that went wrong; fuzz.json has all."""
+OTHERS_TIMEOUT_S = 10.0
 
 
 def fuzz(cloud: Cloud, sent: Sequence[Attack], queries: Sequence[str], secrets: Path, bar: Any) -> dict[str, Any]:
-    """Attack a running cloud.
+    """Attack a running cloud, until all is sent or a process is gone.
+
+    Args:
+        cloud: its sites run.
+        sent: in this order, `WORKERS` at a time.
+        queries: of the others.
+        secrets: folder to make, of keys that the gateway does not know.
+        bar: of progress.
 
     Returns:
         The record, without the machine.
     """
     gateway, hybrid = cloud.use("hybrid"), cloud.hybrid
     write_new(secrets, {**make_certificates(), **make_keys()})
-    sender = Sender(
-        {"gateway": gateway.settings.port, "direct": cloud.topology.private.port},
-        cloud.folder,
-        tokens(cloud.folder, secrets),
-    )
+    given = tokens(cloud.folder, secrets)
+    ports: dict[Way, int] = {"gateway": gateway.settings.port, "direct": cloud.topology.private.port}
     servers = {"private": hybrid.private.pid, "public": hybrid.public.pid, "gateway": gateway.daemon.pid}
-    pids, total = {name: pid for name, pid in servers.items() if pid}, len(sent)
-    bystanders = Bystanders(sender, queries)
-    for _ in range(3):
-        bystanders.all("before")
-    before, counted = watch.alive(pids), hybrid.public.requests()
+    pids = {name: pid for name, pid in servers.items() if pid}
     ends: dict[str, dict[str, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
-    slowest: dict[str, float] = defaultdict(float)
-    looks, complaints, begun = [], [], time.monotonic()
-    task = bar.add_task("attacking", total=total)
-    with bystanders:
-        for number, (attack, how, seconds) in enumerate(sender.send_all(sent, WORKERS)):
-            ends[attack.category][attack.way][how] += 1
-            slowest[attack.category] = max(slowest[attack.category], seconds)
-            if how == OK and attack.refused:
-                complaints.append(attack)
-            if number % max(1, total // LOOKS) == 0:
-                looks.append({"requests": number, "seconds": time.monotonic() - begun, "memory": watch.look(pids)})
-            bar.advance(task)
-    looks.append({"requests": total, "seconds": time.monotonic() - begun, "memory": watch.look(pids)})
-    bystanders.all("afterwards")
+    slowest: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+    looks, every = [], max(1, len(sent) // LOOKS)
+    complaints: list[Attack] = []
+    latest: deque[Attack] = deque(maxlen=every + AHEAD * WORKERS)
+    with ExitStack() as stack:
+        sender = stack.enter_context(Sender(ports, cloud.folder, given))
+        clients = {way: stack.enter_context(client) for way, client in _clients(cloud, ports, given["good"]).items()}
+        others = Bystanders(clients, queries)
+        for _ in range(3):
+            others.all("before")
+        before, counted, begun = watch.alive(pids), hybrid.public.requests(), time.monotonic()
+        task = bar.add_task("attacking", total=len(sent))
+        with others:
+            for number, (attack, how, seconds) in enumerate(sender.send_all(sent, WORKERS)):
+                ends[attack.category][attack.way][how] += 1
+                slowest[attack.category][attack.way] = max(slowest[attack.category][attack.way], seconds)
+                latest.append(attack)
+                if how == OK and attack.way in attack.refused:
+                    complaints.append(attack)
+                if number % every == 0 or number == len(sent) - 1:
+                    passed = time.monotonic() - begun
+                    looks.append({"requests": number + 1, "seconds": passed, "memory": watch.look(pids)})
+                    if watch.alive(pids) != before:
+                        complaints += latest  # one of these ended it
+                        break
+                bar.advance(task)
+        others.all("afterwards")
     after = watch.alive(pids)
-    sender.close()
-    outside = hybrid.public.requests()
+    outside = hybrid.public.requests() if after["public"] else counted
     return {
         "seconds": looks[-1]["seconds"],
-        "requests": total,
+        "requests": looks[-1]["requests"],
         "ends": ends,
         "slowest_s": slowest,
-        "answered_wrongly": complaints,
-        "others": {name: _latency(took) for name, took in bystanders.latencies.items()},
-        "others_wrong": bystanders.wrong,
+        "complaints": complaints,
+        "others": {name: _latency(took) for name, took in others.latencies.items()},
+        "others_wrong": others.wrong,
         "looks": looks,
         "growth_mb": watch.growth(looks),
         "restarted": [name for name in pids if before[name] != after[name]],
         "restricted_outside": sum(outside.get(model, 0) - counted.get(model, 0) for model in RESTRICTED),
+    }
+
+
+def _clients(cloud: Cloud, ports: Mapping[Way, int], token: str | None) -> dict[Way, SearchClient]:
+    ca = cloud.folder / "ca.crt"
+    shown: dict[Way, tuple[TLS, str | None]] = {
+        "gateway": (TLS(ca), token),
+        "direct": (TLS(ca, cloud.folder / "gateway.crt", cloud.folder / "gateway.key"), None),
+    }
+    return {
+        way: SearchClient(f"localhost:{ports[way]}", tls=tls, token=key, timeout=OTHERS_TIMEOUT_S, retries=0)
+        for way, (tls, key) in shown.items()
     }
 
 
@@ -129,10 +141,11 @@ def broken(record: dict[str, Any]) -> list[str]:
     """What is wrong, in words; nothing where all is well."""
     return [
         *(f"processes of {name} ended or were started anew" for name in record["restarted"]),
-        *record["others_wrong"][:10],
+        *record["others_wrong"][:SHOWN],
+        *([f"{more:,} more of others' searches"] if (more := len(record["others_wrong"]) - SHOWN) > 0 else []),
         *(
-            [f"{len(record['answered_wrongly'])} requests were answered that must be refused"]
-            if record["answered_wrongly"]
+            [f"{len(record['complaints'])} requests were answered that must be refused, or ended a process"]
+            if record["complaints"]
             else []
         ),
         *(
@@ -158,7 +171,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with ending("stopped; nothing was written"):
         record = _run(options)
         record["broken"] = broken(record)
-        wrong = record.pop("answered_wrongly")
+        wrong = record.pop("complaints")
         (options.out / "complaints.jsonl").write_text("".join(json.dumps(each.as_json()) + "\n" for each in wrong))
         write(options.out, "fuzz", record, text(record), lambda file: draw(file, record))
     return 1 if record["broken"] else 0

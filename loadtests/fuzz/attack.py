@@ -2,13 +2,14 @@
 
 import base64
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 Way = Literal["gateway", "direct"]
-Form = Literal["call", "messages", "cancelled", "frames", "plain"]
-"""A call of gRPC; one with several messages; one that its caller gives up; bytes after HTTP/2's preface; bytes without
-TLS.
+Form = Literal["call", "messages", "cancelled", "stream", "open", "frames", "plain"]
+"""A call of gRPC; one with several messages; one that its caller gives up; bytes as the data of a stream of HTTP/2;
+those of a stream that its caller does not end; bytes after HTTP/2's preface; bytes without TLS.
 """
+BOTH: tuple[Way, ...] = get_args(Way)
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 
 
@@ -18,8 +19,8 @@ class Attack:
 
     category: str
     message: bytes
-    refused: bool = False
-    """Whether any other end than a refusal is wrong; else it may be answered, as a harmless mutation is."""
+    refused: tuple[Way, ...] = ()
+    """Ways by which an answer is wrong; by others it may be answered, as a harmless mutation is."""
     path: str = INFER
     metadata: tuple[tuple[str, str], ...] = ()
     token: str = "good"
@@ -40,4 +41,5 @@ class Attack:
     def of_json(cls, given: dict[str, Any]) -> Self:
         """Out of a file."""
         pairs = tuple((name, value) for name, value in given["metadata"])
-        return cls(**{**given, "message": base64.b64decode(given["message"]), "metadata": pairs})
+        message, refused = base64.b64decode(given["message"]), tuple(given["refused"])
+        return cls(**{**given, "message": message, "metadata": pairs, "refused": refused})

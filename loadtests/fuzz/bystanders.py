@@ -2,60 +2,57 @@
 
 import threading
 import time
-from collections.abc import Sequence
-from typing import Any
-
-import grpc
-from tritonclient.grpc import service_pb2, service_pb2_grpc
+from collections.abc import Mapping, Sequence
+from types import TracebackType
 
 from loadtests.fuzz.attack import Way
-from loadtests.fuzz.grammar import packed
-from loadtests.fuzz.send import Sender
+from shelfbridge.client import SearchClient
+from shelfbridge.errors import SearchError
 
-TIMEOUT_S = 10.0
-Answer = dict[str, bytes]
-ANSWERS = ("product_ids", "hit_scores")
+PAUSE_S = 0.02
+Answer = tuple[tuple[str, float], ...]
+"""Products and their scores, best first."""
 
 
 class Bystanders:
-    """Searches of a few queries, over and over, by both ways; as a context, from entry to exit."""
+    """Searches of a few queries, over and over, by both ways; as a context, from entry to exit.
 
-    def __init__(self, sender: Sender, queries: Sequence[str]) -> None:
-        self._queries, self._stop = queries, threading.Event()
-        self._header = sender.header("good")
-        self._stubs: dict[Way, Any] = {
-            way: service_pb2_grpc.GRPCInferenceServiceStub(channel) for way, channel in sender.channels.items()
-        }
+    Args:
+        clients: by the way that theirs goes; closed by whoever opened them.
+        queries: what is answered to them now is held against every later answer.
+
+    Raises:
+        SearchError: one is not answered at all.
+    """
+
+    def __init__(self, clients: Mapping[Way, SearchClient], queries: Sequence[str]) -> None:
+        self._clients, self._queries, self._stop = clients, queries, threading.Event()
         self.latencies: dict[str, list[float]] = {}
+        """Milliseconds by way and time."""
         self.wrong: list[str] = []
-        self.expected = {query: self.ask("direct", query) for query in queries}
+        """What went wrong, in words."""
+        self._expected = {query: self._ask("direct", query) for query in queries}
 
-    def ask(self, way: Way, query: str) -> Answer:
-        """Ids and scores, as they come over the wire."""
-        request = service_pb2.ModelInferRequest(model_name="search")
-        request.inputs.add(name="query", datatype="BYTES", shape=[1, 1])
-        request.raw_input_contents.append(packed(query.encode()))
-        metadata = self._header if way == "gateway" else []
-        response = self._stubs[way].ModelInfer(request, timeout=TIMEOUT_S, metadata=metadata)
-        outputs = zip(response.outputs, response.raw_output_contents, strict=True)
-        return {output.name: raw for output, raw in outputs if output.name in ANSWERS}
+    def _ask(self, way: Way, query: str) -> Answer:
+        hits = self._clients[way].search(query, with_payload=False).hits
+        return tuple((hit.product_id, hit.score) for hit in hits)
 
     def check(self, way: Way, query: str, when: str) -> None:
         """Ask, and note what is wrong."""
         since = time.monotonic()
         try:
-            answer = self.ask(way, query)
-        except grpc.RpcError as error:
-            self.wrong.append(f"{way}, {when}: {query!r} failed: {error.code().name} {error.details()}")
+            answer = self._ask(way, query)
+        except SearchError as error:
+            self.wrong.append(f"{way}, {when}: {query!r} failed: {error}")
             return
         self.latencies.setdefault(f"{way}, {when}", []).append(1000 * (time.monotonic() - since))
-        if answer != self.expected[query]:
+        if answer != self._expected[query]:
             self.wrong.append(f"{way}, {when}: {query!r} was answered otherwise than before")
 
     def all(self, when: str) -> None:
         """Every query once, by both ways."""
         for query in self._queries:
-            for way in self._stubs:
+            for way in self._clients:
                 self.check(way, query, when)
 
     def _go_on(self, way: Way) -> None:
@@ -64,15 +61,17 @@ class Bystanders:
                 if self._stop.is_set():
                     return
                 self.check(way, query, "beside attacks")
-                time.sleep(0.02)
+                time.sleep(PAUSE_S)
 
     def __enter__(self) -> "Bystanders":
-        self._threads = [threading.Thread(target=self._go_on, args=(way,)) for way in self._stubs]
+        self._threads = [threading.Thread(target=self._go_on, args=(way,)) for way in self._clients]
         for thread in self._threads:
             thread.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._stop.set()
         for thread in self._threads:
             thread.join()

@@ -23,7 +23,7 @@ def text(record: Record) -> str:
             way,
             f"{sum(ends.values()):,}",
             ", ".join(f"{name} {number:,}" for name, number in sorted(ends.items(), key=lambda each: -each[1])),
-            f"{record['slowest_s'][category]:.2f}",
+            f"{record['slowest_s'][category][way]:.2f}",
         ]
         for category, ways in sorted(record["ends"].items())
         for way, ends in sorted(ways.items())

@@ -80,7 +80,7 @@ def main() -> None:
         with (
             tempfile.TemporaryDirectory(dir=options.out) as folder,
             progress(console) as bar,
-            opened(topology, Path(folder)) as ways,
+            opened(topology, Path(folder) / "security") as ways,
         ):
             taken(ways, queries[:WARM_UP])
             task = bar.add_task("searching", total=len(queries))

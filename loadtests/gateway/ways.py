@@ -6,12 +6,10 @@ from pathlib import Path
 
 from deploy.hybrid import Topology
 from loadtests.hybrid.cloud import Cloud
-from loadtests.serving import embedded
 from shelfbridge.client import TLS, SearchClient
 
-PLAIN, DIRECT, STAYS, GATEWAY = "in clear", "direct", "gateway, must stay", "gateway"
+DIRECT, STAYS, GATEWAY = "direct", "gateway, must stay", "gateway"
 WAYS = {
-    PLAIN: "to a Triton of its own, without TLS",
     DIRECT: "to the private site, with the gateway's certificate",
     STAYS: "through the gateway with a token whose searches stay private: one hop",
     GATEWAY: "through the gateway with a token whose searches may burst: two hops",
@@ -22,11 +20,11 @@ Ask = Callable[[str], object]
 
 @contextmanager
 def opened(topology: Topology, folder: Path) -> Iterator[Mapping[str, Ask]]:
-    """Take up both sites, the gateway and a server without TLS.
+    """Take up both sites and the gateway.
 
     Args:
-        topology: where. Its sites get one process each and all cores, and keep no answers: as the server without TLS.
-        folder: to make, of credentials, and of that server.
+        topology: where. Its sites get one process each and all cores, and keep no answers: each way has the same to do.
+        folder: to make, of credentials.
 
     Yields:
         A search by each of `WAYS`.
@@ -36,15 +34,11 @@ def opened(topology: Topology, folder: Path) -> Iterator[Mapping[str, Ask]]:
     """
     sites = {name: getattr(topology, name).model_copy(update=ALIKE) for name in ("private", "public")}
     with ExitStack() as stack:
-        cloud = stack.enter_context(Cloud(topology.model_copy(update=sites), folder / "security"))
-        plain = embedded(topology.private.release, folder / "plain", processes=1, result_cache=0)
-        stack.callback(plain.down)
-        plain.up()
+        cloud = stack.enter_context(Cloud(topology.model_copy(update=sites), folder))
         secrets = cloud.folder
         own = TLS(secrets / "ca.crt", secrets / "gateway.crt", secrets / "gateway.key")
         through, theirs = f"localhost:{topology.gateway.port}", TLS(secrets / "ca.crt")
         clients = {
-            PLAIN: SearchClient(plain.address),
             DIRECT: SearchClient(f"localhost:{topology.private.port}", tls=own),
             STAYS: SearchClient(through, tls=theirs, token=cloud.token("private").read_text()),
             GATEWAY: SearchClient(through, tls=theirs, token=cloud.token("hybrid").read_text()),

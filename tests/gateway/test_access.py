@@ -49,6 +49,13 @@ class TestToken:
         with client(token=token(seconds=-120)) as searching, pytest.raises(PermissionRefused, match="expired"):
             searching.search(QUERY)
 
+    def test_expired_after_it_was_good(self, client: Client, token: Callable[..., str]) -> None:
+        with client(token=token(seconds=-54)) as searching:  # Envoy allows clocks to differ by 60 s
+            searching.search(QUERY)
+            time.sleep(9)
+            with pytest.raises(PermissionRefused, match="expired"):
+                searching.search(QUERY)
+
     def test_of_another_key(self, client: Client, token: Callable[..., str], tmp_path: Path) -> None:
         security(["keys", "--out", str(tmp_path)])
         forged = make_token(tmp_path / "token.key", subject="shop", roles=["search"], expires=HOUR)

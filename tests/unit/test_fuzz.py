@@ -2,19 +2,33 @@
 
 import json
 import random
+import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import KeySet
 from tritonclient.grpc import service_pb2
 
+from deploy.security.keys import write_new
+from deploy.security.new_keys import make_keys
+from deploy.security.tokens import ALGORITHM, AUDIENCE, make_jwks
 from loadtests.fuzz import watch
 from loadtests.fuzz.__main__ import broken
 from loadtests.fuzz.attack import Attack
-from loadtests.fuzz.grammar import ANYWHERE, CALLED, GATEWAY, attacks, length, missing, true_request
+from loadtests.fuzz.bystanders import Bystanders
+from loadtests.fuzz.grammar import ANYWHERE, GATEWAY, attacks
 from loadtests.fuzz.report import draw, text
+from loadtests.fuzz.tensors import length, missing
+from loadtests.fuzz.tokens import WORTHLESS, tokens
+from loadtests.fuzz.truth import true_request
+from shelfbridge.client import SearchClient
 from shelfbridge.contract import MODELS
+from shelfbridge.errors import ConnectionFailed, SearchError
 
 
 class TestGrammar:
@@ -24,12 +38,12 @@ class TestGrammar:
 
     def test_every_kind_comes_by_each_way(self) -> None:
         seen = Counter((attack.way, attack.category) for attack in attacks(6000, 1))
-        categories = {make(random.Random(1)).category for make in GATEWAY}
+        categories = {make(random.Random(seed)).category for make in GATEWAY for seed in (1, 2, 3)}
         assert {category for _, category in seen} >= categories
         assert sum(count for (way, _), count in seen.items() if way == "direct") == 3000
         assert not [1 for way, category in seen if way == "direct" and "token" in category]
 
-    @pytest.mark.parametrize("model", CALLED)
+    @pytest.mark.parametrize("model", MODELS)
     def test_begins_with_a_true_request(self, model: str) -> None:
         known = {tensor.name: tensor for tensor in MODELS[model].inputs}
         for seed in range(50):
@@ -64,8 +78,8 @@ def record(**changes: Any) -> dict[str, Any]:
         "requests": 1000,
         "seed": 7,
         "ends": {"noise": {"direct": {"INVALID_ARGUMENT": 500}, "gateway": {"OK": 500}}},
-        "slowest_s": {"noise": 0.1},
-        "answered_wrongly": [],
+        "slowest_s": {"noise": {"direct": 0.1, "gateway": 0.2}},
+        "complaints": [],
         "others": {"direct, beside attacks": {"count": 9, "p50": 5.0, "p99": 9.0}},
         "others_wrong": [],
         "looks": looks,
@@ -75,6 +89,43 @@ def record(**changes: Any) -> dict[str, Any]:
         "broken": [],
         **changes,
     }
+
+
+class Shop:
+    """Answers like a client, until it is told otherwise."""
+
+    def __init__(self) -> None:
+        self.hits: Any = [SimpleNamespace(product_id="lamp-1", score=0.5)]
+
+    def search(self, query: str, **options: Any) -> Any:
+        if isinstance(self.hits, SearchError):
+            raise self.hits
+        return SimpleNamespace(hits=self.hits)
+
+
+class TestOthers:
+    @pytest.mark.parametrize(
+        ("hits", "what"),
+        [
+            ([], "otherwise"),
+            ([SimpleNamespace(product_id="lamp-1", score=0.5000001)], "otherwise"),
+            (ConnectionFailed("no server"), "failed"),
+        ],
+    )
+    def test_a_search_that_changes_or_fails_is_noted(self, hits: Any, what: str) -> None:
+        shop = Shop()
+        others = Bystanders({"direct": cast(SearchClient, shop)}, ["lamp"])
+        others.all("before")
+        assert others.wrong == []
+        shop.hits = hits
+        others.all("afterwards")
+        assert len(others.wrong) == 1
+        assert what in others.wrong[0]
+
+    def test_they_search_until_the_end(self) -> None:
+        with Bystanders({"direct": cast(SearchClient, Shop())}, ["lamp", "shoes"]) as others:
+            time.sleep(0.1)
+        assert len(others.latencies["direct, beside attacks"]) >= 2
 
 
 class TestVerdict:
@@ -89,7 +140,7 @@ class TestVerdict:
         [
             {"restarted": ["private"]},
             {"others_wrong": ["direct: 'lamp' failed"]},
-            {"answered_wrongly": [1]},
+            {"complaints": [1]},
             {"growth_mb": {"gateway": watch.GROWTH_MB + 1}},
             {"restricted_outside": 1},
         ],
@@ -102,3 +153,21 @@ class TestVerdict:
         assert "**Broken**: private died" in text(record(broken=["private died"]))
         draw(tmp_path / "fuzz.png", record())
         assert (tmp_path / "fuzz.png").stat().st_size > 10_000
+
+
+def test_of_the_tokens_one_alone_is_good_for_everything(tmp_path: Path) -> None:
+    for folder in ("own", "other"):
+        write_new(tmp_path / folder, make_keys())
+    made = tokens(tmp_path / "own", tmp_path / "other")
+    key = KeySet.import_key_set(cast(Any, make_jwks([tmp_path / "own/token.key"])))
+    rules = jwt.JWTClaimsRegistry(exp={"essential": True}, aud={"essential": True, "value": AUDIENCE})
+
+    def holds(token: str | None) -> bool:
+        try:
+            rules.validate(jwt.decode(token or "", key, algorithms=[ALGORITHM]).claims)
+        except (JoseError, ValueError):
+            return False
+        return True
+
+    assert {name for name, token in made.items() if holds(token)} == {"good", "search alone"}
+    assert made.keys() - {"good", "search alone"} == set(WORTHLESS)
