@@ -16,12 +16,15 @@ from deploy.audit.collector import collect, open_source
 from deploy.audit.log import AuditLog
 from deploy.audit.settings import AuditSettings, CollectorSettings
 from deploy.audit.verify import verify
+from deploy.audit.versions import served
 from deploy.security.keys import read_secret
 from shelfbridge.errors import SettingsError, ShelfbridgeError
 from shelfbridge.profiles import Pseudonyms, load_or_make_key
 from shelfbridge.request import explain
 
 KEY_BYTES = 32
+COLLECTS = "The log is open."
+"""What the collector says when it is ready."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -65,11 +68,14 @@ def run_collect(settings: CollectorSettings, *, once: bool) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     pseudonyms = Pseudonyms(load_or_make_key(settings.pseudonym_key))
+    releases = {"private": settings.private_release, "public": settings.public_release}
+    versions = {site: served(release) for site, release in releases.items() if release}
     with AuditLog(settings.folder, read_chain(settings.key), max_bytes=settings.max_bytes) as log:
         for name, value in settings.model_dump().items():
-            print(f"{name:14} {value}", file=sys.stderr)
+            print(f"{name:15} {value}", file=sys.stderr)
+        print(COLLECTS, file=sys.stderr, flush=True)
         with closing(open_source(settings.source, log, follow=not once)) as source:
-            added = collect(source, log, pseudonyms, stop.is_set)
+            added = collect(source, log, pseudonyms, stop.is_set, versions)
     print(f"{added} lines were added to {settings.folder}.")
 
 

@@ -4,10 +4,12 @@ import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from types import MappingProxyType
 
 from deploy.audit.log import AuditLog
 from deploy.audit.record import GAP, Record, read
 from deploy.audit.source import GrowingFile, Pipe, Read, Source
+from deploy.audit.versions import Versions
 from shelfbridge.profiles import Pseudonyms
 
 
@@ -20,7 +22,13 @@ def open_source(path: Path, log: AuditLog, *, follow: bool) -> Source:
     return GrowingFile(path, log.source, follow=follow)
 
 
-def collect(source: Source, log: AuditLog, pseudonyms: Pseudonyms, stopped: Callable[[], bool] = lambda: False) -> int:
+def collect(
+    source: Source,
+    log: AuditLog,
+    pseudonyms: Pseudonyms,
+    stopped: Callable[[], bool] = lambda: False,
+    versions: Versions = MappingProxyType({}),
+) -> int:
     """Copy lines until the source ends or it is told to stop.
 
     Returns:
@@ -29,9 +37,11 @@ def collect(source: Source, log: AuditLog, pseudonyms: Pseudonyms, stopped: Call
     before = log.last.number
     while not stopped() and (found := source.read()) is not None:
         if found:
-            log.append((_record(each, pseudonyms).model_dump(exclude_none=True), each.place) for each in found)
+            log.append(
+                (_record(each, pseudonyms, versions).model_dump(exclude_none=True), each.place) for each in found
+            )
     return log.last.number - before
 
 
-def _record(each: Read, pseudonyms: Pseudonyms) -> Record:
-    return Record(decision="gap", reason=GAP) if each.line is None else read(each.line, pseudonyms)
+def _record(each: Read, pseudonyms: Pseudonyms, versions: Versions) -> Record:
+    return Record(decision="gap", reason=GAP) if each.line is None else read(each.line, pseudonyms, versions)

@@ -1,16 +1,20 @@
 """What the audit log keeps of a request. A field or value that is not foreseen here does not come in."""
 
 import json
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidatorFunctionWrapHandler, field_validator
 
+from deploy.audit.versions import Versions
 from shelfbridge.contract import MODELS
 from shelfbridge.profiles import Pseudonyms
 
 _METHOD = r"^/(inference\.GRPCInferenceService/[A-Za-z]{1,40}|grpc\.health\.v1\.Health/(Check|Watch))$"
 _WORDS = r"^[A-Za-z][A-Za-z0-9 _.,:|{}\[\]-]{0,159}$"
 """What the gateway says of a request in its own words."""
+UNREACHED = {"UF", "UH", "UO"}
+"""Envoy's flags where it chose a site, and then sent it nothing: no connection, none healthy, too many requests."""
 UNREADABLE = "the gateway's line could not be read"
 GAP = "lines of the gateway were rotated away or cut off before they were read"
 
@@ -28,7 +32,9 @@ class Record(BaseModel):
     method: Annotated[str, Field(pattern=_METHOD)] | None = None
     model: str | None = None
     version: Annotated[str, Field(pattern=r"^\d{1,9}$")] | None = None
-    site: Annotated[str, Field(pattern=r"^[a-z_]{1,32}$")] | None = None
+    """What the request asked for, else what the site has."""
+    site: Literal["private", "public"] | None = None
+    """That of the last attempt; nothing where it was the only one and reached none."""
     decision: Literal["private", "burstable", "refused", "unreadable", "gap"] | None = None
     reason: Annotated[str, Field(pattern=_WORDS)] | None = None
     details: Annotated[str, Field(pattern=_WORDS)] | None = None
@@ -54,7 +60,7 @@ class Record(BaseModel):
         return model if model in MODELS else None
 
 
-def read(line: bytes, pseudonyms: Pseudonyms) -> Record:
+def read(line: bytes, pseudonyms: Pseudonyms, versions: Versions = MappingProxyType({})) -> Record:
     """The record of a line that the gateway wrote; one that says so where the line cannot be read."""
     try:
         given = json.loads(line)
@@ -64,4 +70,8 @@ def read(line: bytes, pseudonyms: Pseudonyms) -> Record:
         return Record(decision="unreadable", reason=UNREADABLE)
     subject = given.get("subject")
     who = pseudonyms.of(subject) if isinstance(subject, str) and subject else None
-    return Record.model_validate({**given, "subject": who})
+    record = Record.model_validate({**given, "subject": who})
+    flags = set((record.flags or "").split(","))
+    site = None if record.attempts == 1 and flags & UNREACHED else record.site
+    version = record.version or versions.get(site or "", {}).get(record.model or "")
+    return record.model_copy(update={"site": site, "version": version})

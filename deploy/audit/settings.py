@@ -20,4 +20,8 @@ class CollectorSettings(AuditSettings):
 
     source: Path = Field(description="the gateway's access log, a named pipe, or - for standard input")
     pseudonym_key: Path = Field(description="file of the key of pseudonyms, that of the profiles")
+    private_release: Path | None = Field(
+        None, description="release of the private site: names the version that answered where a request names none"
+    )
+    public_release: Path | None = Field(None, description="the same of the public site")
     max_bytes: int = Field(64 << 20, ge=1 << 10, description="a file of the log that is larger is followed by another")

@@ -1,10 +1,11 @@
-"""Entry of the Triton container: look at the engines first, then become tritonserver.
+"""Entry of the Triton container: look at the release and its engines first, then become tritonserver.
 
     python3 -m deploy.containers.serve --repository /releases/current [flags for tritonserver]
 
 A plan of another TensorRT or GPU makes Triton fail model by model with messages about serialisation. Here each
 engine.json is held against the TensorRT of this container, the GPUs of this host and the sha256 of its plan, and what
-does not fit is named with its cure. `--config-name cpu` serves the ONNX graphs, without a GPU.
+does not fit is named with its cure. `--config-name cpu` serves the ONNX graphs, without a GPU. With `--release-key` a
+release is refused that the key's holder did not sign, to the last file.
 """
 
 import argparse
@@ -17,8 +18,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from deploy.security import signing
 from shelfbridge.engine import PLAN, RECORD, EngineRecord, plan_refusal, read_record, refusal
-from shelfbridge.errors import ArtefactError, PrerequisiteError
+from shelfbridge.errors import ArtefactError, PrerequisiteError, SettingsError
 
 LIBRARIES = ("libnvinfer.so.11", "libnvinfer.so.10", "libnvinfer.so")
 GPUS = ("nvidia-smi", "--query-gpu=name,compute_cap", "--format=csv,noheader")
@@ -111,18 +113,21 @@ def command(repository: Path, config_name: str | None, version_compatible: bool,
     return [*line, *others]
 
 
-def prepare(repository: Path, config_name: str | None, others: list[str]) -> list[str]:
+def prepare(repository: Path, config_name: str | None, others: list[str], release_key: Path | None = None) -> list[str]:
     """Check the repository for this container and host.
 
     Returns:
         The command to become.
 
     Raises:
-        ArtefactError: an engine must not be served here.
+        ArtefactError: an engine must not be served here, or the release is not what the key's holder signed.
+        SettingsError: the key cannot be used.
         PrerequisiteError: TensorRT or the GPU is missing.
     """
     if not any(repository.glob("*/config.pbtxt")):
         raise ArtefactError(f"{repository} holds no model; build a release, or give --repository")
+    if release_key is not None:
+        signing.verify(repository, release_key)
     if config_name is not None:
         return command(repository, config_name, False, others)
     records = read_records(repository)
@@ -151,10 +156,16 @@ def main(arguments: list[str] | None = None) -> None:
         default=os.environ.get("SHELFBRIDGE_CONFIG_NAME") or None,
         help="serve configs/NAME.pbtxt of each model, or SHELFBRIDGE_CONFIG_NAME (default: the engines)",
     )
+    parser.add_argument(
+        "--release-key",
+        type=Path,
+        default=os.environ.get("SHELFBRIDGE_RELEASE_KEY") or None,
+        help="release.pub, or SHELFBRIDGE_RELEASE_KEY: a release that it did not sign is refused (default: none is)",
+    )
     options, others = parser.parse_known_args(arguments)
     try:
-        line = prepare(options.repository.resolve(), options.config_name, others)
-    except (ArtefactError, PrerequisiteError) as error:
+        line = prepare(options.repository.resolve(), options.config_name, others, options.release_key)
+    except (ArtefactError, PrerequisiteError, SettingsError) as error:
         raise SystemExit(f"error: {error}") from error
     print(" ".join(line), file=sys.stderr, flush=True)
     os.execvp(line[0], line)

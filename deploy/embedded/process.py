@@ -30,6 +30,30 @@ def end(pid: int, ticks: int, patience: float) -> bool:
     return False
 
 
+def end_leftovers(folder: Path) -> int:
+    """Kill every process whose program lies in a folder, as one does that a killed parent left.
+
+    Returns:
+        How many there were.
+    """
+    found = _programs_of(folder)
+    for pid in found:
+        _signal(pid, signal.SIGKILL, group=False)
+    while _programs_of(folder):
+        time.sleep(0.01)
+    return len(found)
+
+
+def _programs_of(folder: Path) -> list[int]:
+    """The living; a program that was replaced meanwhile still bears its old path."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # ended meanwhile, or another user's
+            if (process / "exe").readlink().is_relative_to(folder.resolve()):
+                found.append(int(process.name))
+    return found
+
+
 def _signal(pid: int, number: signal.Signals, group: bool) -> None:
     with contextlib.suppress(ProcessLookupError):
         (os.killpg if group else os.kill)(pid, number)

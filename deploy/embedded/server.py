@@ -71,6 +71,10 @@ class EmbeddedServer:
     def _state_file(self) -> Path:
         return self.settings.run_dir / "state.json"
 
+    @property
+    def _backends(self) -> Path:
+        return self.settings.run_dir.resolve() / "backends"
+
     def up(self, waiting: Callable[[], object] = lambda: None) -> None:
         """Start the server and return when all its models are ready. `waiting` is called now and then.
 
@@ -82,8 +86,8 @@ class EmbeddedServer:
         self.settings.run_dir.mkdir(parents=True, exist_ok=True)
         with self._locked():
             self._check()
-            wheel.remove_shared_memory(self.settings.run_dir)
-            wheel.make_backends(self.settings.run_dir / "backends")
+            self._clear()
+            wheel.make_backends(self._backends)
             try:
                 self._start()
                 self._wait(waiting)
@@ -103,7 +107,7 @@ class EmbeddedServer:
             self._process.wait()
             self._process = None
         self._state_file.unlink(missing_ok=True)
-        wheel.remove_shared_memory(self.settings.run_dir)
+        self._clear()
         return running
 
     def status(self) -> Status:
@@ -137,6 +141,11 @@ class EmbeddedServer:
                 raise ServerError(f"another start is under way in {self.settings.run_dir}; wait for it") from None
             yield
 
+    def _clear(self) -> None:
+        """End the Python processes of a server that was killed, and remove what it left in /dev/shm."""
+        process.end_leftovers(self._backends)
+        wheel.remove_shared_memory(self.settings.run_dir)
+
     def _check(self) -> None:
         settings, state = self.settings, self._state()
         if state is not None and process.started(state.pid) == state.ticks:
@@ -168,9 +177,7 @@ class EmbeddedServer:
             self.log_file.replace(self.log_file.with_suffix(".log.1"))
         with self.log_file.open("wb") as output:
             self._process = subprocess.Popen(
-                wheel.command(
-                    self.settings, models.folder(self.settings), self.settings.run_dir.resolve() / "backends"
-                ),
+                wheel.command(self.settings, models.folder(self.settings), self._backends),
                 env=wheel.environment(self.settings),
                 stdin=subprocess.DEVNULL,
                 stdout=output,

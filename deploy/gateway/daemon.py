@@ -2,7 +2,7 @@
 
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -40,8 +40,20 @@ class Daemon:
             return None
         return state.pid if process.started(state.pid) == state.ticks else None
 
-    def up(self, command: Sequence[str], ready: Callable[[], bool], cwd: Path, patience: float = 10) -> None:
-        """Start it and return when it is ready.
+    @property
+    def begun(self) -> bool:
+        """Whether it was taken up and not down since, even if it died meanwhile."""
+        return self._state_file.exists()
+
+    def up(
+        self,
+        command: Sequence[str],
+        ready: Callable[[], bool],
+        cwd: Path,
+        patience: float = 10,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        """Start it and return when it is ready; what others must not see of a command goes into `env`.
 
         Raises:
             ShelfbridgeError: it runs already, ended at once, or was not ready in time.
@@ -53,6 +65,7 @@ class Daemon:
             self._process = subprocess.Popen(
                 command,
                 cwd=cwd,
+                env=env,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -1,9 +1,10 @@
 """What a request passes before it is routed: token, rate, size, content, role."""
 
 from deploy.gateway.access import rbac
-from deploy.gateway.clusters import Config, extension, typed
+from deploy.gateway.clusters import Config, extension, seconds, typed
 from deploy.gateway.residency import METADATA, source
 from deploy.gateway.settings import GatewaySettings, Limits, Security
+from deploy.security.tokens import LONGEST
 
 TOKEN = "envoy.filters.http.jwt_authn"
 """Namespace of Envoy's dynamic metadata that holds the token's claims, under `jwt_payload`."""
@@ -16,7 +17,7 @@ def filters(settings: GatewaySettings) -> list[Config]:
     """The filters of the ingress, in order."""
     limits = settings.limits
     return [
-        _token(settings.security),
+        token_check(settings.security),
         _rate(limits),
         extension("envoy.filters.http.buffer", "filters.http.buffer.v3.Buffer", max_request_bytes=limits.request_bytes),
         extension(
@@ -34,11 +35,14 @@ def router() -> Config:
     return extension("envoy.filters.http.router", "filters.http.router.v3.Router", suppress_envoy_headers=True)
 
 
-def _token(security: Security) -> Config:
+def token_check(security: Security) -> Config:
+    """The filter that lets in good tokens only."""
     provider = {
         "issuer": security.issuer,
         "audiences": list(security.audiences),
         "local_jwks": {"filename": str(security.jwks.resolve())},
+        "require_expiration": True,
+        "max_lifetime": seconds(LONGEST.total_seconds()),
         "forward": False,
         "payload_in_metadata": "jwt_payload",
         "jwt_cache_config": {"jwt_cache_size": TOKENS},

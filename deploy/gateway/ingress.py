@@ -178,6 +178,7 @@ def _audit() -> Config:
         "subject": f"%DYNAMIC_METADATA({TOKEN}:jwt_payload:sub)%",
         "method": "%REQ(:PATH)%",
         "model": f"{judged}model)%",
+        "version": f"{judged}version)%",
         "site": f"%UPSTREAM_METADATA({METADATA}:site)%",
         "decision": f"{judged}decision)%",
         "reason": f"{judged}reason)%",

@@ -1,68 +1,8 @@
 -- Where a request may be answered, decided from its content and its token. Reads the protobuf as the sites will, and
 -- accepts for the public site only what it knows to the last byte: whatever is unknown stays private.
--- BURSTABLE, INPUTS, FILTERS, HEADERS, CLAIM and LARGEST come before this text, made from the contract.
+-- BURSTABLE, INPUTS, FILTERS, HEADERS, CLAIMS and LARGEST come before this text, made from the contract, and message.lua.
 
-local INFER = "/inference.GRPCInferenceService/ModelInfer"
-
-local function varint(text, at)
-  local value, scale = 0, 1
-  for index = at, at + 6 do -- 49 bits: a Lua number holds them exactly
-    local byte = text:byte(index)
-    if not byte then break end
-    value, scale = value + byte % 128 * scale, scale * 128
-    if byte < 128 then
-      return value, index + 1
-    end
-  end
-  error("not protobuf", 0)
-end
-
--- The fields of a message: number -> its values in order; a number for a varint, a string for the rest
-local function message(text)
-  local found, at = {}, 1
-  while at <= #text do
-    local tag, value
-    tag, at = varint(text, at)
-    value, at = varint(text, at)
-    if tag % 8 == 2 then
-      local past = at + value
-      if past > #text + 1 then error("not protobuf", 0) end
-      value, at = text:sub(at, past - 1), past
-    elseif tag % 8 ~= 0 then
-      error("a field type that no search has", 0)
-    end
-    local number = math.floor(tag / 8)
-    found[number] = found[number] or {}
-    table.insert(found[number], value)
-  end
-  return found
-end
-
-local function one(found, number)
-  local values = found[number]
-  if not values or #values ~= 1 or type(values[1]) ~= "string" then error("a field that must come once", 0) end
-  return values[1]
-end
-
-local function knows(found, numbers, reason)
-  for number in pairs(found) do
-    if not numbers[number] then error(reason, 0) end
-  end
-end
-
-local function strings(values)
-  for _, value in ipairs(values or {}) do
-    if type(value) ~= "string" then error("a field of the wrong type", 0) end
-  end
-  return values or {}
-end
-
--- The only element of a BYTES tensor
-local function element(raw)
-  local a, b, c, d = raw:byte(1, 4)
-  if not d or ((d * 256 + c) * 256 + b) * 256 + a ~= #raw - 4 then error("not one string", 0) end
-  return raw:sub(5)
-end
+local SERVICE = "/inference.GRPCInferenceService/"
 
 local function check_filters(json)
   if json:gsub("\\u%x%x%x%x", ""):find("\\", 1, true) then error("filters with escapes", 0) end
@@ -73,8 +13,9 @@ end
 
 local CHECKS = {
   query = element,
-  user = function(raw)
-    if raw ~= "\0\0\0\0" then error("a user", 0) end
+  user = function(raw, claim)
+    if raw == "\0\0\0\0" then return end
+    if CLAIMS[claim] ~= "pseudonyms" or #raw ~= 30 or not element(raw):find("^[a-z2-7]+$") then error("a user", 0) end
   end,
   filters = function(raw)
     check_filters(element(raw))
@@ -87,8 +28,9 @@ local CHECKS = {
   end,
 }
 
-local function check_inputs(request)
-  local inputs, raws, seen = strings(request[5]), strings(request[7]), {}
+-- What kind of search they are
+local function check_inputs(request, claim)
+  local inputs, raws, seen, kind = strings(request[5]), strings(request[7]), {}, "anonymous search"
   if #inputs ~= #raws then error("tensors without raw content", 0) end
   for index, text in ipairs(inputs) do
     local input = message(text)
@@ -98,8 +40,10 @@ local function check_inputs(request)
     if seen[name] then error("a tensor twice", 0) end
     if one(input, 2) ~= INPUTS[name] or one(input, 3) ~= "\1\1" then error("a tensor of another type or shape", 0) end
     seen[name] = true
-    CHECKS[name](raws[index])
+    CHECKS[name](raws[index], claim)
+    if name == "user" and #raws[index] > 4 then kind = "pseudonymous search" end
   end
+  return kind
 end
 
 local function check_parameters(request)
@@ -114,14 +58,18 @@ local function check_parameters(request)
   end
 end
 
--- Raises the reason why a request must stay private
-local function check(request, model, claim)
+local function check_model(request, model, claim)
   if not BURSTABLE[model] then error("a personal model", 0) end
-  if claim ~= CLAIM then error("the token", 0) end
-  knows(request, { true, true, true, true, true, true, true }, "an unknown field")
+  if not CLAIMS[claim] then error("the token", 0) end
   for _, version in ipairs(strings(request[2])) do
     if version:find("%D") then error("an unknown version", 0) end
   end
+end
+
+-- The reason why a request may leave; raises the reason why it must stay private
+local function check(request, model, claim)
+  check_model(request, model, claim)
+  knows(request, { true, true, true, true, true, true, true }, "an unknown field")
   for _, id in ipairs(strings(request[3])) do
     if #id > 128 then error("a long id", 0) end
   end
@@ -129,28 +77,39 @@ local function check(request, model, claim)
     knows(message(output), { true }, "an output with parameters")
   end
   check_parameters(request)
-  check_inputs(request)
+  return check_inputs(request, claim)
 end
 
--- The request's fields and model; raises what makes it unreadable. Envoy's objects do not outlive a wait, and body and
--- trailers wait: whatever else is needed is fetched after both.
-local function read(handle)
-  local body = handle:body()
-  local size = body and body:length() or 0
-  if size > LARGEST then error("it is too large", 0) end
-  local frame = size > 0 and body:getBytes(0, size) or ""
-  if handle:trailers() then error("it has trailers", 0) end
-  local headers = handle:headers()
-  if headers:getNumValues("content-type") ~= 1 or headers:get("content-type") ~= "application/grpc" then
-    error("it has another content-type", 0)
+-- Whether a search would be answered may be asked wherever it may be
+local function check_model_ready(request, model, claim)
+  check_model(request, model, claim)
+  knows(request, { true, true }, "an unknown field")
+  return "readiness"
+end
+
+local function check_server_ready(request, _, claim)
+  if not CLAIMS[claim] then error("the token", 0) end
+  knows(request, {}, "an unknown field")
+  return "readiness"
+end
+
+local METHODS = {
+  [SERVICE .. "ModelInfer"] = { check = check, named = true },
+  [SERVICE .. "ModelReady"] = { check = check_model_ready, named = true },
+  [SERVICE .. "ServerReady"] = { check = check_server_ready },
+  [SERVICE .. "ServerLive"] = { check = check_server_ready },
+}
+
+-- The version that is asked for, if it is a number: of several the last counts
+local function version(request)
+  local given = request[2] and request[2][#request[2]]
+  return type(given) == "string" and given:match("^%d+$") or nil
+end
+
+local function note(metadata, found)
+  for key, value in pairs(found) do
+    metadata:set("shelfbridge", key, value)
   end
-  if (headers:get("grpc-encoding") or "identity") ~= "identity" then error("it is compressed", 0) end
-  if size < 5 then error("it is empty", 0) end
-  local flag, a, b, c, d = frame:byte(1, 5)
-  if flag ~= 0 then error("it is compressed", 0) end
-  if ((a * 256 + b) * 256 + c) * 256 + d ~= size - 5 then error("it is not exactly one message", 0) end
-  local request = message(frame:sub(6))
-  return request, one(request, 1)
 end
 
 local function narrow(headers)
@@ -173,19 +132,18 @@ local function refuse(handle, reason)
 end
 
 function envoy_on_request(handle)
-  if handle:headers():get(":path") == INFER then
-    local readable, request, model = pcall(read, handle)
+  local method = METHODS[handle:headers():get(":path")]
+  if method then
+    local readable, request, model = pcall(read, handle, method.named)
     local metadata = handle:streamInfo():dynamicMetadata()
     if not readable then
-      metadata:set("shelfbridge", "decision", "refused")
-      metadata:set("shelfbridge", "reason", request)
+      note(metadata, { decision = "refused", reason = request })
       return refuse(handle, request)
     end
     local token = (metadata:get("envoy.filters.http.jwt_authn") or {})["jwt_payload"] or {}
-    local burstable, reason = pcall(check, request, model, token["residency"])
-    metadata:set("shelfbridge", "model", model)
-    metadata:set("shelfbridge", "decision", burstable and "burstable" or "private")
-    metadata:set("shelfbridge", "reason", burstable and "anonymous search" or reason)
+    local burstable, reason = pcall(method.check, request, model, token["residency"])
+    local decision = burstable and "burstable" or "private"
+    note(metadata, { model = model, version = version(request), decision = decision, reason = reason })
     handle:clearRouteCache()
   end
   narrow(handle:headers())

@@ -7,9 +7,9 @@ from shelfbridge.contract import MODELS
 from shelfbridge.request import Filters
 
 BURSTABLE = ("search", "search_deep")
-"""Models that may answer on the public side: a search of the catalogue for nobody in particular."""
-CLAIM = "public-ok"
-"""What a token's claim `residency` says where its holder's anonymous searches may leave the private site."""
+"""Models that may answer on the public side: a search of the catalogue that looks at no profile."""
+CLAIMS = {"public-ok": "nobody", "pseudonymous-ok": "pseudonyms"}
+"""Whom searches that may leave the private site may carry, by the token's claim `residency`."""
 HEADERS = ("content-type", "te", "grpc-timeout", "x-request-id", "traceparent", "x-forwarded-proto")
 """All that a site sees of a caller's headers, beside HTTP/2's own; without the last Envoy finds no route."""
 METADATA = "shelfbridge"
@@ -26,9 +26,9 @@ def source(request_bytes: int) -> str:
             f"local INPUTS = {_table(inputs)}",
             f"local FILTERS = {_set(Filters.model_fields)}",
             f"local HEADERS = {_set(HEADERS)}",
-            f'local CLAIM = "{CLAIM}"',
+            f"local CLAIMS = {_table(CLAIMS)}",
             f"local LARGEST = {request_bytes}",
-            Path(__file__).with_name("residency.lua").read_text(encoding="utf-8"),
+            *(Path(__file__).with_name(f"{name}.lua").read_text(encoding="utf-8") for name in ("message", "residency")),
         )
     )
 

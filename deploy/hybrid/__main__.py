@@ -22,7 +22,8 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="python -m deploy.hybrid", description="Serve from two sites on this machine.")
     commands = top.add_subparsers(dest="command", required=True)
     for name, text in {
-        "up": "start both sites, the WAN and the gateway",
+        "up": "start both sites, the WAN and the gateway; the consumer of events where profiles are in Redis, and the "
+        "collector where the topology has an audit log",
         "down": "end all of them",
         "status": "what runs, and what the WAN is; exit status 3 if a part does not run",
     }.items():
@@ -49,8 +50,11 @@ def status(hybrid: Hybrid) -> int:
     found = hybrid.status()
     for name, ready in (*found.sites.items(), (f"gateway {hybrid.gateway.address}", found.gateway)):
         console.print(f"{name}: {'ready' if ready else 'not ready'}")
+    for name, runs in found.beside.items():
+        console.print(f"{name}: {'runs' if runs else 'does not run'}")
     console.print(f"WAN: {found.wan}")
-    return 0 if found.gateway and all(found.sites.values()) and hybrid.wan.running else NOT_RUNNING
+    all_run = all((found.gateway, hybrid.wan.running, *found.sites.values(), *found.beside.values()))
+    return 0 if all_run else NOT_RUNNING
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

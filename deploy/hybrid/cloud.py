@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from deploy.gateway import Endpoint, Gateway, GatewaySettings
+from deploy.hybrid.beside import beside
 from deploy.hybrid.sites import SiteServer
 from deploy.hybrid.topology import Site, Topology
 from deploy.hybrid.wan import wan_of
@@ -22,16 +23,25 @@ class Status:
     sites: dict[str, bool]
     """Whether each is ready."""
     gateway: bool
+    beside: dict[str, bool]
+    """Whether each of what the topology wants beside the sites lives."""
 
 
 class Hybrid:
-    """Two sites, the WAN and the gateway. As a context it runs from entry to exit."""
+    """Two sites, the WAN, the gateway, and what runs beside them. As a context it runs from entry to exit."""
 
     def __init__(self, topology: Topology) -> None:
         self.topology = topology
         self.wan = wan_of(topology)
         security, host = topology.security, self.wan.address[0]
-        self.private = SiteServer("private", topology.private, security, topology.run_dir)
+        profiles = topology.private.profiles
+        self.private = SiteServer(
+            "private",
+            topology.private,
+            security,
+            topology.run_dir,
+            profiles=profiles.get_secret_value() if profiles else None,
+        )
         self.public = SiteServer(
             "public",
             topology.public,
@@ -41,6 +51,7 @@ class Hybrid:
             reached_at=host,
             inside=self.wan.inside,
         )
+        self.beside = beside(topology)
         self.gateway = Gateway(
             GatewaySettings(
                 run_dir=topology.run_dir.resolve() / "gateway",
@@ -58,7 +69,7 @@ class Hybrid:
         """Start all and return when the gateway lets callers in.
 
         Raises:
-            SettingsError: a certificate or the JWKS is missing.
+            SettingsError: a certificate, the JWKS or the audit's key is missing.
             ShelfbridgeError: a part did not start; those that did are taken down again.
         """
         self._check()
@@ -67,27 +78,36 @@ class Hybrid:
             starting = [(site, site.start()) for site in (self.private, self.public)]
             for site, process in starting:
                 site.finish(process)
+            for each in self.beside:
+                each.up()
             self.gateway.up()
         except BaseException:
             self.down()
             raise
 
     def down(self) -> bool:
-        """End all, the gateway first. False if nothing was running."""
+        """End all, the gateway first. False if nothing was running.
+
+        Raises:
+            ShelfbridgeError: all is down, but the audit log lacks lines.
+        """
         ended = [self.gateway.down()]
         with ThreadPoolExecutor() as both:
             ended += both.map(SiteServer.down, (self.private, self.public))
-        return any([*ended, self.wan.down()])
+        ended.append(self.wan.down())
+        return any([*ended, *[each.down() for each in self.beside]])
 
     def status(self) -> Status:
         """What runs."""
         wan = f"{self.wan.words}{'' if self.wan.running else ' (down)'}"
         sites: dict[str, bool] = {site.name: site.ready() for site in (self.private, self.public)}
-        return Status(wan=wan, sites=sites, gateway=self.gateway.ready())
+        others = {each.name: each.running for each in self.beside}
+        return Status(wan=wan, sites=sites, gateway=self.gateway.ready(), beside=others)
 
     def _check(self) -> None:
-        security = self.topology.security
+        security, audit = self.topology.security, self.topology.audit
         files = [*(security.certificates / name for name in CERTIFICATES), security.jwks]
+        files += [audit.key] if audit else []
         if missing := [str(file) for file in files if not file.is_file()]:
             raise SettingsError(
                 f"missing: {', '.join(missing)}; make them with python -m deploy.security, or name the folder of yours"

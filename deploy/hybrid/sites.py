@@ -1,6 +1,7 @@
 """The two Tritons: the embedded server with TLS, and what it counts."""
 
 import json
+import os
 import re
 import secrets
 import subprocess
@@ -15,6 +16,7 @@ from deploy.embedded import EmbeddedServer, EmbeddedSettings, ServerError
 from deploy.embedded.settings import ROOT
 from deploy.gateway.settings import Security
 from deploy.hybrid.topology import Site
+from shelfbridge.profiles import access
 
 SiteName = Literal["private", "public"]
 CLOSED = "model-repository,model-config,shared-memory,statistics,trace,logging"
@@ -38,6 +40,7 @@ class SiteServer:
         host: str = "127.0.0.1",
         reached_at: str = "127.0.0.1",
         inside: Sequence[str] = (),
+        profiles: str | None = None,
     ) -> None:
         self.name = name
         self._inside = [*inside, *(["taskset", "--cpu-list", ",".join(map(str, site.cores))] if site.cores else [])]
@@ -52,6 +55,8 @@ class SiteServer:
             metrics_port=site.port + 2,
             processes=site.processes,
             result_cache=site.result_cache,
+            profiles=profiles,
+            key_file=None,
             extra=(*_tls(name, security.certificates.resolve()), "--http-address=127.0.0.1"),
         )
 
@@ -65,7 +70,12 @@ class SiteServer:
         """Begin to start it; `finish` waits for it."""
         flags = [f"--{name.replace('_', '-')}={value}" for name, value in self._flags().items()]
         return subprocess.Popen(
-            self._command("up", *flags), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+            self._command("up", *flags),
+            cwd=ROOT,
+            env=self._environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
         )
 
     def finish(self, starting: "subprocess.Popen[str]") -> None:
@@ -122,8 +132,14 @@ class SiteServer:
         return [*self._inside, sys.executable, "-m", "deploy.embedded", *arguments]
 
     def _flags(self) -> dict[str, object]:
-        flags = self.settings.model_dump(mode="json", exclude={"extra"}, exclude_none=True)
+        flags = self.settings.model_dump(mode="json", exclude={"extra", "profiles"}, exclude_none=True)
         return {**flags, "extra": json.dumps(self.settings.extra)}
+
+    def _environment(self) -> dict[str, str]:
+        """Ours without what it says of this project: the topology alone tells a site where profiles are. The address
+        may hold a password, which a command line would show to everybody."""
+        plain = {name: value for name, value in os.environ.items() if not name.startswith("SHELFBRIDGE_")}
+        return plain | ({access.PROFILES: self.settings.profiles} if self.settings.profiles else {})
 
 
 def _tls(name: SiteName, certificates: Path) -> tuple[str, ...]:

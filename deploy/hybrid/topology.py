@@ -4,7 +4,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 
 from deploy.gateway.settings import Limits, Policies, Port, Security, Settings
 from shelfbridge.errors import SettingsError
@@ -23,6 +23,14 @@ class Site(Settings):
     capacity: int = Field(ge=1, description="requests in flight that it takes")
     price_per_hour: float = Field(ge=0, description="of this site, in any currency")
     price_per_gigabyte: float = Field(0, ge=0, description="of what leaves it")
+
+
+class PrivateSite(Site):
+    """The site that knows shoppers: no other may be told where their profiles are."""
+
+    profiles: SecretStr | None = Field(
+        None, description="redis:// or redis+cluster://, counted by a consumer beside the site; none is a SQLite file"
+    )
 
 
 class Wan(Settings):
@@ -44,17 +52,26 @@ class Front(Settings):
     port: int = Port
 
 
+class Audit(Settings):
+    """Where the collector keeps the gateway's lines."""
+
+    folder: Path = Field(description="folder of the log")
+    key: Path = Field(description="file of the key that seals lines: audit.key")
+    pseudonym_key: Path = Field(description="file of the key of pseudonyms, that of the private site; made if missing")
+
+
 class Topology(Settings):
-    """Sites, gateway, WAN, policies and security."""
+    """Sites, gateway, WAN, policies, security and audit."""
 
     run_dir: Path = Field(Path("out/hybrid"), description="folder of all logs, configs and states")
     gateway: Front
-    private: Site
+    private: PrivateSite
     public: Site
     wan: Wan = Wan()
     policies: Policies = Policies()
     limits: Limits = Limits()
     security: Security
+    audit: Audit | None = Field(None, description="without it nobody collects the gateway's lines")
 
 
 def load(path: Path) -> Topology:

@@ -18,13 +18,14 @@ from deploy.security.tokens import Residency, make_jwks, make_token
 from shelfbridge.errors import ShelfbridgeError
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_RESIDENCY = "anonymous search may leave the private site, or also search of users who are named by pseudonyms alone"
 
 
 def duration(text: str) -> datetime.timedelta:
     """A time such as 30m or 1h."""
     match = re.fullmatch(r"([1-9]\d{0,5})([smhd])", text)
     if match is None:
-        raise argparse.ArgumentTypeError(f"{text} is no time; give for example 30m, 1h or 7d")
+        raise argparse.ArgumentTypeError(f"{text} is no time; give for example 30m or 1h")
     return datetime.timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
@@ -55,8 +56,8 @@ def parser() -> argparse.ArgumentParser:
     token.add_argument("--key", type=Path, required=True, help="token.key")
     token.add_argument("--subject", required=True, help="who calls: a service, never a shopper's name")
     token.add_argument("--roles", type=roles, required=True, help=f"of {', '.join(ROLES)}, with commas between")
-    token.add_argument("--residency", choices=get_args(Residency), help="anonymous search may leave the private site")
-    token.add_argument("--expires", type=duration, default="1h", help="from now, as 30m, 1h or 7d (1h)")
+    token.add_argument("--residency", choices=get_args(Residency), help=_RESIDENCY)
+    token.add_argument("--expires", type=duration, default="1h", help="from now, as 30m or 1h (1h); a day at most")
     jwks = command("jwks", "write the public halves of token keys for the gateway", _jwks)
     jwks.add_argument("--key", type=Path, action="append", required=True, help="token.key; again for the next one")
     jwks.add_argument("--out", type=Path, required=True, help="jwks.json; it is replaced, so that keys can change")

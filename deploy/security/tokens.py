@@ -17,8 +17,11 @@ from shelfbridge.errors import SettingsError
 ISSUER = "shelfbridge"
 AUDIENCE = "triton"
 ALGORITHM = "ES256"
-Residency = Literal["public-ok"]
-"""What the claim says where anonymous catalogue search may leave the private site; without it nothing may."""
+LONGEST = datetime.timedelta(days=1)
+"""How long a token may live: the gateway takes none that ends later."""
+Residency = Literal["public-ok", "pseudonymous-ok"]
+"""What the claim says where anonymous catalogue search may leave the private site, or also one whose user is a
+pseudonym (`shelfbridge.profiles.Pseudonyms.of`); without it nothing may."""
 
 
 def make_token(
@@ -32,8 +35,10 @@ def make_token(
     """A token, signed with the key in a file.
 
     Raises:
-        SettingsError: the file holds no key for ES256, or others may read it.
+        SettingsError: it would live too long, the file holds no key for ES256, or others may read it.
     """
+    if expires > LONGEST:
+        raise SettingsError(f"a token may live {LONGEST} at most, not {expires}; make one when the last has ended")
     signing, now = _read(key), datetime.datetime.now(datetime.UTC)
     claims = {
         "iss": ISSUER,

@@ -117,6 +117,32 @@ def test_missing_index_is_named(repository: Path, make_settings: MakeSettings, t
         EmbeddedServer(make_settings(tmp_path / "one")).up()
 
 
+@pytest.mark.parametrize("end", ["down", "up"])
+def test_what_a_killed_server_leaves_is_ended(small: Path, make_settings: MakeSettings, end: str) -> None:
+    settings = make_settings(small, "apart")
+    killed = EmbeddedServer(settings)
+    killed.up()
+    state = killed.status().state
+    assert state is not None
+    os.kill(state.pid, signal.SIGKILL)
+    left = stubs(settings)
+    assert left
+    assert shared_memory(settings)
+    server = EmbeddedServer(settings)
+    getattr(server, end)()
+    assert not left & stubs(settings)
+    for each in (server, killed):
+        each.down()
+    assert not stubs(settings)
+    assert not shared_memory(settings)
+
+
+def stubs(settings: EmbeddedSettings) -> set[str]:
+    """Processes of the models in Python, those of other servers left out."""
+    found = subprocess.run(["pgrep", "-f", str(settings.run_dir / "backends")], capture_output=True, check=False)
+    return set(found.stdout.decode().split())
+
+
 def test_killed_server_is_noticed_and_can_be_started_again(small: Path, make_settings: MakeSettings) -> None:
     server = EmbeddedServer(make_settings(small, "apart"))
     server.up()

@@ -74,6 +74,42 @@ def tensor_parameter() -> Request:
     return request
 
 
+def named(*users: bytes, model: str = "search", **others: bytes) -> bytes:
+    """A search by users, and other tensors of one string."""
+    tensors = [(name, "BYTES", [1, 1], packed(value)) for name, value in others.items()]
+    return message(model, QUERY, ("user", "BYTES", [1, len(users)], packed(*users)), *tensors).SerializeToString()
+
+
+PSEUDONYM = b"ab27" * 6 + b"zz"
+"""Of the form that `shelfbridge.profiles.Pseudonyms` makes."""
+NEAR_PSEUDONYMS = {
+    "an id": named(USER),
+    "a character less": named(PSEUDONYM[:-1]),
+    "a character more": named(PSEUDONYM + b"a"),
+    "in capitals": named(PSEUDONYM.upper()),
+    "a digit that base 32 has not": named(PSEUDONYM[:-1] + b"1"),
+    "a line's end": named(PSEUDONYM[:-1] + b"\n"),
+    "a zero byte": named(PSEUDONYM[:-1] + b"\0"),
+    "a letter that only looks alike": named("\u0430".encode() + PSEUDONYM[2:]),
+    "an id in a ULID": named(b"01j9z3k5m7p9r1t3v5x7z9b1d3"),
+    "two": named(PSEUDONYM, PSEUDONYM),
+    "one, then an id": named(PSEUDONYM, USER),
+    "twice": message("search", QUERY, *[("user", "BYTES", [1, 1], packed(PSEUDONYM))] * 2).SerializeToString(),
+    "an id after its end": message(
+        "search", QUERY, ("user", "BYTES", [1, 1], packed(PSEUDONYM) + USER)
+    ).SerializeToString(),
+    "a false length": message("search", QUERY, ("user", "BYTES", [1, 1], b"\0\0\0\0" + PSEUDONYM)).SerializeToString(),
+    "in contents": with_contents(PSEUDONYM).SerializeToString(),
+    "in a personal search": named(PSEUDONYM, model="search_personal"),
+    "in a shelf": message("recommend", ("user", "BYTES", [1, 1], packed(PSEUDONYM))).SerializeToString(),
+    "with the user's token": named(PSEUDONYM, user_token=PSEUDONYM),
+    "with products looked at": named(PSEUDONYM, items=b"p-1"),
+    "in the filters": filters(json.dumps({"user": PSEUDONYM.decode()})).SerializeToString(),
+    "as a parameter": parameter("user", PSEUDONYM.decode()).SerializeToString(),
+    "with an unknown field": named(PSEUDONYM) + field(99, USER),
+}
+"""What is not exactly one pseudonym in a search that looks at no profile."""
+
 MESSAGES = {
     "a user": WITH_USER.SerializeToString(),
     "a user of search_deep": query_message("shoes", user=USER, model="search_deep").SerializeToString(),

@@ -102,13 +102,13 @@ def token(secrets: Path) -> Callable[..., str]:
 
 
 @pytest.fixture
-def client(hybrid: Hybrid, secrets: Path, token: Callable[..., str]) -> Callable[..., SearchClient]:
-    """Makes a client of the gateway that sends nothing twice."""
+def client(hybrid: Hybrid, secrets: Path, token: Callable[..., str]) -> Callable[..., Any]:
+    """Makes a client of the gateway, a `SearchClient` if not another kind, that sends nothing twice."""
 
-    def make(**options: Any) -> SearchClient:
+    def make(kind: type[Any] = SearchClient, **options: Any) -> Any:
         given = {"token": token(), "retries": 0, "timeout": 5.0, **options}
         address = f"localhost:{hybrid.topology.gateway.port}"
-        return SearchClient(address, tls=TLS(secrets / "ca.crt"), **given)
+        return kind(address, tls=TLS(secrets / "ca.crt"), **given)
 
     return make
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from deploy.hybrid import Hybrid
-from shelfbridge.client import SearchClient
+from shelfbridge.client import SearchClient, ShopperClient
 from shelfbridge.errors import ConnectionFailed, SearchError
 from tests.gateway.conftest import Open, frozen
 from tests.gateway.load import searches
@@ -34,7 +34,9 @@ def mended(hybrid: Hybrid) -> Iterator[Callable[[], None]]:
         mend()
 
 
-def test_killed(hybrid: Hybrid, gateway: Open, client: Client, mended: Callable[[], None]) -> None:
+def test_killed(
+    hybrid: Hybrid, gateway: Open, client: Client, token: Callable[..., str], mended: Callable[[], None]
+) -> None:
     pid = hybrid.private.pid
     assert pid is not None
     with gateway(policies={"per_try_timeout": TRY}), client() as restricted:
@@ -51,10 +53,28 @@ def test_killed(hybrid: Hybrid, gateway: Open, client: Client, mended: Callable[
         assert tally.worst < TRY  # not even one waits for its end
         with pytest.raises(ConnectionFailed, match="must not leave"):
             restricted.search("red running shoes", user="u-1")
+        assert restricted.ready()
+        assert restricted.ready(deep=True)
+        with client(kind=ShopperClient) as shopper:
+            assert not shopper.ready()
+        with client(token=token(residency=None)) as bound:
+            assert not bound.ready()
         mended()
         back = seconds_until(lambda: restricted.search("red running shoes", user="u-1").hits)
         print(f"failback after {back:.2f} s")
         assert back < 3
+
+
+def test_what_must_not_leave_learns_of_a_freeze_within_its_one_try(
+    hybrid: Hybrid, gateway: Open, client: Client
+) -> None:
+    with gateway(policies={"private_timeout": 0.5}), client(timeout=5) as restricted:
+        restricted.search("red running shoes", user="u-1")
+        with frozen(hybrid.private.pid):
+            begun = time.monotonic()
+            with pytest.raises(ConnectionFailed, match="must not leave"):
+                restricted.search("red running shoes", user="u-1")
+            assert time.monotonic() - begun < 0.9
 
 
 def test_frozen(hybrid: Hybrid, gateway: Open, client: Client) -> None:

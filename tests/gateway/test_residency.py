@@ -10,11 +10,13 @@ import pytest
 from deploy.gateway import Gateway
 from deploy.hybrid import Hybrid
 from shelfbridge.client import SearchClient
+from shelfbridge.profiles import Pseudonyms
 from tests.functional.wire import query_message
-from tests.gateway.attempts import ANONYMOUS, MESSAGES, USER, WITH_USER
+from tests.gateway.attempts import ANONYMOUS, MESSAGES, NEAR_PSEUDONYMS, PSEUDONYM, USER, WITH_USER, field, named
 from tests.gateway.hostile import INFER, Caller, framed, opening, over_http2
 
 pytestmark = pytest.mark.slow
+SERVICE = "/inference.GRPCInferenceService/"
 
 
 @pytest.fixture(scope="module")
@@ -175,3 +177,90 @@ def test_search_with_a_user_is_answered_privately(
     with client() as searching:
         assert searching.search("red running shoes", user="u-4711").hits
     assert hybrid.private.requests()["search"] == before + 1
+
+
+class TestPseudonyms:
+    @pytest.fixture
+    def vouched(self, open_gateway: Gateway, secrets: Path, token: Callable[..., str]) -> Iterator[Caller]:
+        """A caller whose users are pseudonyms, as its token says."""
+        everything = token("search", "recommend", "events", "admin", residency="pseudonymous-ok")
+        caller = Caller(open_gateway.settings.port, secrets, everything)
+        yield caller
+        caller.close()
+
+    @pytest.mark.parametrize("model", ["search", "search_deep"])
+    def test_a_pseudonym_leaves_where_the_token_says_so(self, hybrid: Hybrid, vouched: Caller, model: str) -> None:
+        user, before = Pseudonyms(b"k" * 32).of("u-4711").encode(), hybrid.public.requests()[model]
+        assert vouched.send(named(user, model=model)) is grpc.StatusCode.OK
+        assert hybrid.public.requests()[model] == before + 1
+
+    def test_so_does_nobody(self, hybrid: Hybrid, vouched: Caller) -> None:
+        before = hybrid.public.requests()["search"]
+        assert vouched.send(ANONYMOUS.SerializeToString()) is grpc.StatusCode.OK
+        assert hybrid.public.requests()["search"] == before + 1
+
+    @pytest.mark.usefixtures("stays")
+    @pytest.mark.parametrize("residency", ["public-ok", None])
+    def test_without_that_claim_it_stays(
+        self, open_gateway: Gateway, secrets: Path, token: Callable[..., str], residency: str | None
+    ) -> None:
+        caller = Caller(open_gateway.settings.port, secrets, token(residency=residency))
+        assert caller.send(named(PSEUDONYM)) is grpc.StatusCode.OK
+        caller.close()
+
+    @pytest.mark.usefixtures("stays")
+    @pytest.mark.parametrize("attempt", NEAR_PSEUDONYMS)
+    def test_anything_else_stays(self, vouched: Caller, attempt: str) -> None:
+        vouched.send(NEAR_PSEUDONYMS[attempt])
+
+    @pytest.mark.usefixtures("stays")
+    @pytest.mark.parametrize("attempt", MESSAGES)
+    def test_nor_do_the_other_tricks_help(self, vouched: Caller, attempt: str) -> None:
+        vouched.send(MESSAGES[attempt])
+
+
+class TestReadiness:
+    """Whether a search would be answered may be asked where it may be answered, and nothing more."""
+
+    @pytest.mark.parametrize(
+        ("method", "content"),
+        [
+            ("ServerLive", b""),
+            ("ServerReady", b""),
+            ("ModelReady", field(1, b"search")),
+            ("ModelReady", field(1, b"search_deep") + field(2, b"1")),
+        ],
+    )
+    def test_leaves(self, open_gateway: Gateway, caller: Caller, method: str, content: bytes) -> None:
+        before = sum(open_gateway.counters("cluster.public.upstream_rq_total").values())
+        assert caller.send(content, path=f"{SERVICE}{method}") is grpc.StatusCode.OK
+        assert sum(open_gateway.counters("cluster.public.upstream_rq_total").values()) == before + 1
+
+    @pytest.mark.usefixtures("stays")
+    @pytest.mark.parametrize(
+        ("method", "content"),
+        [
+            ("ModelReady", field(1, b"recommend")),
+            ("ModelReady", field(1, b"search_personal")),
+            ("ModelReady", field(1, b"u-4711")),
+            ("ModelReady", field(1, b"search") + field(2, USER)),
+            ("ModelReady", field(1, b"search") + field(3, USER)),
+            ("ModelReady", field(1, b"search") + field(1, b"recommend")),
+            ("ModelReady", b""),
+            ("ModelReady", USER),
+            ("ServerReady", field(1, USER)),
+            ("ServerLive", USER),
+            ("ServerMetadata", b""),
+            ("ModelMetadata", field(1, b"search")),
+            ("ModelStatistics", field(1, b"search")),
+        ],
+    )
+    def test_stays(self, caller: Caller, method: str, content: bytes) -> None:
+        caller.send(content, path=f"{SERVICE}{method}")
+
+    @pytest.mark.usefixtures("stays")
+    def test_stays_without_the_claim(self, open_gateway: Gateway, secrets: Path, token: Callable[..., str]) -> None:
+        caller = Caller(open_gateway.settings.port, secrets, token(residency=None))
+        assert caller.send(field(1, b"search"), path=f"{SERVICE}ModelReady") is grpc.StatusCode.OK
+        assert caller.send(b"", path=f"{SERVICE}ServerReady") is grpc.StatusCode.OK
+        caller.close()

@@ -46,21 +46,23 @@ def free_port() -> int:
 class RedisServer:
     """Started and killed at will; keeps port and data."""
 
-    def __init__(self, folder: Path, clustered: bool = False) -> None:
-        self.folder, self.clustered, self.port = folder, clustered, free_port()
+    def __init__(self, folder: Path, clustered: bool = False, password: str = "") -> None:
+        self.folder, self.clustered, self.port, self.password = folder, clustered, free_port(), password
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
     def uri(self) -> str:
-        return f"redis{'+cluster' if self.clustered else ''}://127.0.0.1:{self.port}"
+        secret = f":{self.password}@" if self.password else ""
+        return f"redis{'+cluster' if self.clustered else ''}://{secret}127.0.0.1:{self.port}"
 
     @property
     def bare(self) -> redis.Redis:
         """A plain client, to look behind the store."""
-        return redis.Redis(port=self.port, socket_timeout=10)
+        return redis.Redis(port=self.port, password=self.password or None, socket_timeout=10)
 
     def start(self) -> None:
         settings = {"port": self.port, "dir": self.folder, "save": "", "appendonly": "yes", "appendfsync": "always"}
+        settings |= {"requirepass": self.password} if self.password else {}
         settings |= {"cluster-enabled": "yes"} if self.clustered else {}
         flags = [part for name, value in settings.items() for part in (f"--{name}", str(value))]
         with (self.folder / "log").open("ab") as log:

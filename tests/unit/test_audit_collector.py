@@ -24,8 +24,9 @@ from deploy.audit.collector import collect, open_source
 from deploy.audit.log import HEAD, AuditLog, files
 from deploy.audit.record import Record, read
 from deploy.audit.verify import verify
+from deploy.audit.versions import served
 from deploy.security.keys import write_new
-from shelfbridge.errors import ShelfbridgeError
+from shelfbridge.errors import ArtefactError, ShelfbridgeError
 from shelfbridge.profiles import Pseudonyms
 from tests.unit.audit_lines import CHAIN, gateway_line, write_log
 
@@ -73,7 +74,7 @@ def wait_until(condition: Callable[[], bool], seconds: float = 10) -> None:
 
 class TestRecord:
     def test_keeps_what_is_foreseen_and_the_subject_as_pseudonym(self) -> None:
-        record = read(gateway_line(3, flags="UF,URX"), NAMES)
+        record = read(gateway_line(3, flags="UF,URX", attempts=4), NAMES)
         assert record.subject == NAMES.of("shop-frontend")
         assert (record.model, record.site, record.status, record.latency_ms) == ("search", "private", "OK", 12)
         assert record.flags == "UF,URX"
@@ -95,6 +96,46 @@ class TestRecord:
         text = read(gateway_line(**{field: secret}), NAMES).model_dump_json()
         words = ("alice",) if field not in ("reason", "details") else ("@", "/alice")
         assert not [word for word in words if word in text]
+
+    @pytest.mark.parametrize(
+        ("fields", "site"),
+        [
+            ({}, "private"),
+            ({"site": "public", "attempts": 2}, "public"),
+            ({"site": None, "flags": "UH"}, None),
+            ({"flags": "UO"}, None),
+            ({"flags": "UF"}, None),
+            ({"flags": "UT"}, "private"),
+            ({"flags": "URX,UF", "attempts": 4}, "private"),
+            ({"site": "any"}, None),
+        ],
+    )
+    def test_names_the_site_that_was_reached_or_none(self, fields: dict[str, Any], site: str | None) -> None:
+        assert read(gateway_line(**fields), NAMES).site == site
+
+    @pytest.mark.parametrize(
+        ("fields", "version"),
+        [
+            ({}, "6"),
+            ({"version": "4"}, "4"),
+            ({"site": "public"}, "7"),
+            ({"site": None}, None),
+            ({"flags": "UF"}, None),
+            ({"model": "alice"}, None),
+        ],
+    )
+    def test_names_the_version_that_was_asked_for_or_that_the_site_has(
+        self, tmp_path: Path, fields: dict[str, Any], version: str | None
+    ) -> None:
+        for release, versions in (("6", ("5", "6")), ("7", ("7", "configs"))):
+            for each in versions:
+                (tmp_path / release / "search" / each).mkdir(parents=True)
+        versions = {"private": served(tmp_path / "6"), "public": served(tmp_path / "7")}
+        assert read(gateway_line(**fields), NAMES, versions).version == version
+
+    def test_a_folder_without_a_model_has_no_versions(self, tmp_path: Path) -> None:
+        with pytest.raises(ArtefactError, match="holds no model; name the folder of the release"):
+            served(tmp_path)
 
     @pytest.mark.parametrize("line", [b"", b"alice", b'{"subject": "alice"', b'["alice"]', b"\xff", b"[" * 100_000])
     def test_says_that_a_line_cannot_be_read_and_not_what_it_is(self, line: bytes) -> None:

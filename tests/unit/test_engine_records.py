@@ -243,9 +243,13 @@ class TestContainers:
         assert (device["driver"], device["capabilities"]) == ("nvidia", ["gpu"])
         assert wanted["read_only"] is True
         assert wanted["cap_drop"] == ["ALL"]
+        assert wanted["security_opt"] == ["no-new-privileges:true"]
+        assert not {"privileged", "cap_add", "devices", "pid", "network_mode"} & set(wanted)
+        assert wanted["user"].split(":")[0] not in ("0", "root")
 
     def test_the_server_cannot_write_to_releases(self, compose):
-        releases, profiles = compose["services"]["triton"]["volumes"]
+        releases, profiles, key = compose["services"]["triton"]["volumes"]
+        assert key["read_only"] is True
         assert releases["read_only"] is True
         assert "read_only" not in profiles
         assert "USER 1000:1000" in (CONTAINERS / "Dockerfile.triton").read_text()
@@ -265,8 +269,14 @@ class TestContainers:
         assert triton["volumes"][1]["target"] == "/profiles"
         assert "chown 1000:1000 /profiles" in (CONTAINERS / "Dockerfile.triton").read_text()
 
+    def test_a_release_key_is_mounted_and_named_where_it_is_given(self, compose):
+        triton = compose["services"]["triton"]
+        key = triton["volumes"][2]
+        assert triton["environment"]["SHELFBRIDGE_RELEASE_KEY"] == f"${{SHELFBRIDGE_RELEASE_KEY:+{key['target']}}}"
+        assert key["source"] == "${SHELFBRIDGE_RELEASE_KEY:-/dev/null}"
+
     def test_both_see_the_same_out_folder(self, compose):
-        (out, _), (releases, _) = (compose["services"][name]["volumes"] for name in ("engines", "triton"))
+        (out, *_), (releases, *_) = (compose["services"][name]["volumes"] for name in ("engines", "triton"))
         assert releases["source"] == f"{out['source']}/releases"
 
     def test_a_server_that_is_refused_at_start_is_not_started_for_ever(self, compose):

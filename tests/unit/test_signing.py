@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from build.workspace import file_digest
+from deploy.containers import serve
 from deploy.embedded import EmbeddedServer, EmbeddedSettings
 from deploy.security import signing
 from deploy.security.__main__ import main
@@ -170,3 +171,26 @@ def test_the_program(release: Path, keys: Path, capsys: pytest.CaptureFixture[st
     change(release / "search/config.pbtxt")
     assert main(verify) == 1
     assert "search/config.pbtxt" in capsys.readouterr().err
+
+
+class TestContainer:
+    def test_what_was_signed_is_served(self, release: Path, keys: Path) -> None:
+        assert serve.prepare(release, "cpu", [], keys / "release.pub")[0] == "tritonserver"
+
+    def test_what_was_altered_is_not(self, release: Path, keys: Path) -> None:
+        change(release / "encoder/3/model.onnx")
+        with pytest.raises(ArtefactError, match=r"model\.onnx"):
+            serve.prepare(release, "cpu", [], keys / "release.pub")
+
+    def test_nor_what_another_signed(self, release: Path, keys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("SHELFBRIDGE_RELEASE_KEY", str(keys / "other/release.pub"))
+        with pytest.raises(SystemExit, match=r"error: .*manifest\.json is not what the holder of"):
+            serve.main(["--repository", str(release), "--config-name", "cpu"])
+
+    def test_an_empty_name_is_no_key(self, release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        became = []
+        monkeypatch.setenv("SHELFBRIDGE_RELEASE_KEY", "")
+        monkeypatch.setattr(serve.os, "execvp", lambda file, line: became.append(file))
+        (release / "manifest.sig").unlink()
+        serve.main(["--repository", str(release), "--config-name", "cpu"])
+        assert became == ["tritonserver"]
