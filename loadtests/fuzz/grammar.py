@@ -1,7 +1,7 @@
 """Hostile requests by the grammar of true ones: each level, from a tensor's value to the frames, is bent by itself."""
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from loadtests.fuzz.attack import Attack
 from loadtests.fuzz.calls import deadline, metadata, method, path, role, several, step, token
@@ -9,7 +9,8 @@ from loadtests.fuzz.connections import compressed, frames, headers, plain, prefi
 from loadtests.fuzz.messages import bits, cut, noise, size, wire
 from loadtests.fuzz.tensors import contents, datatype, doubled, length, missing, shape, value
 
-ANYWHERE: dict[Callable[[random.Random], Attack], float] = {
+Make = Callable[[random.Random], Attack]
+ANYWHERE: dict[Make, float] = {
     value: 22,
     shape: 7,
     datatype: 6,
@@ -37,12 +38,14 @@ ANYWHERE: dict[Callable[[random.Random], Attack], float] = {
 }
 """How often each comes; of tokens only the gateway knows."""
 GATEWAY = {**ANYWHERE, token: 5.0, role: 3.0}
+GIVEN_UP: tuple[Make, ...] = (deadline, unended)
+"""Calls that their callers give up."""
 
 
-def attacks(count: int, seed: int) -> Iterator[Attack]:
+def attacks(count: int, seed: int, without: Collection[Make] = ()) -> Iterator[Attack]:
     """So many, by turns through the gateway and past it; the same for the same seed."""
     chance = random.Random(seed)
     for number in range(count):
-        choice = ANYWHERE if number % 2 else GATEWAY
+        choice = {make: often for make, often in (ANYWHERE if number % 2 else GATEWAY).items() if make not in without}
         make = chance.choices(list(choice), list(choice.values()))[0]
         yield make(chance).by("direct" if number % 2 else "gateway")

@@ -34,11 +34,16 @@ def text(record: Record) -> str:
     ]
     grown = ", ".join(f"{name} {value:+.1f}" for name, value in record["growth_mb"].items())
     searched = sum(took["count"] for took in record["others"].values())
+    left_out = (
+        ""
+        if record["given_up"]
+        else f" **Left out: calls that their callers give up**, of which Triton {record['triton']} may crash."
+    )
     lines = [
         f"{verdict} over {record['requests']:,} hostile requests in {record['seconds']:.0f} s (seed {record['seed']}). "
         f"{searched:,} searches of others meanwhile, {len(record['others_wrong']):,} of them failed or were answered "
         f"otherwise; {record['restricted_outside']} restricted requests at the public site. Private memory after it "
-        f"had settled, MB: {grown}.",
+        f"had settled, MB: {grown}.{left_out}",
         "",
         *table(["others' searches", "answers", "p50 ms", "p99 ms"], others),
         "",

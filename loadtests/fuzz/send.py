@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any
 
 import grpc
+from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from loadtests.fuzz import sockets
 from loadtests.fuzz.attack import Attack, Way
@@ -33,12 +34,10 @@ class Sender:
 
     def __init__(self, ports: Mapping[Way, int], secrets: Path, tokens: Mapping[str, str | None]) -> None:
         self._ports, self._secrets, self._tokens = ports, secrets, tokens
-        ca, key, certificate = ((secrets / name).read_bytes() for name in ("ca.crt", "gateway.key", "gateway.crt"))
-        own = grpc.ssl_channel_credentials(ca, key, certificate)
-        named = [*LARGEST, ("grpc.ssl_target_name_override", NAMES["direct"])]
+        credentials = grpc.ssl_channel_credentials((secrets / "ca.crt").read_bytes())
         self._channels: dict[Way, Any] = {
-            "gateway": grpc.secure_channel(f"localhost:{ports['gateway']}", grpc.ssl_channel_credentials(ca), LARGEST),
-            "direct": grpc.secure_channel(f"localhost:{ports['direct']}", own, named),
+            "gateway": grpc.secure_channel(f"localhost:{ports['gateway']}", credentials, LARGEST),
+            "direct": _past_the_gateway(ports["direct"], secrets),
         }
 
     def send(self, attack: Attack) -> tuple[str, float]:
@@ -103,3 +102,22 @@ class Sender:
     ) -> None:
         for channel in self._channels.values():
             channel.close()
+
+
+def triton_version(port: int, secrets: Path) -> tuple[int, ...]:
+    """Of the private site's server.
+
+    Args:
+        port: of its gRPC.
+        secrets: folder of the gateway's certificate.
+    """
+    with _past_the_gateway(port, secrets) as channel:
+        asked = service_pb2_grpc.GRPCInferenceServiceStub(channel).ServerMetadata(service_pb2.ServerMetadataRequest())
+    return tuple(int(part) for part in asked.version.split("."))
+
+
+def _past_the_gateway(port: int, secrets: Path) -> Any:
+    ca, key, certificate = ((secrets / name).read_bytes() for name in ("ca.crt", "gateway.key", "gateway.crt"))
+    own = grpc.ssl_channel_credentials(ca, key, certificate)
+    named = [*LARGEST, ("grpc.ssl_target_name_override", NAMES["direct"])]
+    return grpc.secure_channel(f"localhost:{port}", own, named)

@@ -21,7 +21,7 @@ from loadtests.fuzz import watch
 from loadtests.fuzz.__main__ import broken
 from loadtests.fuzz.attack import Attack
 from loadtests.fuzz.bystanders import Bystanders
-from loadtests.fuzz.grammar import ANYWHERE, GATEWAY, attacks
+from loadtests.fuzz.grammar import ANYWHERE, GATEWAY, GIVEN_UP, attacks
 from loadtests.fuzz.report import draw, text
 from loadtests.fuzz.tensors import length, missing
 from loadtests.fuzz.tokens import WORTHLESS, tokens
@@ -42,6 +42,12 @@ class TestGrammar:
         assert {category for _, category in seen} >= categories
         assert sum(count for (way, _), count in seen.items() if way == "direct") == 3000
         assert not [1 for way, category in seen if way == "direct" and "token" in category]
+
+    def test_kinds_can_be_left_out(self) -> None:
+        given_up = {make(random.Random(seed)).category for make in GIVEN_UP for seed in range(9)}
+        assert given_up == {"a caller that goes", "no time", "a stream left open"}
+        assert {attack.category for attack in attacks(2000, 1)} >= given_up
+        assert not {attack.category for attack in attacks(2000, 1, GIVEN_UP)} & given_up
 
     @pytest.mark.parametrize("model", MODELS)
     def test_begins_with_a_true_request(self, model: str) -> None:
@@ -76,7 +82,9 @@ def record(**changes: Any) -> dict[str, Any]:
     return {
         "seconds": 10.0,
         "requests": 1000,
+        "triton": "2.51.0",
         "seed": 7,
+        "given_up": True,
         "ends": {"noise": {"direct": {"INVALID_ARGUMENT": 500}, "gateway": {"OK": 500}}},
         "slowest_s": {"noise": {"direct": 0.1, "gateway": 0.2}},
         "complaints": [],
@@ -151,6 +159,8 @@ class TestVerdict:
     def test_the_report_says_so(self, tmp_path: Path) -> None:
         assert "Nothing broke" in text(record())
         assert "**Broken**: private died" in text(record(broken=["private died"]))
+        assert "Left out" not in text(record())
+        assert "**Left out: calls that their callers give up**" in text(record(given_up=False))
         draw(tmp_path / "fuzz.png", record())
         assert (tmp_path / "fuzz.png").stat().st_size > 10_000
 
