@@ -54,6 +54,7 @@ def _run_together(config: Any, settings: EmbeddedSettings) -> None:
     config.instance_group.add(kind=model_config_pb2.ModelInstanceGroup.KIND_CPU, count=settings.processes)
     cached = settings.result_cache if config.name in CACHED else 0
     config.parameters["result_cache_megabytes"].string_value = str(cached)
+    config.parameters["query_cache_megabytes"].string_value = str(settings.query_cache)
 
 
 def _read(file: Path) -> Any:

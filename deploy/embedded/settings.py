@@ -41,6 +41,9 @@ class EmbeddedSettings(BaseSettings):
     result_cache: float = Field(
         32, ge=0, description="megabytes of answers that each such process keeps; 0 turns the cache off"
     )
+    query_cache: float = Field(
+        16, ge=0, description="megabytes of encoded queries that are kept, by each such process; 0 turns the cache off"
+    )
     profiles: str | None = Field(
         None,
         description="where shoppers' profiles are kept: sqlite:///path, redis:// or redis+cluster://, the latter two "

@@ -19,7 +19,6 @@ from shelfbridge.errors import PrerequisiteError
 from shelfbridge.profiles import access
 
 STANDINS = Path(__file__).parent / "backends"
-MODEL_CACHE_BYTES = 16 << 20
 """Triton's own cache, for models whose configs enable it: the encoder."""
 SHARED_MEMORY_FOLDER = Path("/dev/shm")
 
@@ -79,7 +78,7 @@ def command(settings: EmbeddedSettings, models: Path, backends: Path) -> list[st
         f"--backend-config=onnxruntime,{shared_memory}",
         f"--backend-config=together,{shared_memory}",
         f"--cache-directory={packages() / 'pytriton/tritonserver/caches'}",
-        f"--cache-config=local,size={MODEL_CACHE_BYTES}",
+        *([f"--cache-config=local,size={round(settings.query_cache * (1 << 20))}"] if settings.query_cache else []),
         f"--grpc-address={settings.host}",
         f"--grpc-port={settings.grpc_port}",
         f"--http-address={settings.host}",

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from deploy import prerequisites
-from deploy.gateway.config import ADMIN, config
+from deploy.gateway import config
 from deploy.gateway.daemon import Daemon
 from deploy.gateway.settings import GatewaySettings
 from shelfbridge.errors import PrerequisiteError, ShelfbridgeError
@@ -55,6 +55,10 @@ class Gateway:
         """End it. False if it was not running."""
         return self.daemon.down()
 
+    def config(self) -> str:
+        """Envoy's config as YAML."""
+        return config.config(self.settings)
+
     def validate(self) -> None:
         """Write the config and have Envoy check it.
 
@@ -62,7 +66,7 @@ class Gateway:
             GatewayError: it is refused; the message says why.
         """
         self.settings.run_dir.mkdir(parents=True, exist_ok=True)
-        (self.settings.run_dir / "envoy.yaml").write_text(config(self.settings), encoding="utf-8")
+        (self.settings.run_dir / "envoy.yaml").write_text(self.config(), encoding="utf-8")
         checked = subprocess.run(
             [*_command(), "--mode", "validate", "-l", "error"],
             cwd=self.settings.run_dir,
@@ -120,7 +124,7 @@ class _Admin(http.client.HTTPConnection):
         try:
             self.sock = socket.socket(socket.AF_UNIX)
             self.sock.settimeout(self.timeout)
-            self.sock.connect(f"/proc/self/fd/{folder}/{ADMIN}")
+            self.sock.connect(f"/proc/self/fd/{folder}/{config.ADMIN}")
         finally:
             os.close(folder)
 

@@ -55,6 +55,7 @@ class SiteServer:
             metrics_port=site.port + 2,
             processes=site.processes,
             result_cache=site.result_cache,
+            query_cache=site.query_cache,
             profiles=profiles,
             key_file=None,
             extra=(*_tls(name, security.certificates.resolve()), "--http-address=127.0.0.1"),

@@ -19,6 +19,7 @@ class Site(Settings):
     port: int = Field(ge=1, le=65533, description="of gRPC; HTTP and metrics take the next two")
     processes: int = Field(2, ge=1, description="searches answered at a time")
     result_cache: float = Field(32, ge=0, description="megabytes of answers that each process keeps")
+    query_cache: float = Field(16, ge=0, description="megabytes of encoded queries that each process keeps")
     cores: tuple[int, ...] = Field((), description="of this machine, that the site may use; all where none is named")
     capacity: int = Field(ge=1, description="requests in flight that it takes")
     price_per_hour: float = Field(ge=0, description="of this site, in any currency")

@@ -2,7 +2,7 @@
 
     python -m loadtests.hybrid matrix  --topology FILE --catalogue FILE --judgments FILE --interactions FILE --out DIR
     python -m loadtests.hybrid run     … --scenario flash_sale --mode hybrid --rate 12 --slo p99=150ms
-    python -m loadtests.hybrid curves  … --rates 20 40 60 80
+    python -m loadtests.hybrid curves  … --rates 20 40 80 120 160
     python -m loadtests.hybrid compare --out DIR FIRST SECOND
     python -m loadtests.hybrid shop    --catalogue FILE --judgments FILE --interactions FILE --release DIR --out FILE
 
@@ -40,7 +40,7 @@ from loadtests.hybrid.verdict import verdict
 from loadtests.program import amount, command_line, count, ending
 from loadtests.slo import Slo
 
-RATES = (20.0, 40.0, 60.0, 80.0)
+RATES = (20.0, 40.0, 80.0, 120.0, 160.0)
 POINT_S = 15.0
 """Of a point of the curves."""
 

@@ -20,6 +20,7 @@ from loadtests.plan.curves import Curves
 from loadtests.plan.fleet import ALWAYS_PRIVATE, Fleet
 from loadtests.plan.simulate import simulate
 from loadtests.program import command_line, ending, table, write
+from shelfbridge.errors import DataError
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
@@ -27,6 +28,8 @@ from matplotlib import pyplot
 REQUESTS, WARM_UP_S = 40_000, 5.0
 SHOWN = ("p50", "p95", "p99")
 KEY = ("all", "p99")
+BEYOND = 1.05
+"""Times the highest load of the curves up to which a run may be held against them."""
 
 
 def fleet(run: Mapping[str, Any]) -> Fleet:
@@ -36,7 +39,17 @@ def fleet(run: Mapping[str, Any]) -> Fleet:
 
 
 def check(curves: Curves, run: Mapping[str, Any]) -> dict[str, Any]:
-    """Predicted beside measured: latency in milliseconds by kind, and the bursts' share."""
+    """Predicted beside measured: latency in milliseconds by kind, and the bursts' share.
+
+    Raises:
+        DataError: the private site answered more a second than was measured.
+    """
+    free = sum(share for kind, share in run["mix"].items() if kind not in curves.restricted)
+    if (private := run["rate"] * (1 - free * run["burst_share"])) > BEYOND * curves.sites["private"].highest:
+        raise DataError(
+            f"{run['name']}: {private:.0f} answers a second at the private site, and its curve ends at "
+            f"{curves.sites['private'].highest:.0f}; measure curves with higher --rates"
+        )
     stages = [Stage.level("level", WARM_UP_S + REQUESTS / run["rate"], run["rate"])]
     outcome = simulate(curves, fleet(run), stages, mix=run["mix"], warm_up=WARM_UP_S)
     rows = [

@@ -104,7 +104,7 @@ class Planner:
         for public in range(max(1, limits[1] if strategy == "public" else 1), self.prices.public.at_most + 1):
             for threshold in thresholds:
                 fleet = Fleet(private, public, threshold)
-                if self._within(fleet, hour) and self._keeps(fleet, hour):
+                if self._keeps(fleet, hour):
                     return fleet
         return self._missed(fleet, hour)
 
@@ -122,26 +122,22 @@ class Planner:
         """Whether no instance is loaded beyond what was measured, by what the simulation sends to each site."""
         shares = self.curves.shares(hour.restricted)
         free = hour.peak * sum(share for kind, share in shares.items() if kind not in self.curves.restricted)
-        burst = free * self._outcome(fleet, hour.peak, hour.restricted).burst_share
+        burst = free * self._outcome(fleet, hour.peak, hour.restricted).burst_share if fleet.public else 0.0
         return (
             burst <= fleet.public * self.curves.sites["public"].highest
             and hour.peak - burst <= fleet.private * self.curves.sites["private"].highest
         )
 
     def _keeps(self, fleet: Fleet, hour: Hour) -> bool:
-        if fleet.strategy == "private" and hour.peak > fleet.private * self.curves.sites["private"].highest:
-            return False
-        return all(
+        return self._within(fleet, hour) and all(
             self.predicted(fleet, rate, hour.restricted) <= MARGIN * self.slo.ms for rate in (hour.peak, hour.rate)
         )
 
     def _missed(self, fleet: Fleet, hour: Hour) -> str:
-        if fleet.strategy == "private" and hour.peak > fleet.private * self.curves.sites["private"].highest:
-            return f"{fleet.private} private instances would be loaded beyond what was measured"
-        found = self.predicted(fleet, hour.peak, hour.restricted)
-        return (
-            f"{self.slo.percentile} is {found:.0f} ms with {fleet.private} private and {fleet.public} public instances"
-        )
+        instances = f"{fleet.private} private and {fleet.public} public instances"
+        if not self._within(fleet, hour):
+            return f"{instances} would be loaded beyond what was measured"
+        return f"{self.slo.percentile} is {self.predicted(fleet, hour.peak, hour.restricted):.0f} ms with {instances}"
 
     def predicted(self, fleet: Fleet, rate: float, restricted: float | None) -> float:
         """The promised percentile at a rate, milliseconds."""

@@ -38,8 +38,8 @@ class Variant:
     """Requests that gRPC keeps the memory of; this release of the server has no flag for gRPC's threads."""
     copy_threads: int | None = None
     """Threads that copy tensors between requests and models."""
-    encoder_cache: bool | None = None
-    """Whether the encoder's outputs are cached."""
+    query_cache: float | None = None
+    """Megabytes of encoded queries that are kept."""
     result_cache: float | None = None
     """Megabytes of whole answers that each process keeps, steps together."""
 
@@ -68,12 +68,12 @@ class Variant:
             # A bounded queue and a delay together lose instances (triton-inference-server/server issue 8870)
             config.dynamic_batching.Clear()
             config.dynamic_batching.max_queue_delay_microseconds = self.delay_us
-        if self.encoder_cache is not None and model == "encoder":
-            config.response_cache.enable = self.encoder_cache
 
     def settings(self) -> dict[str, Any]:
         """Fields of `EmbeddedSettings`."""
-        given: dict[str, Any] = {"steps": self.steps, "processes": self.processes, "result_cache": self.result_cache}
+        given: dict[str, Any] = {
+            name: getattr(self, name) for name in ("steps", "processes", "result_cache", "query_cache")
+        }
         flags = {"grpc-infer-allocation-pool-size": self.grpc_pool, "buffer-manager-thread-count": self.copy_threads}
         given["extra"] = [f"--{name}={value}" for name, value in flags.items() if value is not None] or None
         return {name: value for name, value in given.items() if value is not None}
@@ -86,7 +86,7 @@ AXES: Mapping[Way, Mapping[str, Sequence[Any]]] = {
         "arena": (False,),
         "grpc_pool": (64,),
         "copy_threads": (2,),
-        "encoder_cache": (False,),
+        "query_cache": (0.0,),
         "result_cache": (0.0,),
     },
     "apart": {
@@ -97,11 +97,11 @@ AXES: Mapping[Way, Mapping[str, Sequence[Any]]] = {
         "delay_us": (0, 500, 2000),
         "grpc_pool": (64,),
         "copy_threads": (2,),
-        "encoder_cache": (False,),
+        "query_cache": (0.0,),
     },
 }
 """What is varied, by how the steps are run."""
-CACHES = ("encoder_cache", "result_cache")
+CACHES = ("query_cache", "result_cache")
 """What makes no difference where no query repeats."""
 
 

@@ -12,7 +12,7 @@ from loadtests.plan import demand, prices, search
 from loadtests.plan.__main__ import main
 from loadtests.plan.check import check, fleet
 from loadtests.plan.demand import Hour
-from loadtests.plan.fleet import ALWAYS_PRIVATE, Fleet
+from loadtests.plan.fleet import ALWAYS_PRIVATE, Fleet, Strategy
 from loadtests.plan.prices import Prices, Private, Public
 from loadtests.plan.sale import hardest, sale
 from loadtests.plan.search import GRID, Planner
@@ -101,9 +101,18 @@ class TestSearch:
         assert plan.cost == math.inf
         assert "night" in plan.failure
 
-    def test_nothing_is_said_beyond_what_was_measured(self) -> None:
-        plan = planner().plan("private", [Hour("huge", 9000, 9000)])
+    @pytest.mark.parametrize("strategy", ["private", "public", "hybrid"])
+    def test_nothing_is_said_beyond_what_was_measured(self, strategy: Strategy) -> None:
+        plan = planner().plan(strategy, [Hour("huge", 9000, 9000)])
         assert "beyond what was measured" in plan.failure
+
+    def test_a_site_is_not_loaded_beyond_what_was_measured_for_want_of_the_other(self) -> None:
+        plans = planner(slo=Slo("all", "p99", 5000.0))
+        most = sum(count * plans.curves.sites[site].highest for site, count in (("private", 3), ("public", 4)))
+        assert (
+            "3 private and 4 public instances would be loaded"
+            in plans.plan("hybrid", [Hour("much", 1.1 * most, 1.1 * most)]).failure
+        )
 
 
 class TestSale:
@@ -192,6 +201,11 @@ class TestCheck:
         found = check(curves(restricted=0.2), self.run())
         errors = {row["percentile"]: row["error"] for row in found["rows"] if row["kind"] == "all"}
         assert errors["p50"] == pytest.approx(-0.5, abs=0.01)
+
+    def test_a_run_beyond_the_curves_is_refused(self) -> None:
+        with pytest.raises(DataError, match="1200 answers a second at the private site, and its curve ends at 1000"):
+            check(curves(), self.run(rate=1200.0))
+        check(curves(), self.run(rate=1200.0, burst_share=0.5, mode="hybrid"))
 
     @pytest.mark.parametrize(("mode", "one"), [("private", (1, 0)), ("public", (1, 1)), ("hybrid", (1, 1))])
     def test_a_run_is_simulated_in_its_mode(self, mode: str, one: tuple[int, int]) -> None:

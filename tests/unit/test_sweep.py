@@ -60,9 +60,7 @@ def test_without_a_setting_every_config_stays_what_it_was(release, tmp_path):
 
 
 def test_each_setting_is_in_the_config_that_is_served(release, tmp_path):
-    variant = Variant(
-        "apart", python_instances=3, network_instances=4, threads=2, arena=False, delay_us=500, encoder_cache=True
-    )
+    variant = Variant("apart", python_instances=3, network_instances=4, threads=2, arena=False, delay_us=500)
     made = variant_of(release, variant, tmp_path / "made")
     encoder, ranker, retrieve = (served(made, name) for name in ("encoder", "ranker", "retrieve"))
     assert [group.count for group in retrieve.instance_group] == [3]
@@ -72,8 +70,6 @@ def test_each_setting_is_in_the_config_that_is_served(release, tmp_path):
         assert network.parameters["enable_mem_arena"].string_value == "0"
         assert network.dynamic_batching.max_queue_delay_microseconds == 500
         assert not network.dynamic_batching.HasField("default_queue_policy")
-    assert encoder.response_cache.enable
-    assert not ranker.response_cache.enable
     assert served(made, "cross_encoder") == served(release, "cross_encoder")
 
 
@@ -82,17 +78,13 @@ def test_a_folder_that_is_no_release_is_refused(tmp_path):
         variant_of(tmp_path, Variant(), tmp_path / "made")
 
 
-def test_a_cache_can_be_turned_off(release, tmp_path):
-    assert not served(
-        variant_of(release, Variant(encoder_cache=False), tmp_path / "made"), "encoder"
-    ).response_cache.enable
-
-
 def test_settings_of_the_server_go_to_the_server():
     assert Variant().settings() == {"steps": "together"}
-    chosen = Variant("together", processes=3, result_cache=0.0, grpc_pool=64, copy_threads=2).settings()
+    chosen = Variant(
+        "together", processes=3, result_cache=0.0, query_cache=0.0, grpc_pool=64, copy_threads=2
+    ).settings()
     flags = ["--grpc-infer-allocation-pool-size=64", "--buffer-manager-thread-count=2"]
-    assert chosen == {"steps": "together", "processes": 3, "result_cache": 0.0, "extra": flags}
+    assert chosen == {"steps": "together", "processes": 3, "result_cache": 0.0, "query_cache": 0.0, "extra": flags}
 
 
 def test_the_grid_varies_one_setting_at_a_time_and_has_no_variant_twice():

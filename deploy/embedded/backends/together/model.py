@@ -27,8 +27,6 @@ from deploy.embedded.caches import Cache, identity
 from shelfbridge.contract import STEP_TIMES
 from shelfbridge.steps import Arrays, Inputs, Outputs, Step
 
-MODEL_CACHE_MEGABYTES = 16
-"""For the outputs of a model whose config enables Triton's response cache, which sees whole requests only."""
 Run = Callable[[Arrays], Arrays]
 """A step: its outputs of its inputs, by their names, without the batch dimension."""
 
@@ -50,14 +48,20 @@ class TritonPythonModel(Step):
     def initialize(self, args: Mapping[str, str]) -> None:
         """Called by Triton once per instance."""
         parameters = json.loads(args["model_config"])["parameters"]
-        self.cache = Cache(float(parameters["result_cache_megabytes"]["string_value"]))
+        self.cache, self.query_cache = (
+            Cache(float(parameters[f"{name}_cache_megabytes"]["string_value"])) for name in ("result", "query")
+        )
         super().initialize(args)
 
     def open(self, folder: Path) -> None:
         """Open the steps; `folder` is, or links to, the ensemble's version folder in a release."""
         home = folder.resolve().parent
         self.steps = [
-            Wired(*open_step(home.parent / step.model_name, folder.name), step.input_map, step.output_map)
+            Wired(
+                *open_step(home.parent / step.model_name, folder.name, self.query_cache),
+                step.input_map,
+                step.output_map,
+            )
             for step in read_config(home / "config.pbtxt").ensemble_scheduling.step
         ]
 
@@ -87,8 +91,9 @@ class TritonPythonModel(Step):
         return {tensor.name: known[tensor.name] for tensor in self.outputs}
 
 
-def open_step(model: Path, version: str) -> tuple[Run, Callable[[], Hashable]]:
-    """A model of the release, opened, and its state.
+def open_step(model: Path, version: str, cache: Cache) -> tuple[Run, Callable[[], Hashable]]:
+    """A model of the release, opened, and its state; the cache is for one whose config enables Triton's response cache,
+    which sees whole requests only.
 
     Raises:
         RuntimeError: it is missing, its ONNX file is missing or damaged, or its tensors are not those of its config.
@@ -97,7 +102,7 @@ def open_step(model: Path, version: str) -> tuple[Run, Callable[[], Hashable]]:
         raise RuntimeError(f"{model / version} is missing; build the release again")
     python = model / version / "model.py"
     if not python.is_file():
-        return open_graph(model, version), lambda: None
+        return open_graph(model, version, cache), lambda: None
     spec = spec_from_file_location(model.name, python)
     assert spec is not None
     assert spec.loader is not None
@@ -108,7 +113,7 @@ def open_step(model: Path, version: str) -> tuple[Run, Callable[[], Hashable]]:
     return step.run, step.state
 
 
-def open_graph(model: Path, version: str) -> Run:
+def open_graph(model: Path, version: str, cache: Cache) -> Run:
     """An ONNX model as its config for the CPU has it."""
     config = MessageToDict(read_config(model / "configs" / "cpu.pbtxt"), preserving_proto_field_name=True)
     path = model / version / "model.onnx"
@@ -123,7 +128,6 @@ def open_graph(model: Path, version: str) -> Run:
 
     if not config.get("response_cache", {}).get("enable"):
         return compute
-    cache = Cache(MODEL_CACHE_MEGABYTES)
     return lambda given: cache.get(identity(given), lambda: compute(given))
 
 
