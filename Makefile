@@ -84,8 +84,10 @@ loadtest: .venv/installed $(OUT)/releases/current ## private, public and hybrid 
 	@$(BIN)/python -m loadtests.hybrid matrix --topology $(TOPOLOGY) $(SHOP) --slo p99=150ms \
 	    --out $(OUT)/loadtest/matrix $(FLAGS)
 
-curves: .venv/installed $(OUT)/releases/current ## latency over load of each site, for the plan
+curves: .venv/installed $(OUT)/releases/current ## latency over load of each site for the plan, and how well it predicts
 	@$(BIN)/python -m loadtests.hybrid curves --topology $(TOPOLOGY) $(SHOP) --out $(OUT)/loadtest/curves $(FLAGS)
+	@$(BIN)/python -m loadtests.plan.check --curves $(OUT)/loadtest/curves/curves.json --out $(OUT)/loadtest/check \
+	    $(OUT)/loadtest/curves/run_*
 
 DEMAND ?= loadtests/plan/example/demand.csv
 PRICES ?= loadtests/plan/example/prices.toml

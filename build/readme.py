@@ -5,6 +5,7 @@ python -m build.readme          a test holds the README against what this would 
 
 import argparse
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,11 @@ def blocks() -> dict[str, str]:
         "profiles": tables((RESULTS / "profiles/profiles.md").read_text(), 1),
         "personal": (RESULTS / "personal/personal.md").read_text(),
         "soak": memory(_read("soak/soak.json")),
+        "loadtest": without_headings(tables((RESULTS / "loadtest/matrix.md").read_text(), 2)),
+        "gateway": (RESULTS / "gateway/gateway.md").read_text(),
+        "fuzz": tables((RESULTS / "fuzz/fuzz.md").read_text(), 1).partition("\n")[0] + "\n",
+        "plan": tables((RESULTS / "plan/plan.md").read_text(), 1),
+        "plan_check": tables((RESULTS / "plan/check.md").read_text(), 1),
     }
 
 
@@ -66,6 +72,11 @@ def tables(report: str, count: int) -> str:
     parts = report.strip().split("\n\n")
     places = [place for place, part in enumerate(parts, start=1) if part.startswith("|")]
     return "\n\n".join(parts[: places[count - 1]]) + "\n"
+
+
+def without_headings(report: str) -> str:
+    """A report's headings in bold, as those of a text must be that has its own."""
+    return re.sub(r"^#+ (.+)$", r"**\1**", report, flags=re.MULTILINE)
 
 
 def _read(name: str) -> dict[str, Any]:

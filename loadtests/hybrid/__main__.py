@@ -41,6 +41,7 @@ from loadtests.program import amount, command_line, count, ending
 from loadtests.slo import Slo
 
 RATES = (20.0, 40.0, 80.0, 120.0, 160.0)
+HELD_OUT = (30.0, 60.0, 100.0)
 POINT_S = 15.0
 """Of a point of the curves."""
 
@@ -74,7 +75,7 @@ def parser() -> argparse.ArgumentParser:
             "--restricted", type=share, help="share of requests that must stay private (the shop's own mix: 0.4)"
         )
         if name != "curves":
-            command.add_argument("--rate", type=amount, default=16.0, help="requests a second before any surge (16)")
+            command.add_argument("--rate", type=amount, default=12.0, help="requests a second before any surge (12)")
             command.add_argument(
                 "--slo", type=Slo.parse, nargs="*", default=[], help="such as p99=150ms search:p95=80ms"
             )
@@ -84,7 +85,15 @@ def parser() -> argparse.ArgumentParser:
     commands.choices["curves"].add_argument(
         "--rates", type=amount, nargs="+", default=list(RATES), help="requests a second"
     )
-    commands.choices["curves"].add_argument("--seconds", type=amount, default=POINT_S, help="of each (15)")
+    commands.choices["curves"].add_argument(
+        "--held-out",
+        type=amount,
+        nargs="*",
+        default=list(HELD_OUT),
+        metavar="RATE",
+        help="rates of runs to hold the planner against, for python -m loadtests.plan.check",
+    )
+    commands.choices["curves"].add_argument("--seconds", type=amount, default=POINT_S, help="of each point (15)")
     two = commands.add_parser("compare", help="two runs side by side", description="two runs side by side")
     two.add_argument("runs", type=Path, nargs=2, metavar="RUN", help="folder that a run wrote")
     two.add_argument("--out", type=Path, required=True, help="folder of the comparison")
@@ -114,7 +123,8 @@ def measure(options: argparse.Namespace, console: Console) -> int:
         cloud = Cloud(session.topology, Path(secrets) / "security")
         with cloud:
             if options.command == "curves":
-                curves(cloud, session.point, options.rates, options.out, status.update)
+                held_out = {rate: session.held_out(rate, options.out / f"run_{rate:g}") for rate in options.held_out}
+                curves(cloud, session.point, options.rates, options.out, status.update, held_out=held_out)
                 return 0
             if options.command == "matrix":
                 records = matrix(cloud, session.cell, options.slo, options.out, status.update)

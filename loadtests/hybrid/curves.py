@@ -2,13 +2,14 @@
 
 A request's time is taken apart into `service_ms`, for which it occupies a process of its model, `way_ms`, from the
 gateway to the site and back, and `other_ms`, in the client and the gateway. The rest, waiting for a process, is for the
-planner to predict.
+planner to predict. Between the points runs are measured that the curves know nothing of, to hold the planner against: a
+machine that others share is not as fast at every hour.
 """
 
 import heapq
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,14 @@ import matplotlib
 import numpy as np
 
 from loadtests import program
+from loadtests.hybrid import report
 from loadtests.hybrid.cloud import Cloud, Mode
 from loadtests.hybrid.joined import SITES, Answer
 from loadtests.hybrid.plots import PRIVATE, PUBLIC
-from loadtests.hybrid.run import Driven, Plan, drive
+from loadtests.hybrid.run import Driven, Plan, drive, run
 from loadtests.hybrid.scenarios import WARM_UP_S
 from loadtests.hybrid.traffic import RESTRICTED
+from loadtests.hybrid.verdict import verdict
 from loadtests.machine import machine
 
 matplotlib.use("Agg")
@@ -43,6 +46,8 @@ def curves(
     rates: Sequence[float],
     folder: Path,
     tell: Callable[[str], object],
+    *,
+    held_out: Mapping[float, Plan],
 ) -> dict[str, Any]:
     """Measure both sites at rising rates, as they answer together, and the public one with all that may burst.
 
@@ -54,13 +59,17 @@ def curves(
         rates: requests a second, of the whole mix.
         folder: of `curves.json`, `.md` and `.png`.
         tell: called with what is under way.
+        held_out: steady runs by their rates, of which nothing but the report is kept.
     """
     points: dict[str, list[dict[str, Any]]] = {site: [] for site in SITES}
     sizes: list[int] = []
     mix: dict[Any, float] = {}
     drive(cloud, make(rates[0], MODES[0], folder / "run"), partial(_tell, tell, "warming up"))
-    for rate in rates:
-        for mode in MODES:
+    for rate in sorted({*rates, *held_out}):
+        if held := held_out.get(rate):
+            run_record = run(cloud, held, partial(_tell, tell, f"held out, {rate:g} a second"))
+            report.write(held.folder, {**run_record, "verdict": verdict(run_record, ())})
+        for mode in MODES if rate in rates else ():
             plan = make(rate, mode, folder / "run")
             mix = dict(plan.mix)
             driven = drive(cloud, plan, partial(_tell, tell, f"{mode}, {rate:g} a second"))

@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,6 +18,8 @@ from loadtests.serving import queries_of
 SECONDS: Mapping[str, float] = {"steady": 20.0, "flash_sale": 28.0, "site_killed": 40.0, "site_frozen": 24.0}
 """Length of a scenario without its warm-up, where none is asked for; `LONG` of the others."""
 LONG = 60.0
+HELD_OUT_TIMES = 3
+"""A held out run's length, in times of a point's: its p99 is to be held against."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,11 @@ class Session:
     def point(self, rate: float, mode: Mode, folder: Path) -> Plan:
         """A run of the curves."""
         return self.plan(steady(rate, self.options.seconds), mode, folder)
+
+    def held_out(self, rate: float, folder: Path) -> Plan:
+        """A run that the curves know nothing of: of other requests, and longer than theirs."""
+        plan = self.plan(steady(rate, HELD_OUT_TIMES * self.options.seconds), "hybrid", folder)
+        return replace(plan, seed=plan.seed + 1)
 
 
 def write_shop(options: argparse.Namespace, release: Path, file: Path) -> Path:

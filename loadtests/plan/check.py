@@ -2,9 +2,9 @@
 
     python -m loadtests.plan.check --curves curves.json --out DIR RUN RUN …
 
-Runs are folders that `python -m loadtests.hybrid run` wrote with steady load; the curves must be of the same release
-and machine, and of other runs than these. Each is simulated at its measured rate and mix, in its mode and with its
-threshold. Writes check.json, check.md and check.png.
+Runs are folders that `python -m loadtests.hybrid` wrote with steady load: those that `curves` held out, or of `run`
+with the same release and machine. Each is simulated at its measured rate and mix, in its mode and with its threshold.
+Writes check.json, check.md and check.png.
 """
 
 from collections.abc import Mapping, Sequence
