@@ -122,7 +122,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     with ending("stopped; nothing was written"):
         curves = Curves.read(options.curves)
-        found = [check(curves, load(path)) for path in options.runs]
+        runs = sorted(map(load, options.runs), key=lambda run: run["rate"])
+        found = [check(curves, run) for run in runs]
         write(options.out, "check", found, text(found), lambda file: draw(file, found))
 
 
