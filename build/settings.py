@@ -150,9 +150,9 @@ SMOKE = replace(
         Training(epochs=1, batch=8, learning_rate=5e-5), judged=16, synthetic=8, dev_queries=2
     ),
     ranker=RankerSettings(teacher_queries=4),
-    encoder_student=Student(Shape(4, 12, 1024), Training(epochs=1, batch=64, learning_rate=1e-4), texts=128),
-    cross_encoder_student=Student(Shape(4, 12, 1024), Training(epochs=1, batch=16, learning_rate=3e-4), texts=2),
-    compression=Compression(methods=("percentile",), queries=6, budget=1.0),
+    encoder_student=Student(Shape(1, 12, 512), Training(epochs=1, batch=64, learning_rate=1e-4), texts=128),
+    cross_encoder_student=Student(Shape(2, 12, 1024), Training(epochs=1, batch=16, learning_rate=3e-4), texts=2),
+    compression=Compression(methods=("max",), queries=6, budget=1.0),
     shelf=ShelfSettings(Training(epochs=1, batch=128, learning_rate=4e-3), refresh=1, head_epochs=1),
 )
 PRESETS = {"quick": QUICK, "full": FULL, "smoke": SMOKE}

@@ -120,13 +120,14 @@ class Planner:
 
     def _within(self, fleet: Fleet, hour: Hour) -> bool:
         """Whether no instance is loaded beyond what was measured, by what the simulation sends to each site."""
+        private = fleet.private * self.curves.sites["private"].highest
+        public = fleet.public * self.curves.sites["public"].highest
+        if not fleet.public or hour.peak > private + public:
+            return hour.peak <= private + public
         shares = self.curves.shares(hour.restricted)
         free = hour.peak * sum(share for kind, share in shares.items() if kind not in self.curves.restricted)
-        burst = free * self._outcome(fleet, hour.peak, hour.restricted).burst_share if fleet.public else 0.0
-        return (
-            burst <= fleet.public * self.curves.sites["public"].highest
-            and hour.peak - burst <= fleet.private * self.curves.sites["private"].highest
-        )
+        burst = free * self._outcome(fleet, hour.peak, hour.restricted).burst_share
+        return burst <= public and hour.peak - burst <= private
 
     def _keeps(self, fleet: Fleet, hour: Hour) -> bool:
         return self._within(fleet, hour) and all(

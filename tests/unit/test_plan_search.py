@@ -29,7 +29,7 @@ EXAMPLE = Path(__file__).parents[2] / "loadtests" / "plan" / "example"
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Simulations of fewer requests, and fewer thresholds."""
-    monkeypatch.setattr(search, "REQUESTS", 1500)
+    monkeypatch.setattr(search, "REQUESTS", 1000)
     monkeypatch.setattr(search, "THRESHOLDS", THRESHOLDS)
 
 
