@@ -196,7 +196,8 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
         Cloud(topology, Path(folder) / "security") as cloud,
     ):
         version = triton_version(topology.private.port, cloud.folder)
-        without = () if options.given_up or version >= SURVIVES_GIVEN_UP else GIVEN_UP
+        everything = options.again or options.given_up or version >= SURVIVES_GIVEN_UP
+        without = () if everything else GIVEN_UP
         sent = list(attacks(options.requests, options.seed, without))
         if options.again:
             sent = [Attack.of_json(json.loads(line)) for line in options.again.read_text().splitlines()]

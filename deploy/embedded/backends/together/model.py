@@ -128,7 +128,7 @@ def open_graph(model: Path, version: str, cache: Cache) -> Run:
 
     if not config.get("response_cache", {}).get("enable"):
         return compute
-    return lambda given: cache.get(identity(given), lambda: compute(given))
+    return lambda given: cache.get((model.name, identity(given)), lambda: compute(given))
 
 
 def read_config(file: Path) -> Any:
