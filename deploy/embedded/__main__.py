@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -39,17 +40,21 @@ def parser() -> argparse.ArgumentParser:
             if name == "up" or field == "run_dir":
                 default = "" if info.default is None else f" ({info.default})"
                 command.add_argument(f"--{field.replace('_', '-')}", help=f"{info.description}{default}")
+    commands.choices["up"].add_argument("--once", action="store_true", help="do not start it again when it dies")
     commands.choices["logs"].add_argument("-f", "--follow", action="store_true", help="go on with what is added")
     commands.choices["logs"].add_argument("-n", "--lines", type=int, default=40, help="how many of the last lines (40)")
     return top
 
 
-def up(server: EmbeddedServer) -> int:
+def up(server: EmbeddedServer, once: bool) -> int:
     """Start it."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if (found := server.status()).crash:
+        console.print(f"The last one died: {found.crash}", soft_wrap=True)
     for name, value in server.settings.model_dump().items():
         console.print(f"{name:14} {value}", style="dim")
     with console.status("Starting Triton: loading models"):
-        server.up()
+        server.up(kept=not once)
     return status(server)
 
 
@@ -65,8 +70,9 @@ def status(server: EmbeddedServer) -> int:
     """Show what it does."""
     found = server.status()
     if not found.running or found.state is None:
-        crash = f" It died: {found.crash} (log: {server.log_file})" if found.state else ""
-        console.print(f"No server runs from {server.settings.run_dir}.{crash}", soft_wrap=True)
+        crash = f" It died: {found.crash} (log: {server.log_file})." if found.state else ""
+        again = " It is being started again." if found.kept else ""
+        console.print(f"No server runs from {server.settings.run_dir}.{crash}{again}", soft_wrap=True)
         return NOT_RUNNING
     console.print(_table(found))
     settings = found.state.settings
@@ -74,6 +80,9 @@ def status(server: EmbeddedServer) -> int:
     console.print(
         f"{'Ready' if found.ready else 'Not ready'}, process {found.state.pid}, up {_duration(found)}; {ports}"
     )
+    if found.state.deaths:
+        words = f"It died and was started again: {found.state.deaths} times, see {server.keeper_log}"
+        console.print(words, soft_wrap=True)
     return 0
 
 
@@ -94,12 +103,13 @@ def logs(server: EmbeddedServer, lines: int, follow: bool) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command."""
     given = vars(parser().parse_args(arguments))
-    command, follow, lines = given.pop("command"), given.pop("follow", False), given.pop("lines", 0)
+    command, once = given.pop("command"), given.pop("once", False)
+    follow, lines = given.pop("follow", False), given.pop("lines", 0)
     try:
         server = EmbeddedServer(EmbeddedSettings(**{name: value for name, value in given.items() if value is not None}))
         if command == "logs":
             return logs(server, lines, follow)
-        return {"up": up, "down": down, "status": status}[command](server)
+        return up(server, once) if command == "up" else {"down": down, "status": status}[command](server)
     except ValidationError as error:
         complaints.print(f"A setting cannot be used: {explain(error)}")
     except ShelfbridgeError as error:

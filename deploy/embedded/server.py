@@ -4,8 +4,9 @@ import fcntl
 import http.client
 import json
 import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from deploy import prerequisites
-from deploy.embedded import log, models, process, wheel
-from deploy.embedded.settings import EmbeddedSettings
+from deploy import keeper, prerequisites, process
+from deploy.daemon import Daemon
+from deploy.embedded import log, models, wheel
+from deploy.embedded.settings import ROOT, EmbeddedSettings
 from deploy.security import signing
 from shelfbridge.errors import PrerequisiteError, ShelfbridgeError
 
@@ -35,6 +37,10 @@ class State(BaseModel):
     """When the process was started, so that another one of the same id is not taken for it."""
     since: float
     settings: EmbeddedSettings
+    ready: float | None = None
+    """When all its models were, in seconds since 1970."""
+    deaths: int = 0
+    """How often it was found dead and started again since it was taken up."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,8 @@ class Status:
     """Name, version and state of each model."""
     crash: str = ""
     """Why it died, if it did and nobody took it down."""
+    kept: bool = False
+    """Whether it is started again when it dies."""
 
 
 class EmbeddedServer:
@@ -56,6 +64,7 @@ class EmbeddedServer:
     def __init__(self, settings: EmbeddedSettings) -> None:
         self.settings = settings
         self._process: subprocess.Popen[bytes] | None = None
+        self._keeper = Daemon(settings.run_dir, "keeper")
 
     @property
     def address(self) -> str:
@@ -68,6 +77,11 @@ class EmbeddedServer:
         return self.settings.run_dir / "server.log"
 
     @property
+    def keeper_log(self) -> Path:
+        """When it died and was started again."""
+        return self._keeper.log_file
+
+    @property
     def _state_file(self) -> Path:
         return self.settings.run_dir / "state.json"
 
@@ -75,8 +89,17 @@ class EmbeddedServer:
     def _backends(self) -> Path:
         return self.settings.run_dir.resolve() / "backends"
 
-    def up(self, waiting: Callable[[], object] = lambda: None) -> None:
-        """Start the server and return when all its models are ready. `waiting` is called now and then.
+    @property
+    def state(self) -> State | None:
+        """What it was started as, if it lives."""
+        state = self._state()
+        return state if state is not None and process.started(state.pid) == state.ticks else None
+
+    def up(self, *, kept: bool = False) -> None:
+        """Start the server and return when all its models are ready.
+
+        Args:
+            kept: have a program beside it start it again whenever it dies, until `down`.
 
         Raises:
             PrerequisiteError: this machine or the repository lacks something.
@@ -86,41 +109,48 @@ class EmbeddedServer:
         self.settings.run_dir.mkdir(parents=True, exist_ok=True)
         with self._locked():
             self._check()
+            if kept:
+                self._keeper.down()
             self._clear()
             wheel.make_backends(self._backends)
             try:
                 self._start()
-                self._wait(waiting)
+                self._wait()
+                if kept:
+                    self._keep()
             except BaseException:
                 if self._process is not None:
                     self._process.terminate()
-                self.down()
+                self._end()
                 raise
 
     def down(self) -> bool:
         """Let the requests in flight finish, then end the server. False if it was not running."""
-        state = self._state()
-        running = state is not None and process.started(state.pid) == state.ticks
-        if running and state is not None:
+        self._keeper.down()
+        return self._end()
+
+    def _end(self) -> bool:
+        state = self.state
+        if state is not None:
             process.end(state.pid, state.ticks, state.settings.exit_timeout + 5)
         if self._process is not None:
             self._process.wait()
             self._process = None
         self._state_file.unlink(missing_ok=True)
         self._clear()
-        return running
+        return state is not None
 
     def status(self) -> Status:
         """What the server in the run folder is doing, by the ports it was started with."""
-        state = self._state()
+        state, kept = self._state(), self._keeper.pid is not None
         if state is None:
-            return Status(running=False)
-        if process.started(state.pid) != state.ticks:
-            return Status(running=False, state=state, crash=log.reason(self.log_file))
+            return Status(running=False, kept=kept)
+        if self.state is None:
+            return Status(running=False, state=state, crash=log.reason(self.log_file), kept=kept)
         ready = _call(state.settings, "GET", "/v2/health/ready") is not None
         models = json.loads(_call(state.settings, "POST", "/v2/repository/index") or b"[]")
         rows = tuple((m["name"], m.get("version", "-"), m.get("state", "UNAVAILABLE")) for m in models)
-        return Status(running=True, ready=ready, state=state, models=rows)
+        return Status(running=True, ready=ready, state=state, models=rows, kept=kept)
 
     def __enter__(self) -> "EmbeddedServer":
         self.up()
@@ -147,8 +177,8 @@ class EmbeddedServer:
         wheel.remove_shared_memory(self.settings.run_dir)
 
     def _check(self) -> None:
-        settings, state = self.settings, self._state()
-        if state is not None and process.started(state.pid) == state.ticks:
+        settings, state = self.settings, self.state
+        if state is not None:
             raise ServerError(
                 f"a server runs already from {settings.run_dir} (process {state.pid}, gRPC port "
                 f"{state.settings.grpc_port}); take it down first, or give this one another --run-dir and ports"
@@ -184,11 +214,11 @@ class EmbeddedServer:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        ticks = process.started(self._process.pid) or 0
+        ticks, died = process.started(self._process.pid) or 0, self._state()
         state = State(pid=self._process.pid, ticks=ticks, since=time.time(), settings=self.settings)
-        self._state_file.write_text(state.model_dump_json(), encoding="utf-8")
+        self._write(state.model_copy(update={"deaths": died.deaths + 1}) if died else state)
 
-    def _wait(self, waiting: Callable[[], object]) -> None:
+    def _wait(self) -> None:
         assert self._process is not None
         deadline = time.monotonic() + self.settings.start_timeout
         while _call(self.settings, "GET", "/v2/health/ready") is None:
@@ -199,8 +229,17 @@ class EmbeddedServer:
                     f"the server was not ready after {self.settings.start_timeout:g} s; see {self.log_file}, "
                     f"or give it longer (--start-timeout)"
                 )
-            waiting()
             time.sleep(0.1)
+        if state := self._state():
+            self._write(state.model_copy(update={"ready": time.time()}))
+
+    def _keep(self) -> None:
+        command = [sys.executable, "-m", "deploy.keeper", str(self._state_file)]
+        command += [sys.executable, "-m", "deploy.embedded", "up", "--once", *self.settings.flags()]
+        self._keeper.up(command, lambda: keeper.KEEPS in self._keeper.words(), ROOT, env=self.settings.environment())
+
+    def _write(self, state: State) -> None:
+        self._state_file.write_text(state.model_dump_json(), encoding="utf-8")
 
     def _state(self) -> State | None:
         try:

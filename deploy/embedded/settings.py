@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, field_serializer
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shelfbridge.profiles import access
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -71,6 +73,20 @@ class EmbeddedSettings(BaseSettings):
     def ports(self) -> dict[str, int]:
         """The ports by what they are for."""
         return {"grpc": self.grpc_port, "http": self.http_port, "metrics": self.metrics_port}
+
+    def flags(self) -> list[str]:
+        """The same settings on a command line, but for the address of profiles: it may hold a password, which a command
+        line would show to everybody.
+        """
+        given = self.model_dump(mode="json", exclude={"extra", "profiles"}, exclude_none=True)
+        named = [f"--{name.replace('_', '-')}={value}" for name, value in given.items()]
+        return [*named, f"--extra={json.dumps(self.extra)}"]
+
+    def environment(self) -> dict[str, str]:
+        """What such a command needs beside the flags, and no other setting that this program was given."""
+        names = {f"SHELFBRIDGE_{name.upper()}" for name in type(self).model_fields}
+        others = {name: value for name, value in os.environ.items() if name not in names}
+        return {**others, **({access.PROFILES: self.profiles} if self.profiles else {})}
 
     @property
     def store(self) -> str:

@@ -11,8 +11,8 @@ from types import TracebackType
 from typing import Any
 
 from deploy import prerequisites
+from deploy.daemon import Daemon
 from deploy.gateway import config
-from deploy.gateway.daemon import Daemon
 from deploy.gateway.settings import GatewaySettings
 from shelfbridge.errors import PrerequisiteError, ShelfbridgeError
 

@@ -6,8 +6,8 @@ import sys
 from typing import Protocol
 
 from deploy.audit.__main__ import COLLECTS
+from deploy.daemon import Daemon
 from deploy.embedded.settings import ROOT
-from deploy.gateway.daemon import Daemon
 from deploy.gateway.ingress import AUDIT_LOG
 from deploy.hybrid.topology import Topology
 from shelfbridge.errors import ShelfbridgeError
@@ -61,7 +61,7 @@ class _Consumer:
         return self._daemon.down()
 
     def _takes(self) -> bool:
-        return TAKES in self._daemon.log_file.read_text(encoding="utf-8", errors="replace")
+        return TAKES in self._daemon.words()
 
 
 class _Collector:
@@ -102,4 +102,4 @@ class _Collector:
         return was_running
 
     def _collects(self) -> bool:
-        return COLLECTS in self._daemon.log_file.read_text(encoding="utf-8", errors="replace")
+        return COLLECTS in self._daemon.words()

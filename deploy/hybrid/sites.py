@@ -1,7 +1,5 @@
 """The two Tritons: the embedded server with TLS, and what it counts."""
 
-import json
-import os
 import re
 import secrets
 import subprocess
@@ -12,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from deploy.embedded import EmbeddedServer, EmbeddedSettings, ServerError
+from deploy.embedded import EmbeddedServer, EmbeddedSettings, ServerError, State
 from deploy.embedded.settings import ROOT
 from deploy.gateway.settings import Security
 from deploy.hybrid.topology import Site
@@ -21,6 +19,7 @@ from shelfbridge.profiles import access
 SiteName = Literal["private", "public"]
 CLOSED = "model-repository,model-config,shared-memory,statistics,trace,logging"
 """Triton's protocols that want a header which no caller can know."""
+_ALLOWED = (access.PROFILES,)
 _REQUESTS = re.compile(r'^nv_inference_request_(?:success|failure)\{.*?model="([^"]+)".*\} (\d+)', re.MULTILINE)
 _COMPUTED = re.compile(
     r'^nv_inference_(?:compute_\w+_duration_us|(exec_count))\{.*?model="([^"]+)".*\} (\d+)', re.MULTILINE
@@ -62,18 +61,22 @@ class SiteServer:
         )
 
     @property
+    def state(self) -> State | None:
+        """What the server was started as, if it lives."""
+        return EmbeddedServer(self.settings).state
+
+    @property
     def pid(self) -> int | None:
         """The server's process, if it lives."""
-        status = EmbeddedServer(self.settings).status()
-        return status.state.pid if status.running and status.state else None
+        return self.state.pid if self.state else None
 
     def start(self) -> "subprocess.Popen[str]":
-        """Begin to start it; `finish` waits for it."""
-        flags = [f"--{name.replace('_', '-')}={value}" for name, value in self._flags().items()]
+        """Begin to start it; `finish` waits for it. Of this project's settings it gets those of the topology alone."""
+        environment = self.settings.environment().items()
         return subprocess.Popen(
-            self._command("up", *flags),
+            self._command("up", *self.settings.flags()),
             cwd=ROOT,
-            env=self._environment(),
+            env={name: value for name, value in environment if name in _ALLOWED or not name.startswith("SHELFBRIDGE_")},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
@@ -131,16 +134,6 @@ class SiteServer:
 
     def _command(self, *arguments: str) -> list[str]:
         return [*self._inside, sys.executable, "-m", "deploy.embedded", *arguments]
-
-    def _flags(self) -> dict[str, object]:
-        flags = self.settings.model_dump(mode="json", exclude={"extra", "profiles"}, exclude_none=True)
-        return {**flags, "extra": json.dumps(self.settings.extra)}
-
-    def _environment(self) -> dict[str, str]:
-        """Ours without what it says of this project: the topology alone tells a site where profiles are. The address
-        may hold a password, which a command line would show to everybody."""
-        plain = {name: value for name, value in os.environ.items() if not name.startswith("SHELFBRIDGE_")}
-        return plain | ({access.PROFILES: self.settings.profiles} if self.settings.profiles else {})
 
 
 def _tls(name: SiteName, certificates: Path) -> tuple[str, ...]:

@@ -7,8 +7,8 @@ import subprocess
 import sys
 from typing import Protocol
 
+from deploy.daemon import Daemon
 from deploy.embedded.settings import ROOT
-from deploy.gateway.daemon import Daemon
 from deploy.hybrid.topology import Topology
 from deploy.hybrid.tun import LAID
 from shelfbridge.errors import SettingsError, ShelfbridgeError

@@ -1,4 +1,5 @@
-"""What fails in the middle of a run: all processes of a site are killed, or its server is stopped.
+"""What fails in the middle of a run: all processes of a site are killed, or its server is stopped. Who was killed comes
+back by itself, as the site's keeper starts it again.
 
 The Python steps of a stopped server go on: stopped with it, they find each other late afterwards, and one Triton of six
 (24.10) crashed on that.
@@ -22,10 +23,8 @@ class Failure:
     way: str
     site: str
     begun: float = 0.0
-    over: float = 0.0
-    """When the site was told to start again, or to go on."""
     ready: float = 0.0
-    """When it said that it was ready; for one that was frozen, when it went on."""
+    """When the site had all its models again; for one that was frozen, when it went on."""
     counted: dict[str, int] = field(default_factory=dict)
     """Requests by model that it had been asked before; a killed server forgets them."""
 
@@ -62,12 +61,19 @@ class Failing:
             else:
                 os.kill(pid, signal.SIGSTOP)
             failure.begun = time.time()
-            self._stop.wait(self._fault.seconds)
-            failure.over = time.time()
             if self._fault.way == "kill":
-                self._site.finish(self._site.start())
+                failure.ready = self._back(pid)
             else:
+                self._stop.wait(self._fault.seconds)
                 os.kill(pid, signal.SIGCONT)
-            failure.ready = time.time()
+                failure.ready = time.time()
         except ShelfbridgeError as error:
             self._error = str(error)
+
+    def _back(self, killed: int) -> float:
+        deadline = time.monotonic() + self._site.settings.start_timeout
+        while (state := self._site.state) is None or state.pid == killed or state.ready is None:
+            if time.monotonic() > deadline:
+                raise ShelfbridgeError(f"the {self._site.name} site was killed and did not come back; see its log")
+            time.sleep(0.02)
+        return state.ready

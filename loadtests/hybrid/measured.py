@@ -159,19 +159,19 @@ def _failover(seconds: Mapping[int, list[Answer]], seen: Seen) -> dict[str, Any]
     """What callers saw of a site's failure.
 
     `worst_ms`: the longest of the unrestricted requests that were under way when it came, or were sent before the site
-    was told to start again; `worst_before_ms`: the longest of those before. `failback_s`: from the moment the site was
+    was ready again; `worst_before_ms`: the longest of those before. `failback_s`: from the moment the site was
     ready until it answered a request.
     """
     failure = seen.failure
     assert failure is not None
     free = [a.row for second in seconds.values() for a in second if not a.restricted and not a.row.error]
-    hit = [row.ms for row in free if row.time < failure.over and row.time + row.ms / 1000 >= failure.begun]
+    hit = [row.ms for row in free if row.time < failure.ready and row.time + row.ms / 1000 >= failure.begun]
     before = [row.ms for row in free if row.time + row.ms / 1000 < failure.begun and seen.phase(row.time) != WARM_UP]
     back = [
         answer.row.time + answer.row.ms / 1000
         for second in seconds.values()
         for answer in second
-        if answer.site == failure.site and not answer.row.error and answer.row.time > failure.over
+        if answer.site == failure.site and not answer.row.error and answer.row.time > failure.begun
     ]
     answered = min((at for at in back if at >= failure.ready), default=None)
     return {

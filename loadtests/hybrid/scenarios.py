@@ -45,8 +45,8 @@ class Fault:
     way: Literal["kill", "freeze"]
     at: float
     """Seconds after the begin."""
-    seconds: float
-    """Until the site is started again, or goes on."""
+    seconds: float = 0.0
+    """Until a frozen site goes on; a killed one is started again by its keeper."""
 
 
 @dataclass(frozen=True)
@@ -115,11 +115,10 @@ def day(rate: float, seconds: float) -> Scenario:
 
 
 def site_killed(rate: float, seconds: float) -> Scenario:
-    """The site that answers first gets SIGKILL, and is started again a while after."""
-    fault = Fault("kill", at=WARM_UP_S + seconds / 4, seconds=seconds / 8)
-    return _failure(
-        "site_killed", "the site that answers first is killed (SIGKILL), then started again", rate, seconds, fault
-    )
+    """The site that answers first gets SIGKILL; its keeper starts it again."""
+    fault = Fault("kill", at=WARM_UP_S + seconds / 4)
+    about = "the site that answers first is killed (SIGKILL); its keeper starts it again"
+    return _failure("site_killed", about, rate, seconds, fault)
 
 
 def site_frozen(rate: float, seconds: float) -> Scenario:

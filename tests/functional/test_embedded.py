@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from deploy.embedded import EmbeddedServer, EmbeddedSettings, ServerError
+from deploy.embedded import EmbeddedServer, EmbeddedSettings, ServerError, State
 from deploy.embedded.__main__ import main
+from deploy.embedded.settings import ROOT
 from deploy.embedded.wheel import shared_memory_prefix
 from shelfbridge.errors import PrerequisiteError
 from tests.functional.conftest import free_ports
@@ -160,3 +161,53 @@ def test_killed_server_is_noticed_and_can_be_started_again(small: Path, make_set
     assert not shared_memory(server.settings)
     with server:
         assert server.status().ready
+
+
+def up(settings: EmbeddedSettings) -> EmbeddedServer:
+    """As a user does it."""
+    command = [sys.executable, "-m", "deploy.embedded", "up", *settings.flags()]
+    subprocess.run(command, check=True, capture_output=True, cwd=ROOT)
+    return EmbeddedServer(settings)
+
+
+def killed(server: EmbeddedServer, ready: bool) -> State:
+    """The next one, once it is there, or answers."""
+    first = server.state
+    assert first is not None
+    os.kill(first.pid, signal.SIGSEGV)
+    deadline = time.monotonic() + 30
+    while (state := server.state) is None or state.pid == first.pid or (ready and not state.ready):
+        assert time.monotonic() < deadline, server.keeper_log.read_text()
+        time.sleep(0.02)
+    return state
+
+
+def assert_down(server: EmbeddedServer) -> None:
+    time.sleep(0.5)
+    assert (server.state, server.status().kept) == (None, False)
+    assert not stubs(server.settings)
+    assert not shared_memory(server.settings)
+
+
+def test_a_kept_server_that_dies_comes_back(
+    small: Path, make_settings: MakeSettings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = up(make_settings(small, "apart"))
+    folder = ["--run-dir", str(server.settings.run_dir)]
+    try:
+        assert [killed(server, ready=True).deaths for _ in range(2)] == [1, 2]
+        assert main(["status", *folder]) == 0
+        assert "died and was started again: 2 times" in capsys.readouterr().out
+        with pytest.raises(ServerError, match="runs already"):
+            server.up()
+        assert server.status().kept  # who was refused has ended nothing
+    finally:
+        assert main(["down", *folder]) == 0
+    assert_down(server)
+
+
+def test_taken_down_while_it_is_started_again(small: Path, make_settings: MakeSettings) -> None:
+    server = up(make_settings(small, "apart"))
+    killed(server, ready=False)
+    server.down()
+    assert_down(server)

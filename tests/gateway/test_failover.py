@@ -5,9 +5,11 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 
+from deploy.daemon import Daemon
 from deploy.hybrid import Hybrid
 from shelfbridge.client import SearchClient, ShopperClient
 from shelfbridge.errors import ConnectionFailed, SearchError
@@ -21,45 +23,42 @@ TRY = 0.4
 CALLERS = 4
 
 
-@pytest.fixture
-def mended(hybrid: Hybrid) -> Iterator[Callable[[], None]]:
-    """Brings the private site back, at the latest after the test."""
-
-    def mend() -> None:
-        hybrid.private.down()
-        hybrid.private.finish(hybrid.private.start())
-
-    yield mend
-    if not hybrid.private.pid:
-        mend()
+@contextmanager
+def unkept(hybrid: Hybrid) -> Iterator[None]:
+    """The private site is not started again before the end, and then has to be."""
+    with frozen(Daemon(hybrid.private.settings.run_dir, "keeper").pid):
+        yield
+    deadline = time.monotonic() + 60
+    while not ((state := hybrid.private.state) and state.ready):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
-def test_killed(
-    hybrid: Hybrid, gateway: Open, client: Client, token: Callable[..., str], mended: Callable[[], None]
-) -> None:
+def test_killed(hybrid: Hybrid, gateway: Open, client: Client, token: Callable[..., str]) -> None:
     pid = hybrid.private.pid
     assert pid is not None
     with gateway(policies={"per_try_timeout": TRY}), client() as restricted:
-        with searches(client, CALLERS) as tally:
-            time.sleep(1)
-            os.killpg(pid, signal.SIGKILL)
-            killed = time.monotonic()
-            time.sleep(1)
-        first = min(when for when, _ in tally.ended if when > killed + 0.001) - killed
-        print(
-            f"killed: {len(tally.ended)} searches, first answer {first * 1e3:.0f} ms, worst {tally.worst * 1e3:.0f} ms"
-        )
-        assert tally.failures == []
-        assert tally.worst < TRY  # not even one waits for its end
-        with pytest.raises(ConnectionFailed, match="must not leave"):
-            restricted.search("red running shoes", user="u-1")
-        assert restricted.ready()
-        assert restricted.ready(deep=True)
-        with client(kind=ShopperClient) as shopper:
-            assert not shopper.ready()
-        with client(token=token(residency=None)) as bound:
-            assert not bound.ready()
-        mended()
+        with unkept(hybrid):
+            with searches(client, CALLERS) as tally:
+                time.sleep(1)
+                os.killpg(pid, signal.SIGKILL)
+                killed = time.monotonic()
+                time.sleep(1)
+            first = min(when for when, _ in tally.ended if when > killed + 0.001) - killed
+            print(
+                f"killed: {len(tally.ended)} searches, first answer {first * 1e3:.0f} ms, "
+                f"worst {tally.worst * 1e3:.0f} ms"
+            )
+            assert tally.failures == []
+            assert tally.worst < TRY  # not even one waits for its end
+            with pytest.raises(ConnectionFailed, match="must not leave"):
+                restricted.search("red running shoes", user="u-1")
+            assert restricted.ready()
+            assert restricted.ready(deep=True)
+            with client(kind=ShopperClient) as shopper:
+                assert not shopper.ready()
+            with client(token=token(residency=None)) as bound:
+                assert not bound.ready()
         back = seconds_until(lambda: restricted.search("red running shoes", user="u-1").hits)
         print(f"failback after {back:.2f} s")
         assert back < 3

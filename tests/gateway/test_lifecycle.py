@@ -15,8 +15,8 @@ import pytest
 from deploy.audit.__main__ import read_chain
 from deploy.audit.log import files
 from deploy.audit.verify import verify
+from deploy.daemon import Daemon
 from deploy.embedded.settings import ROOT
-from deploy.gateway.daemon import Daemon
 from deploy.hybrid import Hybrid, Topology, load
 from deploy.hybrid.__main__ import NOT_RUNNING
 from deploy.hybrid.sites import SiteServer

@@ -68,7 +68,7 @@ def test_private_answers_all(cloud: Cloud, shop: Path, tmp_path: Path) -> None:
 
 
 def test_a_killed_site_is_seen_and_comes_back(cloud: Cloud, shop: Path, tmp_path: Path) -> None:
-    fault = Fault("kill", at=1.0, seconds=0.5)
+    fault = Fault("kill", at=1.0)
     record = run(cloud, plan(shop, tmp_path, fault=fault), lambda seconds: None)
     assert record["failed"]["unrestricted"] == 0
     assert record["failed"]["restricted"] > 0

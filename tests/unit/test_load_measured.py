@@ -138,12 +138,12 @@ class TestMeasured:
         assert where["queue"]["p99"] == pytest.approx(1.0, rel=0.02)
 
     def test_what_callers_saw_of_a_failure(self) -> None:
-        failure = Failure("kill", "private", begun=START + 15, over=START + 20, ready=START + 25)
+        failure = Failure("kill", "private", begun=START + 15, ready=START + 25)
         rows = [
             row(1, 10, took=30),
             row(2, 14.95, took=150),  # under way when it came
             row(3, 16, took=40),
-            row(4, 21, took=500),  # while the site starts again
+            row(4, 21, took=120),  # while the site starts again
             row(5, 26, took=20),
             row(6, 16, "events", error="ConnectionFailed"),
         ]

@@ -71,7 +71,7 @@ class TestScenarios:
         assert scenario.seconds == pytest.approx(48 + WARM_UP_S)
         assert scenario.at(scenario.seconds + 0.01) is None
         if scenario.fault:
-            assert WARM_UP_S < scenario.fault.at < scenario.fault.at + scenario.fault.seconds < scenario.seconds
+            assert WARM_UP_S < scenario.fault.at <= scenario.fault.at + scenario.fault.seconds < scenario.seconds
 
     def test_a_flash_sale_is_ten_times_the_rate_within_two_seconds(self) -> None:
         scenario = flash_sale(10, 34)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.embedded import process
+from deploy import process
 
 Run = Callable[[Path], "subprocess.Popen[bytes]"]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from deploy.embedded import process
+from deploy import process
 from shelfbridge.errors import ShelfbridgeError
 
 PATIENCE = 5.0
@@ -45,6 +45,10 @@ class Daemon:
         """Whether it was taken up and not down since, even if it died meanwhile."""
         return self._state_file.exists()
 
+    def words(self) -> str:
+        """What it has said."""
+        return self.log_file.read_text(encoding="utf-8", errors="replace")
+
     def up(
         self,
         command: Sequence[str],
@@ -77,8 +81,8 @@ class Daemon:
         while not ready():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.down()
-                words = self.log_file.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:]
-                raise ShelfbridgeError(f"{self.name} did not start: {' / '.join(words)} (log: {self.log_file})")
+                said = self.words().strip().splitlines()[-3:]
+                raise ShelfbridgeError(f"{self.name} did not start: {' / '.join(said)} (log: {self.log_file})")
             time.sleep(0.02)
 
     def down(self) -> bool:
