@@ -239,7 +239,9 @@ class EmbeddedServer:
         self._keeper.up(command, lambda: keeper.KEEPS in self._keeper.words(), ROOT, env=self.settings.environment())
 
     def _write(self, state: State) -> None:
-        self._state_file.write_text(state.model_dump_json(), encoding="utf-8")
+        whole = self._state_file.with_suffix(".new")
+        whole.write_text(state.model_dump_json(), encoding="utf-8")
+        whole.replace(self._state_file)
 
     def _state(self) -> State | None:
         try:

@@ -10,12 +10,12 @@ and bytes that are no HTTP/2, and tokens that open nothing. The same --seed make
 search; their answers must stay the same to the last bit.
 
 Triton before 2.59 (25.06) may crash on a call that is given up while its answer is made (server issues 7368, 8034), so
-those calls are left out there, and the report says so; --given-up sends them all the same.
+those calls are left out there, and the report says so; --given-up sends them all the same. A site that dies is started
+again by its keeper; the report says how often, how soon it was back, and what others saw of it.
 
-Broken, and exit status 1: a process ended or was started anew; another's search failed or was answered otherwise; what
-must be refused was answered; a site's private memory grew by more than {growth:g} MB; something restricted was counted
-at the public site. What was answered wrongly, or may have ended a process, is written to complaints.jsonl, to be sent
-again.
+Broken, and exit status 1: a process ended; another's search failed or was answered otherwise; what must be refused was
+answered; a site's private memory grew by more than {growth:g} MB; something restricted was counted at the public site.
+What was answered wrongly, or may have ended a process, is written to complaints.jsonl, to be sent again.
 Writes fuzz.json, fuzz.md and fuzz.png.
 """
 
@@ -37,15 +37,15 @@ from deploy.hybrid import load
 from deploy.security.certificates import make_certificates
 from deploy.security.keys import write_new
 from deploy.security.new_keys import make_keys
-from loadtests.fuzz import watch
 from loadtests.fuzz.attack import Attack, Way
-from loadtests.fuzz.bystanders import Bystanders
+from loadtests.fuzz.bystanders import Bystanders, Wrong
 from loadtests.fuzz.grammar import GIVEN_UP, attacks
+from loadtests.fuzz.lives import LOOK_S, Death, Lives
 from loadtests.fuzz.report import draw, text
 from loadtests.fuzz.send import AHEAD, OK, Sender, triton_version
 from loadtests.fuzz.tokens import tokens
+from loadtests.fuzz.watch import GROWTH_MB, Watched, growth
 from loadtests.hybrid.cloud import Cloud
-from loadtests.hybrid.traffic import RESTRICTED
 from loadtests.machine import machine
 from loadtests.program import command_line, count, ending, write
 from loadtests.serving import queries_of
@@ -57,12 +57,14 @@ QUERIES = 20
 SHOWN = 3
 """Of others' searches that went wrong; fuzz.json has all."""
 OTHERS_TIMEOUT_S = 10.0
+RECONNECT_S = 2.0
+"""Longest pause before a client tries to connect again to a site that was away."""
 SURVIVES_GIVEN_UP = (2, 59)
 """Triton from this version on: with its changes 7840, 8078 and 8220."""
 
 
 def fuzz(cloud: Cloud, sent: Sequence[Attack], queries: Sequence[str], secrets: Path, bar: Any) -> dict[str, Any]:
-    """Attack a running cloud, until all is sent or a process is gone.
+    """Attack a running cloud, until all is sent or a site has died and does not come back.
 
     Args:
         cloud: its sites run.
@@ -78,20 +80,19 @@ def fuzz(cloud: Cloud, sent: Sequence[Attack], queries: Sequence[str], secrets: 
     write_new(secrets, {**make_certificates(), **make_keys()})
     given = tokens(cloud.folder, secrets)
     ports: dict[Way, int] = {"gateway": gateway.settings.port, "direct": cloud.topology.private.port}
-    servers = {"private": hybrid.private.pid, "public": hybrid.public.pid, "gateway": gateway.daemon.pid}
-    pids = {name: pid for name, pid in servers.items() if pid}
     ends: dict[str, dict[str, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
     slowest: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
-    looks, every = [], max(1, len(sent) // LOOKS)
+    every = max(1, len(sent) // LOOKS)
     complaints: list[Attack] = []
     latest: deque[Attack] = deque(maxlen=every + AHEAD * WORKERS)
     with ExitStack() as stack:
+        lives = stack.enter_context(Lives((hybrid.private, hybrid.public)))
         sender = stack.enter_context(Sender(ports, cloud.folder, given))
         clients = {way: stack.enter_context(client) for way, client in _clients(cloud, ports, given["good"]).items()}
         others = Bystanders(clients, queries)
         for _ in range(3):
             others.all("before")
-        before, counted, begun = watch.alive(pids), hybrid.public.requests(), time.monotonic()
+        watched, begun = Watched(cloud), time.time()
         task = bar.add_task("attacking", total=len(sent))
         with others:
             for number, (attack, how, seconds) in enumerate(sender.send_all(sent, WORKERS)):
@@ -101,28 +102,48 @@ def fuzz(cloud: Cloud, sent: Sequence[Attack], queries: Sequence[str], secrets: 
                 if how == OK and attack.way in attack.refused:
                     complaints.append(attack)
                 if number % every == 0 or number == len(sent) - 1:
-                    passed = time.monotonic() - begun
-                    looks.append({"requests": number + 1, "seconds": passed, "memory": watch.look(pids)})
-                    if watch.alive(pids) != before:
+                    if watched.look(number + 1, time.time() - begun):
                         complaints += latest  # one of these ended it
+                    if lives.lost:
                         break
                 bar.advance(task)
+            lives.wait()
         others.all("afterwards")
-    after = watch.alive(pids)
-    outside = hybrid.public.requests() if after["public"] else counted
+        watched.look(number + 1, time.time() - begun)
+    wrong, missed = apart(others.wrong, lives.deaths)
     return {
-        "seconds": looks[-1]["seconds"],
-        "requests": looks[-1]["requests"],
+        "seconds": watched.looks[-2]["seconds"],
+        "requests": number + 1,
         "ends": ends,
         "slowest_s": slowest,
         "complaints": complaints,
         "others": {name: _latency(took) for name, took in others.latencies.items()},
-        "others_wrong": others.wrong,
-        "looks": looks,
-        "growth_mb": watch.growth(looks),
-        "restarted": [name for name in pids if before[name] != after[name]],
-        "restricted_outside": sum(outside.get(model, 0) - counted.get(model, 0) for model in RESTRICTED),
+        "others_wrong": [each.words for each in wrong],
+        "looks": watched.looks,
+        "growth_mb": growth(watched.looks),
+        "deaths": [
+            {"site": death.site, "second": death.at - begun, "away_s": death.back and death.back - death.at}
+            for death in lives.deaths
+        ],
+        "missed": missed,
+        "processes_ended": sorted(watched.ended),
+        "restricted_outside": watched.restricted_outside,
     }
+
+
+def apart(wrong: Sequence[Wrong], deaths: Sequence[Death]) -> tuple[list[Wrong], int]:
+    """What went wrong, without the searches that failed at a site while that was away; and how many these are."""
+    kept = [
+        each
+        for each in wrong
+        if not each.failed
+        or each.way != "direct"
+        or not any(
+            death.site == "private" and death.at - LOOK_S <= each.at <= (death.back or time.time()) + RECONNECT_S
+            for death in deaths
+        )
+    ]
+    return kept, len(wrong) - len(kept)
 
 
 def _clients(cloud: Cloud, ports: Mapping[Way, int], token: str | None) -> dict[Way, SearchClient]:
@@ -145,7 +166,8 @@ def _latency(took: Sequence[float]) -> dict[str, float]:
 def broken(record: dict[str, Any]) -> list[str]:
     """What is wrong, in words; nothing where all is well."""
     return [
-        *(f"processes of {name} ended or were started anew" for name in record["restarted"]),
+        *_died(record),
+        *(f"a process of {name} ended" for name in record["processes_ended"]),
         *record["others_wrong"][:SHOWN],
         *([f"{more:,} more of others' searches"] if (more := len(record["others_wrong"]) - SHOWN) > 0 else []),
         *(
@@ -156,15 +178,25 @@ def broken(record: dict[str, Any]) -> list[str]:
         *(
             f"private memory of {name} grew by {grown:.1f} MB"
             for name, grown in record["growth_mb"].items()
-            if grown > watch.GROWTH_MB
+            if grown > GROWTH_MB
         ),
         *([f"{n} restricted requests at the public site"] if (n := record["restricted_outside"]) else []),
     ]
 
 
+def _died(record: dict[str, Any]) -> list[str]:
+    words = []
+    for site in sorted({death["site"] for death in record["deaths"]}):
+        away = [death["away_s"] for death in record["deaths"] if death["site"] == site]
+        back = "did not come back" if None in away else f"was back within {max(away):.1f} s"
+        words.append(f"the {site} site died {len(away)} times and {back}")
+    missed = f"{record['missed']:,} direct searches of others failed meanwhile"
+    return [*words, *([missed] if record["missed"] else [])]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Attack and report."""
-    parser = command_line("fuzz", (__doc__ or "").format(growth=watch.GROWTH_MB))
+    parser = command_line("fuzz", (__doc__ or "").format(growth=GROWTH_MB))
     parser.add_argument("--topology", type=Path, required=True, help="such as deploy/topologies/loadtest.toml")
     parser.add_argument("--catalogue", type=Path, required=True, help="what the release was built from")
     parser.add_argument("--judgments", type=Path, required=True, help="others search their queries")

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 
 from loadtests.fuzz.attack import Way
@@ -12,6 +13,18 @@ from shelfbridge.errors import SearchError
 PAUSE_S = 0.02
 Answer = tuple[tuple[str, float], ...]
 """Products and their scores, best first."""
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """What one of them was not to see."""
+
+    way: Way
+    at: float
+    """In seconds since 1970."""
+    failed: bool
+    """Not answered; else answered otherwise than before."""
+    words: str
 
 
 class Bystanders:
@@ -29,8 +42,7 @@ class Bystanders:
         self._clients, self._queries, self._stop = clients, queries, threading.Event()
         self.latencies: dict[str, list[float]] = {}
         """Milliseconds by way and time."""
-        self.wrong: list[str] = []
-        """What went wrong, in words."""
+        self.wrong: list[Wrong] = []
         self._expected = {query: self._ask("direct", query) for query in queries}
 
     def _ask(self, way: Way, query: str) -> Answer:
@@ -43,11 +55,12 @@ class Bystanders:
         try:
             answer = self._ask(way, query)
         except SearchError as error:
-            self.wrong.append(f"{way}, {when}: {query!r} failed: {error}")
+            self.wrong.append(Wrong(way, time.time(), True, f"{way}, {when}: {query!r} failed: {error}"))
             return
         self.latencies.setdefault(f"{way}, {when}", []).append(1000 * (time.monotonic() - since))
         if answer != self._expected[query]:
-            self.wrong.append(f"{way}, {when}: {query!r} was answered otherwise than before")
+            words = f"{way}, {when}: {query!r} was answered otherwise than before"
+            self.wrong.append(Wrong(way, time.time(), False, words))
 
     def all(self, when: str) -> None:
         """Every query once, by both ways."""

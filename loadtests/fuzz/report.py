@@ -33,7 +33,10 @@ def text(record: Record) -> str:
         for name, took in record["others"].items()
     ]
     grown = ", ".join(f"{name} {value:+.1f}" for name, value in record["growth_mb"].items())
+    died = {death["site"] for death in record["deaths"]}
+    grown += "".join(f", {name} not told, as it died" for name in sorted(died))
     searched = sum(took["count"] for took in record["others"].values())
+    wrong = len(record["others_wrong"]) + record["missed"]
     left_out = (
         ""
         if record["given_up"]
@@ -41,9 +44,9 @@ def text(record: Record) -> str:
     )
     lines = [
         f"{verdict} over {record['requests']:,} hostile requests in {record['seconds']:.0f} s (seed {record['seed']}). "
-        f"{searched:,} searches of others meanwhile, {len(record['others_wrong']):,} of them failed or were answered "
-        f"otherwise; {record['restricted_outside']} restricted requests at the public site. Private memory after it "
-        f"had settled, MB: {grown}.{left_out}",
+        f"{searched:,} searches of others meanwhile, {wrong:,} of them failed or were answered otherwise; "
+        f"{record['restricted_outside']} restricted requests at the public site. Private memory after it had settled, "
+        f"MB: {grown}.{left_out}",
         "",
         *table(["others' searches", "answers", "p50 ms", "p99 ms"], others),
         "",
@@ -57,8 +60,8 @@ def draw(file: Path, record: Record) -> None:
     """Memory over the attacks, and how each kind ended."""
     figure, (memory, ends) = pyplot.subplots(1, 2, figsize=(13, 5), layout="constrained")
     for name in record["looks"][0]["memory"]:
-        values = [look["memory"][name] for look in record["looks"]]
-        memory.plot([look["requests"] for look in record["looks"]], values, label=name)
+        seen = [(look["requests"], look["memory"][name]) for look in record["looks"] if name in look["memory"]]
+        memory.plot(*zip(*seen, strict=True), label=name)
     memory.set_xlabel("hostile requests")
     memory.set_ylabel("private memory, MB")
     memory.set_ylim(0, None)

@@ -1,5 +1,8 @@
 """Hostile requests at real sites through a real gateway, a short form of `make fuzz`: nothing breaks."""
 
+import os
+import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +14,8 @@ from build.progress import progress
 from deploy.hybrid import Hybrid, Topology
 from loadtests.fuzz.__main__ import broken, fuzz
 from loadtests.fuzz.grammar import GIVEN_UP, attacks
+from loadtests.fuzz.lives import Lives
+from loadtests.fuzz.watch import Watched, growth
 from loadtests.hybrid.cloud import Cloud
 from shelfbridge.client import SearchClient
 from tests.gateway.attempts import ANONYMOUS, field
@@ -30,6 +35,33 @@ def test_nothing_breaks(own: Callable[[str], Topology], tmp_path: Path) -> None:
     assert broken(found) == []
     assert found["others"]["gateway, beside attacks"]["count"] > 10
     assert found["ends"]["a token that opens nothing"]["gateway"].keys() <= {"UNAUTHENTICATED", "PERMISSION_DENIED"}
+
+
+def test_a_death_is_seen_and_timed(own: Callable[[str], Topology], tmp_path: Path) -> None:
+    with Cloud(own("mortal"), tmp_path / "security") as cloud:
+        cloud.use("hybrid")
+        public, watched = cloud.hybrid.public, Watched(cloud)
+        with Lives((cloud.hybrid.private, public)) as lives:
+            assert not watched.look(1, 0.1)
+            assert public.pid
+            os.killpg(public.pid, signal.SIGKILL)
+            while not lives.deaths:
+                time.sleep(0.01)
+            assert not lives.lost
+            assert watched.look(2, 0.2)
+            lives.wait()
+        (death,) = lives.deaths
+        assert death.site == "public"
+        assert death.back
+        assert 0.2 < death.back - death.at < 30
+        assert watched.look(3, 0.3)
+        assert not watched.look(4, 0.4)
+        assert watched.ended == set()
+        assert [sorted(look["memory"]) for look in watched.looks] == [
+            ["gateway", "private", "public"],
+            *[["gateway", "private"]] * 3,
+        ]
+        assert growth(watched.looks).keys() == {"gateway", "private"}
 
 
 def test_malformed_requests_eject_no_site(

@@ -18,10 +18,11 @@ from deploy.security.keys import write_new
 from deploy.security.new_keys import make_keys
 from deploy.security.tokens import ALGORITHM, AUDIENCE, make_jwks
 from loadtests.fuzz import watch
-from loadtests.fuzz.__main__ import broken
+from loadtests.fuzz.__main__ import apart, broken
 from loadtests.fuzz.attack import Attack
-from loadtests.fuzz.bystanders import Bystanders
+from loadtests.fuzz.bystanders import Bystanders, Wrong
 from loadtests.fuzz.grammar import ANYWHERE, GATEWAY, GIVEN_UP, attacks
+from loadtests.fuzz.lives import Death
 from loadtests.fuzz.report import draw, text
 from loadtests.fuzz.tensors import length, missing
 from loadtests.fuzz.tokens import WORTHLESS, tokens
@@ -92,7 +93,9 @@ def record(**changes: Any) -> dict[str, Any]:
         "others_wrong": [],
         "looks": looks,
         "growth_mb": watch.growth(looks),
-        "restarted": [],
+        "deaths": [],
+        "missed": 0,
+        "processes_ended": [],
         "restricted_outside": 0,
         "broken": [],
         **changes,
@@ -128,7 +131,27 @@ class TestOthers:
         shop.hits = hits
         others.all("afterwards")
         assert len(others.wrong) == 1
-        assert what in others.wrong[0]
+        assert what in others.wrong[0].words
+        assert others.wrong[0].failed == (what == "failed")
+
+    def test_what_fails_at_a_site_that_is_away_is_told_apart(self) -> None:
+        deaths = [Death("private", 100.0, 104.0), Death("public", 200.0, 204.0)]
+        wrong = [
+            Wrong("direct", 90.0, True, "before it died"),
+            Wrong("direct", 101.0, True, "missed"),
+            Wrong("direct", 105.0, True, "missed, not yet connected again"),
+            Wrong("direct", 102.0, False, "another answer"),
+            Wrong("gateway", 101.0, True, "the gateway has another site"),
+            Wrong("direct", 201.0, True, "another site died"),
+        ]
+        kept, missed = apart(wrong, deaths)
+        assert [each.words for each in kept] == [
+            "before it died",
+            "another answer",
+            "the gateway has another site",
+            "another site died",
+        ]
+        assert missed == 2
 
     def test_they_search_until_the_end(self) -> None:
         with Bystanders({"direct": cast(SearchClient, Shop())}, ["lamp", "shoes"]) as others:
@@ -146,7 +169,9 @@ class TestVerdict:
     @pytest.mark.parametrize(
         "changes",
         [
-            {"restarted": ["private"]},
+            {"deaths": [{"site": "private", "second": 3.0, "away_s": 4.0}]},
+            {"deaths": [{"site": "private", "second": 3.0, "away_s": None}]},
+            {"processes_ended": ["public"]},
             {"others_wrong": ["direct: 'lamp' failed"]},
             {"complaints": [1]},
             {"growth_mb": {"gateway": watch.GROWTH_MB + 1}},
@@ -158,7 +183,12 @@ class TestVerdict:
 
     def test_the_report_says_so(self, tmp_path: Path) -> None:
         assert "Nothing broke" in text(record())
-        assert "**Broken**: private died" in text(record(broken=["private died"]))
+        died = record(deaths=[{"site": "private", "second": 3.0, "away_s": 4.0}], missed=7)
+        assert broken(died) == [
+            "the private site died 1 times and was back within 4.0 s",
+            "7 direct searches of others failed meanwhile",
+        ]
+        assert "**Broken**: the private site died" in text({**died, "broken": broken(died)})
         assert "Left out" not in text(record())
         assert "**Left out: calls that their callers give up**" in text(record(given_up=False))
         draw(tmp_path / "fuzz.png", record())
