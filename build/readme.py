@@ -33,7 +33,8 @@ def blocks() -> dict[str, str]:
         "soak": memory(_read("soak/soak.json")),
         "loadtest": without_headings(tables((RESULTS / "loadtest/matrix.md").read_text(), 2)),
         "gateway": (RESULTS / "gateway/gateway.md").read_text(),
-        "fuzz": tables((RESULTS / "fuzz/fuzz.md").read_text(), 1).partition("\n")[0] + "\n",
+        "fuzz": _first_line(RESULTS / "fuzz/fuzz.md"),
+        "fuzz_given_up": _first_line(RESULTS / "fuzz_given_up/fuzz.md"),
         "plan": tables((RESULTS / "plan/plan.md").read_text(), 1),
         "plan_check": tables((RESULTS / "plan/check.md").read_text(), 1),
     }
@@ -82,6 +83,10 @@ def without_headings(report: str) -> str:
 def _read(name: str) -> dict[str, Any]:
     record: dict[str, Any] = json.loads((RESULTS / name).read_text())
     return record
+
+
+def _first_line(file: Path) -> str:
+    return file.read_text().partition("\n")[0] + "\n"
 
 
 def main() -> None:

@@ -45,13 +45,13 @@ class Watched:
         alive = {name: _processes(pid) for name, pid in pids.items()}
         same = {name for name in pids if pids[name] == self._pids.get(name)}
         ended = {name for name in same if alive[name] != self._alive[name]}
-        anew = self._pids != pids
+        gone = any(pids.get(name) != pid for name, pid in self._pids.items())
         self._pids, self._alive = pids, alive
         self.ended |= ended | ({GATEWAY} - pids.keys())
         self._count()
         memory = {name: _private(pid) for name, pid in pids.items() if pid == self._first.get(name)}
         self.looks.append({"requests": requests, "seconds": seconds, "memory": memory})
-        return bool(ended) or anew
+        return bool(ended) or gone
 
     def _living(self) -> dict[str, int]:
         """The servers that have all their models, and the gateway."""

@@ -54,7 +54,7 @@ def test_a_death_is_seen_and_timed(own: Callable[[str], Topology], tmp_path: Pat
         assert death.site == "public"
         assert death.back
         assert 0.2 < death.back - death.at < 30
-        assert watched.look(3, 0.3)
+        assert not watched.look(3, 0.3)
         assert not watched.look(4, 0.4)
         assert watched.ended == set()
         assert [sorted(look["memory"]) for look in watched.looks] == [
