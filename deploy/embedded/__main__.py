@@ -19,6 +19,8 @@ from shelfbridge.request import explain
 
 NOT_RUNNING = 3
 """Exit status of `status` for a server that does not run, as service managers have it."""
+STOPPED = 130
+"""Exit status after Ctrl-C or SIGTERM, as shells have it."""
 console = Console(highlight=False)
 complaints = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -114,6 +116,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         complaints.print(f"A setting cannot be used: {explain(error)}")
     except ShelfbridgeError as error:
         complaints.print(str(error))
+    except KeyboardInterrupt:
+        complaints.print("stopped")
+        return STOPPED
     return 1
 
 

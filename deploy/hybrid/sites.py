@@ -19,7 +19,6 @@ from shelfbridge.profiles import access
 SiteName = Literal["private", "public"]
 CLOSED = "model-repository,model-config,shared-memory,statistics,trace,logging"
 """Triton's protocols that want a header which no caller can know."""
-_ALLOWED = (access.PROFILES,)
 _REQUESTS = re.compile(r'^nv_inference_request_(?:success|failure)\{.*?model="([^"]+)".*\} (\d+)', re.MULTILINE)
 _COMPUTED = re.compile(
     r'^nv_inference_(?:compute_\w+_duration_us|(exec_count))\{.*?model="([^"]+)".*\} (\d+)', re.MULTILINE
@@ -72,11 +71,13 @@ class SiteServer:
 
     def start(self) -> "subprocess.Popen[str]":
         """Begin to start it; `finish` waits for it. Of this project's settings it gets those of the topology alone."""
-        environment = self.settings.environment().items()
+        given = self.settings.environment().items()
         return subprocess.Popen(
             self._command("up", *self.settings.flags()),
             cwd=ROOT,
-            env={name: value for name, value in environment if name in _ALLOWED or not name.startswith("SHELFBRIDGE_")},
+            env={
+                name: value for name, value in given if name == access.PROFILES or not name.startswith("SHELFBRIDGE_")
+            },
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from deploy.embedded import EmbeddedServer, EmbeddedSettings, ServerError, State
-from deploy.embedded.__main__ import main
+from deploy.embedded.__main__ import STOPPED, main
 from deploy.embedded.settings import ROOT
 from deploy.embedded.wheel import shared_memory_prefix
 from shelfbridge.errors import PrerequisiteError
@@ -210,4 +210,21 @@ def test_taken_down_while_it_is_started_again(small: Path, make_settings: MakeSe
     server = up(make_settings(small, "apart"))
     killed(server, ready=False)
     server.down()
+    assert_down(server)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_who_stops_a_start_leaves_nothing(small: Path, make_settings: MakeSettings, number: int) -> None:
+    settings = make_settings(small, "apart")
+    server = EmbeddedServer(settings)
+    command = [sys.executable, "-m", "deploy.embedded", "up", *settings.flags()]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=ROOT) as starting:
+        deadline = time.monotonic() + 30
+        while server.state is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        starting.send_signal(number)
+        assert starting.stderr
+        assert starting.stderr.read() == b"stopped\n"
+    assert starting.returncode == STOPPED
     assert_down(server)
