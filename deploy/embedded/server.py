@@ -112,7 +112,7 @@ class EmbeddedServer:
             if kept:
                 self._keeper.down()
             self._clear()
-            wheel.make_backends(self._backends)
+            wheel.make_backends(self.settings, self._backends)
             try:
                 self._start()
                 self._wait()

@@ -28,6 +28,11 @@ class EmbeddedSettings(BaseSettings):
         None, description="public key (release.pub): a release that was not signed with it, or was altered, is refused"
     )
     run_dir: Path = Field(ROOT / "out/server", description="folder of the server's log and state")
+    triton: Path | None = Field(
+        None,
+        description="folder of another Triton to serve with, such as /opt/tritonserver in NVIDIA's containers; none is "
+        "that of the wheel",
+    )
     host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 opens the server to the network")
     grpc_port: int = Field(8001, ge=1, le=65535, description="port of gRPC")
     http_port: int = Field(8000, ge=1, le=65535, description="port of HTTP")

@@ -1,4 +1,5 @@
-"""The real tritonserver out of the nvidia-pytriton wheel: where its parts lie, and the command that starts it.
+"""The real tritonserver out of the nvidia-pytriton wheel, or of another folder: where its parts lie, and the command
+that starts it.
 
 The wheel carries the server and the Python backend only. A backend folder is put together of the wheel's Python
 backend with the stub of this Python version, and our backends in Python. The parts are copied:
@@ -18,6 +19,8 @@ from shelfbridge.backlog import METRICS
 from shelfbridge.errors import PrerequisiteError
 from shelfbridge.profiles import access
 
+PROGRAM = "bin/tritonserver"
+STUB = "triton_python_backend_stub"
 STANDINS = Path(__file__).parent / "backends"
 """Triton's own cache, for models whose configs enable it: the encoder."""
 SHARED_MEMORY_FOLDER = Path("/dev/shm")
@@ -35,18 +38,32 @@ def packages() -> Path:
     return Path(spec.origin).parents[1]
 
 
-def make_backends(folder: Path) -> None:
+def triton(settings: EmbeddedSettings) -> Path:
+    """The folder of Triton's parts.
+
+    Raises:
+        PrerequisiteError: the wheel is not installed, or the other folder holds no Triton.
+    """
+    if settings.triton is None:
+        return packages() / "pytriton/tritonserver"
+    if not (settings.triton / PROGRAM).is_file():
+        raise PrerequisiteError(f"{settings.triton} holds no {PROGRAM}; give --triton the folder of a Triton, or none")
+    return settings.triton.resolve()
+
+
+def make_backends(settings: EmbeddedSettings, folder: Path) -> None:
     """Fill a backend folder.
 
     Raises:
-        PrerequisiteError: the wheel is not installed or has no stub for this Python.
+        PrerequisiteError: the wheel is not installed, or there is no stub for this Python.
     """
-    triton = packages() / "pytriton/tritonserver"
+    python = triton(settings) / "backends/python"
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    stub = triton / "python_backend_stubs" / version / "triton_python_backend_stub"
+    own = triton(settings) / "python_backend_stubs" / version / STUB
+    stub = own if settings.triton is None else python / STUB
     if not stub.is_file():
         raise PrerequisiteError(f"the embedded server has no Python backend for Python {version}; use 3.11 or 3.12")
-    parts = [stub, *(triton / "backends/python").glob("*.*")]
+    parts = [stub, *python.glob("*.*")]
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(STANDINS, folder, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "python").mkdir()
@@ -69,7 +86,7 @@ def command(settings: EmbeddedSettings, models: Path, backends: Path) -> list[st
     """The command line of the server."""
     shared_memory = f"shm-region-prefix-name={shared_memory_prefix(settings.run_dir)}"
     return [
-        str(packages() / "pytriton/tritonserver/bin/tritonserver"),
+        str(triton(settings) / PROGRAM),
         f"--model-repository={models}",
         "--model-config-name=cpu",
         "--disable-auto-complete-config",
@@ -77,7 +94,7 @@ def command(settings: EmbeddedSettings, models: Path, backends: Path) -> list[st
         f"--backend-config=python,{shared_memory}",
         f"--backend-config=onnxruntime,{shared_memory}",
         f"--backend-config=together,{shared_memory}",
-        f"--cache-directory={packages() / 'pytriton/tritonserver/caches'}",
+        f"--cache-directory={triton(settings) / 'caches'}",
         *([f"--cache-config=local,size={round(settings.query_cache * (1 << 20))}"] if settings.query_cache else []),
         f"--grpc-address={settings.host}",
         f"--grpc-port={settings.grpc_port}",
@@ -91,14 +108,14 @@ def command(settings: EmbeddedSettings, models: Path, backends: Path) -> list[st
 
 
 def environment(settings: EmbeddedSettings) -> dict[str, str]:
-    """The server's environment: this Python and its packages for the steps, the wheel's libraries for the loader, and
+    """The server's environment: this Python and its packages for the steps, Triton's libraries for the loader, and
     where profiles and metrics are.
     """
 
     def first(*values: str, name: str) -> str:
         return os.pathsep.join(value for value in (*values, os.environ.get(name, "")) if value)
 
-    libraries = str(packages() / "nvidia_pytriton.libs")
+    libraries = str(settings.triton / "lib" if settings.triton else packages() / "nvidia_pytriton.libs")
     here = "127.0.0.1" if settings.host == "0.0.0.0" else settings.host
     return {
         **os.environ,

@@ -67,7 +67,7 @@ def verify(release: Path, public_key: Path) -> int:
     release = release.resolve()
     manifest = _read(release / MANIFEST)
     try:
-        public.verify(base64.b64decode(_read(release / SIGNATURE).strip(), validate=True), manifest)
+        public.verify(_signature(_read(release / SIGNATURE).strip()), manifest)
     except (InvalidSignature, ValueError) as error:
         raise ArtefactError(
             f"{release / MANIFEST} is not what the holder of {public_key} signed; take the release from its maker again"
@@ -89,6 +89,14 @@ def _read(path: Path) -> bytes:
         raise ArtefactError(f"{path} is missing; {cure}") from error
     except OSError as error:
         raise ArtefactError(f"{path} cannot be read ({error.strerror}); let the server's user read it") from error
+
+
+def _signature(text: bytes) -> bytes:
+    """Out of the one text that says it: base64's last character has bits that do not count."""
+    found = base64.b64decode(text, validate=True)
+    if base64.b64encode(found) != text:
+        raise ValueError("not as base64 is written")
+    return found
 
 
 def _check_files(release: Path, manifest: bytes) -> int:

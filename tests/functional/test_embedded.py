@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.embedded import EmbeddedServer, EmbeddedSettings, ServerError, State
+from deploy.embedded import EmbeddedServer, EmbeddedSettings, ServerError, State, wheel
 from deploy.embedded.__main__ import STOPPED, main
 from deploy.embedded.settings import ROOT
 from deploy.embedded.wheel import shared_memory_prefix
@@ -228,3 +228,33 @@ def test_who_stops_a_start_leaves_nothing(small: Path, make_settings: MakeSettin
         assert starting.stderr.read() == b"stopped\n"
     assert starting.returncode == STOPPED
     assert_down(server)
+
+
+@pytest.fixture
+def another_triton(tmp_path: Path) -> Path:
+    """The wheel's parts as they lie in NVIDIA's containers, under /opt/tritonserver."""
+    made, ours = tmp_path / "opt", wheel.packages() / "pytriton/tritonserver"
+    for folder in ("bin", "caches", "backends"):
+        shutil.copytree(ours / folder, made / folder)
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    shutil.copy(ours / "python_backend_stubs" / version / wheel.STUB, made / "backends/python" / wheel.STUB)
+    shutil.copytree(wheel.packages() / "nvidia_pytriton.libs", made / "lib")
+    return made
+
+
+def test_another_triton_serves(small: Path, make_settings: MakeSettings, another_triton: Path) -> None:
+    settings = make_settings(small, "apart").model_copy(update={"triton": another_triton})
+    with EmbeddedServer(settings) as server:
+        state = server.state
+        assert state is not None
+        assert Path(f"/proc/{state.pid}/exe").readlink() == another_triton / "bin/tritonserver"
+        mapped = Path(f"/proc/{state.pid}/maps").read_text()
+        assert f"{another_triton}/lib/libtritonserver" in mapped
+        assert str(wheel.packages()) not in mapped
+        assert server.status().ready
+
+
+def test_a_folder_without_triton_is_named(small: Path, make_settings: MakeSettings, tmp_path: Path) -> None:
+    settings = make_settings(small, "apart").model_copy(update={"triton": tmp_path})
+    with pytest.raises(PrerequisiteError, match="holds no bin/tritonserver"):
+        EmbeddedServer(settings).up()

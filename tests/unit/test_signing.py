@@ -1,5 +1,6 @@
 """A release that was signed is served as it was signed, or not at all."""
 
+import base64
 import json
 import os
 import shutil
@@ -113,6 +114,17 @@ def test_no_byte_of_manifest_or_signature_may_differ(
     file.write_bytes(content[:at] + bytes([other]) + content[at + 1 :])
     with pytest.raises(ArtefactError, match="signed"):
         signing.verify(folder, keys / "release.pub")
+
+
+def test_another_text_of_the_same_signature_is_refused(release: Path, keys: Path) -> None:
+    file = release / signing.SIGNATURE
+    text = file.read_bytes().strip()
+    assert text.endswith(b"==")
+    other = text[:-3] + bytes([text[-3] + 1]) + b"=="  # its last four bits do not count
+    assert base64.b64decode(other, validate=True) == base64.b64decode(text)
+    file.write_bytes(other)
+    with pytest.raises(ArtefactError, match="signed"):
+        signing.verify(release, keys / "release.pub")
 
 
 def test_unsigned_signed_by_another_or_with_the_signature_of_another(release: Path, keys: Path, tmp_path: Path) -> None:
