@@ -6,6 +6,7 @@ from typing import Any
 
 import matplotlib
 
+from loadtests.fuzz.watch import TELLING
 from loadtests.program import table
 
 matplotlib.use("Agg")
@@ -33,6 +34,7 @@ def text(record: Record) -> str:
         for name, took in record["others"].items()
     ]
     grown = ", ".join(f"{name} {value:+.1f}" for name, value in record["growth_mb"].items())
+    grown = grown or f"not told by fewer than {TELLING:,} requests"
     died = {death["site"] for death in record["deaths"]}
     grown += "".join(f", {name} not told, as it died" for name in sorted(died))
     searched = sum(took["count"] for took in record["others"].values())

@@ -15,6 +15,8 @@ from loadtests.usage import memory, processes
 GROWTH_MB = 16.0
 """Private memory that a server may hold more at the end of the attacks than when it had settled: what a few requests of
 megabytes leave in the allocators of some ten processes. A leak of a kilobyte a request would be 5 MB in 5,000."""
+TELLING = 2000
+"""Requests from which on memory tells anything: before them caches and pools fill."""
 SETTLED = 0.3
 """Share of the attacks after which it has: caches and pools are full."""
 ENDS = 3
@@ -89,7 +91,11 @@ def _private(pid: int) -> float:
 
 
 def growth(looks: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Megabytes by which each server grew after it had settled; those left out that were not seen at every look."""
+    """Megabytes by which each server grew after it had settled; none of fewer than `TELLING` requests, and those left
+    out that were not seen at every look.
+    """
+    if looks[-1]["requests"] < TELLING:
+        return {}
     settled = looks[int(SETTLED * len(looks)) :]
     always = [name for name in looks[0]["memory"] if all(name in look["memory"] for look in looks)]
     return {

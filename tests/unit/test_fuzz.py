@@ -79,7 +79,7 @@ class TestGrammar:
 
 
 def record(**changes: Any) -> dict[str, Any]:
-    looks = [{"requests": n, "memory": {"private": 100.0 + n / 100, "gateway": 50.0}} for n in range(0, 1000, 25)]
+    looks = [{"requests": n, "memory": {"private": 100.0 + n / 400, "gateway": 50.0}} for n in range(0, 4000, 100)]
     return {
         "seconds": 10.0,
         "requests": 1000,
@@ -162,6 +162,7 @@ class TestOthers:
 class TestVerdict:
     def test_memory_grows_from_where_it_had_settled(self) -> None:
         assert record()["growth_mb"] == {"private": pytest.approx(6.25), "gateway": 0.0}
+        assert watch.growth(record()["looks"][:10]) == {}
 
     def test_all_is_well(self) -> None:
         assert broken(record()) == []
