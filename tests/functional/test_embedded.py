@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -163,11 +163,17 @@ def test_killed_server_is_noticed_and_can_be_started_again(small: Path, make_set
         assert server.status().ready
 
 
-def up(settings: EmbeddedSettings) -> EmbeddedServer:
-    """As a user does it."""
-    command = [sys.executable, "-m", "deploy.embedded", "up", *settings.flags()]
-    subprocess.run(command, check=True, capture_output=True, cwd=ROOT)
-    return EmbeddedServer(settings)
+@pytest.fixture
+def detached(small: Path, make_settings: MakeSettings) -> Iterator[EmbeddedServer]:
+    """A server for `up` in a process of its own, as a user starts it; down at the end, whatever the test did."""
+    server = EmbeddedServer(make_settings(small, "apart"))
+    yield server
+    server.down()
+
+
+def up(server: EmbeddedServer) -> list[str]:
+    """The command that starts it."""
+    return [sys.executable, "-m", "deploy.embedded", "up", *server.settings.flags()]
 
 
 def killed(server: EmbeddedServer, ready: bool) -> State:
@@ -189,44 +195,37 @@ def assert_down(server: EmbeddedServer) -> None:
     assert not shared_memory(server.settings)
 
 
-def test_a_kept_server_that_dies_comes_back(
-    small: Path, make_settings: MakeSettings, capsys: pytest.CaptureFixture[str]
-) -> None:
-    server = up(make_settings(small, "apart"))
-    folder = ["--run-dir", str(server.settings.run_dir)]
-    try:
-        assert [killed(server, ready=True).deaths for _ in range(2)] == [1, 2]
-        assert main(["status", *folder]) == 0
-        assert "died and was started again: 2 times" in capsys.readouterr().out
-        with pytest.raises(ServerError, match="runs already"):
-            server.up()
-        assert server.status().kept  # who was refused has ended nothing
-    finally:
-        assert main(["down", *folder]) == 0
-    assert_down(server)
+def test_a_kept_server_that_dies_comes_back(detached: EmbeddedServer, capsys: pytest.CaptureFixture[str]) -> None:
+    subprocess.run(up(detached), check=True, capture_output=True, cwd=ROOT)
+    folder = ["--run-dir", str(detached.settings.run_dir)]
+    assert [killed(detached, ready=True).deaths for _ in range(2)] == [1, 2]
+    assert main(["status", *folder]) == 0
+    assert "died and was started again: 2 times" in capsys.readouterr().out
+    with pytest.raises(ServerError, match="runs already"):
+        detached.up()
+    assert detached.status().kept  # who was refused has ended nothing
+    assert main(["down", *folder]) == 0
+    assert_down(detached)
 
 
-def test_taken_down_while_it_is_started_again(small: Path, make_settings: MakeSettings) -> None:
-    server = up(make_settings(small, "apart"))
-    killed(server, ready=False)
-    server.down()
-    assert_down(server)
+def test_taken_down_while_it_is_started_again(detached: EmbeddedServer) -> None:
+    subprocess.run(up(detached), check=True, capture_output=True, cwd=ROOT)
+    killed(detached, ready=False)
+    detached.down()
+    assert_down(detached)
 
 
-def test_who_stops_a_start_leaves_nothing(small: Path, make_settings: MakeSettings) -> None:
-    settings = make_settings(small, "apart")
-    server = EmbeddedServer(settings)
-    command = [sys.executable, "-m", "deploy.embedded", "up", *settings.flags()]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=ROOT) as starting:
+def test_who_stops_a_start_leaves_nothing(detached: EmbeddedServer) -> None:
+    with subprocess.Popen(up(detached), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=ROOT) as starting:
         deadline = time.monotonic() + 30
-        while server.state is None:
+        while detached.state is None:
             assert time.monotonic() < deadline
             time.sleep(0.01)
         starting.terminate()
         assert starting.stderr
         assert starting.stderr.read() == b"stopped\n"
     assert starting.returncode == STOPPED
-    assert_down(server)
+    assert_down(detached)
 
 
 @pytest.fixture
