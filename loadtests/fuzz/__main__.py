@@ -50,6 +50,7 @@ from loadtests.machine import machine
 from loadtests.program import command_line, count, ending, write
 from loadtests.serving import queries_of
 from shelfbridge.client import TLS, SearchClient
+from shelfbridge.errors import DataError
 
 WORKERS = 8
 LOOKS = 40
@@ -148,6 +149,23 @@ def apart(wrong: Sequence[Wrong], deaths: Sequence[Death]) -> tuple[list[Wrong],
     return kept, len(wrong) - len(kept)
 
 
+def read(file: Path) -> list[Attack]:
+    """The requests of a complaints.jsonl.
+
+    Raises:
+        DataError: it cannot be read, or holds none.
+    """
+    try:
+        found = [Attack.of_json(json.loads(line)) for line in file.read_text().splitlines()]
+    except OSError as error:
+        raise DataError(f"{file}: {error.strerror}; give --again the complaints.jsonl of a run") from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise DataError(f"{file} holds other lines than a complaints.jsonl ({error}); give --again one") from error
+    if not found:
+        raise DataError(f"{file} holds no request: nothing was wrong in that run")
+    return found
+
+
 def _clients(cloud: Cloud, ports: Mapping[Way, int], token: str | None) -> dict[Way, SearchClient]:
     ca = cloud.folder / "ca.crt"
     shown: dict[Way, tuple[TLS, str | None]] = {
@@ -216,6 +234,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> dict[str, Any]:
+    again = read(options.again) if options.again else []
     topology = load(options.topology)
     queries = queries_of(topology.private.release, options.catalogue, options.judgments)().pool[:QUERIES]
     options.out.mkdir(parents=True, exist_ok=True)
@@ -226,11 +245,9 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
         Cloud(topology, Path(folder) / "security") as cloud,
     ):
         version = triton_version(topology.private.port, cloud.folder)
-        everything = options.again or options.given_up or version >= SURVIVES_GIVEN_UP
+        everything = again or options.given_up or version >= SURVIVES_GIVEN_UP
         without = () if everything else GIVEN_UP
-        sent = list(attacks(options.requests, options.seed, without))
-        if options.again:
-            sent = [Attack.of_json(json.loads(line)) for line in options.again.read_text().splitlines()]
+        sent = again or list(attacks(options.requests, options.seed, without))
         found = fuzz(cloud, sent, queries, Path(folder) / "others", bar)
     return {
         "machine": machine(),

@@ -171,9 +171,9 @@ def _failover(seconds: Mapping[int, list[Answer]], seen: Seen) -> dict[str, Any]
         answer.row.time + answer.row.ms / 1000
         for second in seconds.values()
         for answer in second
-        if answer.site == failure.site and not answer.row.error and answer.row.time > failure.begun
+        if answer.site == failure.site and not answer.row.error and answer.row.time >= failure.ready
     ]
-    answered = min((at for at in back if at >= failure.ready), default=None)
+    answered = min(back, default=None)
     return {
         "worst_ms": max(hit, default=None),
         "worst_before_ms": max(before, default=None),

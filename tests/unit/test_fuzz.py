@@ -18,7 +18,7 @@ from deploy.security.keys import write_new
 from deploy.security.new_keys import make_keys
 from deploy.security.tokens import ALGORITHM, AUDIENCE, make_jwks
 from loadtests.fuzz import watch
-from loadtests.fuzz.__main__ import apart, broken
+from loadtests.fuzz.__main__ import apart, broken, read
 from loadtests.fuzz.attack import Attack
 from loadtests.fuzz.bystanders import Bystanders, Wrong
 from loadtests.fuzz.grammar import ANYWHERE, GATEWAY, GIVEN_UP, attacks
@@ -29,7 +29,7 @@ from loadtests.fuzz.tokens import WORTHLESS, tokens
 from loadtests.fuzz.truth import true_request
 from shelfbridge.client import SearchClient
 from shelfbridge.contract import MODELS
-from shelfbridge.errors import ConnectionFailed, SearchError
+from shelfbridge.errors import ConnectionFailed, DataError, SearchError
 
 
 class TestGrammar:
@@ -71,6 +71,22 @@ class TestGrammar:
     def test_comes_back_from_its_file(self, make: Any) -> None:
         attack = make(random.Random(3)).by("direct")
         assert Attack.of_json(json.loads(json.dumps(attack.as_json()))) == attack
+
+    def test_is_read_again(self, tmp_path: Path) -> None:
+        given = list(attacks(20, 3))
+        (tmp_path / "complaints.jsonl").write_text("".join(json.dumps(each.as_json()) + "\n" for each in given))
+        assert read(tmp_path / "complaints.jsonl") == given
+
+    @pytest.mark.parametrize(
+        ("text", "said"),
+        [("", "holds no request"), ("{}", "other lines"), ("no JSON", "other lines"), ("[1]", "other lines")],
+    )
+    def test_what_cannot_be_sent_again_is_named(self, tmp_path: Path, text: str, said: str) -> None:
+        (tmp_path / "complaints.jsonl").write_text(text)
+        with pytest.raises(DataError, match=said):
+            read(tmp_path / "complaints.jsonl")
+        with pytest.raises(DataError, match="No such file"):
+            read(tmp_path / "none.jsonl")
 
     def test_a_lying_length_must_be_refused(self) -> None:
         assert all(
