@@ -75,7 +75,7 @@ def write_feeds(
         "query": Counter(query.input_ids.shape[1] for query in queries[: len(own)]),
         "product": Counter(len(retrieval.index.tokens[row]) for row in range(len(catalogue.products))),
         "pair": Counter(
-            products.pair(query.input_ids[0], one.rows[:SHORTLIST])[0].shape[1]
+            products.pair(query.pieces, one.rows[:SHORTLIST])[0].shape[1]
             for query, one in zip(queries, found, strict=False)
         ),
     }
@@ -104,7 +104,7 @@ def _of_equal_length(queries: Sequence[EncodedQuery]) -> Iterator[Feed]:
 def _shortlist(products: ProductPairs, query: EncodedQuery, rows: NDArray[np.int32]) -> Feed:
     """The first candidates of the fusion beside the query, cut to the shortest; scores of zero, to see the logits."""
     known = rows[rows >= 0]
-    ids, types, mask = products.pair(query.input_ids[0], np.resize(known, SHORTLIST))
+    ids, types, mask = products.pair(query.pieces, np.resize(known, SHORTLIST))
     length = int(mask.sum(1).min())
     return {
         "pair_ids": ids[None, :, :length],

@@ -27,12 +27,13 @@ from rich.console import Console
 
 from build.index import encode, quantised
 from build.offline import session
-from build.release import PRODUCT_ENCODER, read_manifest
+from build.release import PRODUCT_ENCODER
 from build.workspace import unfinished
 from shelfbridge.catalogue import Product, read_catalogue, summary
+from shelfbridge.changes import changes_beside, check, generation, sync, write_record
 from shelfbridge.errors import ArtefactError, DataError, ShelfbridgeError
+from shelfbridge.release import read_manifest
 from shelfbridge.retrieval import CandidateIndex, ProductPairs, ProductStore
-from shelfbridge.retrieval.changes import changes_beside, check, generation, sync, write_record
 from shelfbridge.retrieval.names import Names
 from shelfbridge.retrieval.ragged import Ragged, load
 from shelfbridge.wordpieces import WordPieces

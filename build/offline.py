@@ -1,4 +1,8 @@
-"""The ensembles' steps in one process: the same files and the same library code as the server, without the server."""
+"""The served steps, run offline: for training features, calibration and evaluation.
+
+Nothing is computed here. The steps are the objects of `shelfbridge.steps` that answer shoppers, on stage results that
+are no release yet and with networks that may take another's place.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,16 +12,39 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from shelfbridge.errors import ArtefactError
+from shelfbridge.contract import (
+    ATTENTION_MASK,
+    CANDIDATE_COSINES,
+    CANDIDATE_LENGTHS,
+    CANDIDATE_ROWS,
+    CANDIDATE_SIGNALS,
+    CANDIDATE_TOKENS,
+    EMBEDDING,
+    INPUT_IDS,
+    QUERY,
+    REQUEST,
+    SCORES,
+)
+from shelfbridge.graph import open_session
+from shelfbridge.release import Snapshot
+from shelfbridge.request import SearchRequest
 from shelfbridge.retrieval import CandidateIndex, Candidates, ProductPairs, Shortlist
 from shelfbridge.retrieval.best import best
 from shelfbridge.retrieval.index import DEPTH, fuse
 from shelfbridge.retrieval.signals import FULL
-from shelfbridge.text import lexical_tokens, normalise
+from shelfbridge.services import Services
+from shelfbridge.steps import Arrays, Inputs, Outputs, Step, strings
+from shelfbridge.steps.postprocess import order
+from shelfbridge.steps.preprocess import Preprocess
+from shelfbridge.steps.retrieve import Retrieve
+from shelfbridge.steps.shortlist import Shortlist as ShortlistStep
+from shelfbridge.text import lexical_tokens
 from shelfbridge.wordpieces import WordPieces
 
 Ranking = tuple[NDArray[Any], NDArray[Any]]
 """Rows, best first, and their scores."""
+SERVICES = Services()
+session = open_session
 
 
 @dataclass(frozen=True)
@@ -29,6 +56,17 @@ class EncodedQuery:
     attention_mask: NDArray[np.int64]
     embedding: NDArray[np.float32]
     token_vectors: NDArray[np.float32]
+
+    @property
+    def request(self) -> NDArray[np.object_]:
+        """The checked request, as the later steps get it."""
+        return strings([SearchRequest(text=self.text).model_dump_json()])
+
+    @property
+    def pieces(self) -> NDArray[np.int64]:
+        """Word pieces without padding, int64 [S]."""
+        found: NDArray[np.int64] = self.input_ids[0][self.attention_mask[0] == 1]
+        return found
 
 
 @dataclass(frozen=True)
@@ -44,19 +82,31 @@ class Retrieval:
         """Open a tokenizer file, an encoder graph and an index folder."""
         return cls(WordPieces(tokenizer), session(encoder), CandidateIndex.open(index))
 
+    @property
+    def now(self) -> Snapshot:
+        """What the steps read."""
+        return Snapshot(None, {"words": self.pieces, "index": self.index})
+
     def encode(self, query: str) -> EncodedQuery:
-        """What the encoder makes of a query."""
-        text = normalise(query)
-        ids, mask = self.pieces.queries([text])
-        embedding, token_vectors = self.encoder.run(None, {"input_ids": ids, "attention_mask": mask})
-        return EncodedQuery(text, ids, mask, embedding[0], token_vectors)
+        """Return what preprocess and the encoder make of a query.
+
+        Raises:
+            InvalidQuery: no server would answer it.
+        """
+        made = Preprocess(SERVICES).run({QUERY.name: strings([query])}, self.now)
+        ids, mask = made[INPUT_IDS.name][None], made[ATTENTION_MASK.name][None]
+        embedding, vectors = self.encoder.run(None, {INPUT_IDS.name: ids, ATTENTION_MASK.name: mask})
+        text = SearchRequest.model_validate_json(made[REQUEST.name].item()).text
+        return EncodedQuery(text, ids, mask, embedding[0], vectors)
 
     def candidates(self, query: EncodedQuery) -> Candidates:
-        """Candidates for the ranker."""
-        return self.index.search(query.text, query.embedding)
+        """Return the candidates for the ranker."""
+        made = _answer(Retrieve(SERVICES), {REQUEST.name: query.request, EMBEDDING.name: query.embedding}, self.now)
+        tensors = (CANDIDATE_ROWS, CANDIDATE_SIGNALS, CANDIDATE_TOKENS, CANDIDATE_LENGTHS, CANDIDATE_COSINES)
+        return Candidates(*(made[tensor] for tensor in tensors))
 
     def parts(self, query: EncodedQuery) -> dict[str, Ranking]:
-        """Rankings by BM25 alone, by cosine alone, and of the fusion that finds the candidates."""
+        """Return rankings by BM25 alone, by cosine alone, and of the fusion that finds the candidates."""
         lexicon = self.index.lexicon
         plain = lexicon.numbers(dict.fromkeys(lexical_tokens(query.text)))
         dense = self.index.dense(query.embedding)
@@ -70,7 +120,7 @@ class Retrieval:
 
 @dataclass(frozen=True)
 class Ensembles:
-    """All steps of `search` and `search_deep`."""
+    """All steps of `search` and `search_deep`, up to the order of the products."""
 
     retrieval: Retrieval
     ranker: onnxruntime.InferenceSession
@@ -90,7 +140,7 @@ class Ensembles:
         )
 
     def rankings(self, query: str) -> dict[str, Ranking]:
-        """The ranking that each stage gives: lexical, dense, fused, ranked, deep."""
+        """Return the ranking that each stage gives: lexical, dense, fused, ranked, deep."""
         encoded = self.retrieval.encode(query)
         found = self.retrieval.candidates(encoded)
         scores = self.scores(encoded, found)
@@ -101,38 +151,49 @@ class Ensembles:
         }
 
     def ranked(self, query: str) -> Ranking:
-        """What `search` answers."""
+        """Return what `search` answers."""
         encoded = self.retrieval.encode(query)
         found = self.retrieval.candidates(encoded)
         return ordered(found.rows, self.scores(encoded, found))
 
     def deep(self, query: str) -> Ranking:
-        """What `search_deep` answers."""
+        """Return what `search_deep` answers."""
         return ordered(*self.read(self.shortlist(query)))
 
     def shortlist(self, query: str) -> Shortlist:
-        """What the cross-encoder is shown."""
+        """Return what the cross-encoder is shown."""
         encoded = self.retrieval.encode(query)
         found = self.retrieval.candidates(encoded)
         return self._shortlist(encoded, found, self.scores(encoded, found))
 
     def read(self, shown: Shortlist) -> Ranking:
-        """Rows [C], as they are in the shortlist, and the scores that the cross-encoder leaves them."""
+        """Return rows [C], as they are in the shortlist, and the scores that the cross-encoder leaves them."""
         (scores,) = self.cross_encoder.run(None, deep_inputs(shown))
         return shown.rows, scores[0]
 
     def scores(self, query: EncodedQuery, found: Candidates) -> NDArray[np.float32]:
-        """The ranker's scores [C]."""
+        """Return the ranker's scores [C]."""
         (scores,) = self.ranker.run(None, ranker_inputs(query, found))
         first: NDArray[np.float32] = scores[0]
         return first
 
     def _shortlist(self, query: EncodedQuery, found: Candidates, scores: NDArray[np.float32]) -> Shortlist:
-        return self.pairs.shortlist(query.input_ids[0], query.attention_mask[0], found.rows, scores)
+        given = {
+            INPUT_IDS.name: query.input_ids[0],
+            ATTENTION_MASK.name: query.attention_mask[0],
+            CANDIDATE_ROWS.name: found.rows,
+            SCORES.name: scores,
+        }
+        made = _answer(ShortlistStep(SERVICES), given, Snapshot(None, {"pairs": self.pairs}))
+        return Shortlist(*made.values())
+
+
+def _answer(step: Step, given: Arrays, now: Snapshot) -> Outputs:
+    return step.answer(Inputs(given, 0), now)
 
 
 def deep_inputs(best: Shortlist) -> dict[str, NDArray[Any]]:
-    """The cross-encoder's inputs for one query."""
+    """Return the cross-encoder's inputs for one query."""
     return {
         "pair_ids": best.pair_ids[None],
         "pair_types": best.pair_types[None],
@@ -142,7 +203,7 @@ def deep_inputs(best: Shortlist) -> dict[str, NDArray[Any]]:
 
 
 def ranker_inputs(query: EncodedQuery, found: Candidates) -> dict[str, NDArray[Any]]:
-    """The ranker's inputs for one query."""
+    """Return the ranker's inputs for one query."""
     return {
         "token_vectors": query.token_vectors,
         "candidate_tokens": found.tokens[None],
@@ -152,23 +213,7 @@ def ranker_inputs(query: EncodedQuery, found: Candidates) -> dict[str, NDArray[A
     }
 
 
-def session(path: Path, threads: int = 1) -> onnxruntime.InferenceSession:
-    """An onnxruntime session on the CPU; 0 threads means one per core.
-
-    Raises:
-        ArtefactError: the file is missing or damaged.
-    """
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    try:
-        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's exceptions have no common root
-        raise ArtefactError(f"{path} cannot be loaded ({str(error).splitlines()[0]}); build it again") from error
-
-
 def ordered(rows: NDArray[Any], scores: NDArray[Any]) -> Ranking:
-    """Candidates without the padding, best first, ties by row."""
-    known = rows >= 0
-    rows, scores = rows[known], scores[known]
-    order = np.lexsort((rows, -scores))
-    return rows[order], scores[order]
+    """Return candidates without the padding, best first, ties by row, as the last step orders them."""
+    places = order(rows, scores)[: np.count_nonzero(rows >= 0)]
+    return rows[places], scores[places]

@@ -106,7 +106,7 @@ def ask(
                     rows = np.union1d(rows, np.array(example.rows, np.int32))
                 opinions.queries.append(example.query)
                 opinions.rows.append(rows.astype(np.int32))
-                opinions.logits.append(logits_of(network, products, query.input_ids[0], rows))
+                opinions.logits.append(logits_of(network, products, query.pieces, rows))
         opinions.save(folder / f"{name}.json")
 
 

@@ -203,8 +203,7 @@ class Teacher:
                 first = first[lists.rows[place, first] >= 0]
                 if len(first):
                     query = lists.queries[place]
-                    pieces = query.input_ids[0][query.attention_mask[0] == 1]
-                    ids, types, mask = self.products.pair(pieces, lists.rows[place, first].numpy())
+                    ids, types, mask = self.products.pair(query.pieces, lists.rows[place, first].numpy())
                     logits[place, first] = self.model(*map(torch.from_numpy, (ids, mask, types)))
         return logits
 

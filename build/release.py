@@ -13,21 +13,21 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import onnx
-from google.protobuf import text_format
 from google.protobuf.message import DecodeError
-from tritonclient.grpc import model_config_pb2
 
 from build.offline import Ensembles, Retrieval, session
 from build.workspace import file_digest, tree_digest, unfinished
-from shelfbridge import contract
+from shelfbridge import configs, contract
 from shelfbridge.errors import ArtefactError
+from shelfbridge.pipeline import STEPS
+from shelfbridge.release import HOMES, SHELF, Files, read_manifest
 from shelfbridge.retrieval import ProductPairs, ProductStore
 
 SOURCES = Path(__file__).parent.parent / "model_repository"
@@ -59,12 +59,30 @@ def assemble(
         here.mkdir()
         if (SOURCES / model / "model.py").exists():
             shutil.copy(SOURCES / model / "model.py", here)
-        if model in parts:
-            shutil.copytree(parts[model], here, copy_function=hard_link, dirs_exist_ok=True)
+            (here / contract.IDENTITY_FILE).write_text(contract.IDENTITY + "\n", encoding="utf-8")
+        for source, target, unread in files_of(model, parts, here):
+            ignore = shutil.ignore_patterns(*unread)
+            shutil.copytree(source, target, copy_function=hard_link, dirs_exist_ok=True, ignore=ignore)
     for name, file in extra.items():
         hard_link(file, folder / name)
-    adapt_width(folder, embedding_width(folder / "encoder" / str(number) / "model.onnx"))
+    configs.set_width(folder, embedding_width(folder / "encoder" / str(number) / "model.onnx"))
     write_manifest(folder, number=number, about=about)
+
+
+def files_of(model: str, parts: Mapping[str, Path], here: Path) -> Iterator[tuple[Path, Path, tuple[str, ...]]]:
+    """Iterate over the folders whose files a model reads, where each lies in its version folder, and what is left out.
+
+    A model finds all that it reads in its own folder, so that Triton can load it from a bucket; the files are links.
+    """
+    if model in parts:
+        yield parts[model], here / SHELF if model == HOMES["shelf"] else here, ()
+    step = STEPS.get(model)
+    for part in step.reads if step else ():
+        homes: tuple[Files, ...] = ("shelf", "index", "store") if part == "assortment" else (part,)
+        for home in homes:
+            if HOMES[home] != model and HOMES[home] in parts:
+                unread = ("tokens*", "lexicon", "scale.npy") if home == "index" and part == "assortment" else ()
+                yield parts[HOMES[home]], here / SHELF if home == "shelf" else here, unread
 
 
 def models_of(parts: Mapping[str, Path]) -> list[str]:
@@ -77,6 +95,7 @@ def write_manifest(folder: Path, *, number: int, about: Mapping[str, Any]) -> No
     files = {str(p.relative_to(folder)): file_digest(p) for p in sorted(folder.rglob("*")) if p.is_file()}
     manifest = {
         "release": number,
+        "contract": contract.IDENTITY,
         "tools": {"python": platform.python_version(), **{name: version(name) for name in TOOLS}},
         **about,
         "files": files,
@@ -155,19 +174,6 @@ def verify(release: Path) -> dict[str, Any]:
     return manifest
 
 
-def read_manifest(release: Path) -> dict[str, Any]:
-    """The manifest of a release.
-
-    Raises:
-        ArtefactError: there is none that can be read.
-    """
-    try:
-        manifest: dict[str, Any] = json.loads((release / "manifest.json").read_text())
-    except (OSError, ValueError) as error:
-        raise ArtefactError(f"{release} is not a release: no readable manifest.json; run python -m build") from error
-    return manifest
-
-
 def open_release(release: Path) -> Ensembles:
     """All steps of a release, to be run in this process."""
     number = str(read_manifest(release)["release"])
@@ -205,16 +211,3 @@ def embedding_width(graph: Path) -> int:
         raise ArtefactError(f"{graph} cannot be read ({error}); build it again") from error
     (embedding,) = (output for output in outputs if output.name == contract.EMBEDDING.name)
     return int(embedding.type.tensor_type.shape.dim[1].dim_value)
-
-
-def adapt_width(folder: Path, width: int) -> None:
-    """Write the embedding's width into the configs where it is not the default encoder's."""
-    if width == contract.EMBEDDING_WIDTH:
-        return
-    for path in [*folder.glob("*/config.pbtxt"), *folder.glob("*/configs/*.pbtxt")]:
-        config = text_format.Parse(path.read_text(), model_config_pb2.ModelConfig())
-        tensors = [t for t in (*config.input, *config.output) if t.name == contract.EMBEDDING.name]
-        for tensor in tensors:
-            tensor.dims[:] = [width]
-        if tensors:
-            path.write_text(text_format.MessageToString(config))

@@ -20,12 +20,12 @@ import numpy as np
 from build.change import LIMIT, change
 from build.index import likely_queries
 from build.offline import EncodedQuery, Retrieval
-from build.release import hard_link, read_manifest
+from build.release import hard_link
 from loadtests import program
 from loadtests.machine import machine
 from loadtests.serving import sold
 from shelfbridge.catalogue import Catalogue, Product
-from shelfbridge.retrieval import CandidateIndex, Changing
+from shelfbridge.release import Release, read_manifest
 
 COUNTS = (1, 100, 1000)
 
@@ -47,7 +47,7 @@ class Subject:
     """A release that may be changed, as a process that searches it sees it."""
 
     release: Path
-    index: Changing[CandidateIndex]
+    opened: Release
     queries: list[EncodedQuery]
 
     @classmethod
@@ -62,7 +62,7 @@ class Subject:
             copied / "retrieve" / number,
         )
         queries = [retrieval.encode(query) for query in likely_queries(catalogue, [])]
-        return cls(copied, Changing(CandidateIndex, copied / "retrieve" / number), queries)
+        return cls(copied, Release.open(copied, ["index"]), queries)
 
     def change(self, products: Sequence[Product]) -> float:
         """Seconds of a change."""
@@ -73,7 +73,7 @@ class Subject:
     def seen(self) -> float:
         """Milliseconds until the newest generation is open."""
         begun = time.perf_counter()
-        self.index.now()
+        self.opened.refresh()
         return (time.perf_counter() - begun) * 1e3
 
     def searches(self) -> tuple[float, float]:
@@ -81,7 +81,7 @@ class Subject:
         times = []
         for query in self.queries * 4:
             begun = time.perf_counter()
-            self.index.now().search(query.text, query.embedding)
+            self.opened.now().index.search(query.text, query.embedding)
             times.append(time.perf_counter() - begun)
         p50, p99 = np.percentile(times[len(self.queries) :], [50, 99]) * 1e3
         return float(p50), float(p99)

@@ -13,7 +13,6 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from build.release import read_manifest
 from deploy.embedded import EmbeddedServer, EmbeddedSettings
 from deploy.embedded.settings import ROOT
 from loadtests.bench.load import Load, Sample
@@ -21,6 +20,7 @@ from loadtests.bench.queries import QueryStream, words_of
 from loadtests.machine import CORES
 from shelfbridge.catalogue import Catalogue, read_catalogue, read_judgments
 from shelfbridge.errors import DataError, SettingsError, ShelfbridgeError
+from shelfbridge.release import read_manifest
 from shelfbridge.request import explain
 from shelfbridge.retrieval import ProductStore
 

@@ -6,6 +6,7 @@ varies.
 """
 
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from typing import Literal
 
 MAX_QUERY_CHARS = 512
@@ -266,3 +267,10 @@ MODELS = {
         Model("privacy", (WANTED_USER, USER_TOKEN, ACTION), (RECORD,), batched=False),
     )
 }
+
+FORMAT = 1
+"""Raised when files of a release, or what a tensor means, change without a change of the tensors."""
+IDENTITY = sha256(repr((FORMAT, MODELS, SIGNALS, SHELF_SIGNALS)).encode()).hexdigest()[:12]
+"""What a release was made for: one of another identity is refused when it is opened."""
+IDENTITY_FILE = "contract.txt"
+"""File in a model's version folder that holds the identity."""

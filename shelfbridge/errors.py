@@ -29,6 +29,10 @@ class StoreUnavailable(ShelfbridgeError):
     """The store of profiles did not answer in time; a shelf falls back to what is popular."""
 
 
+class VectorsUnavailable(ShelfbridgeError):
+    """The store of vectors did not answer in time; candidates are found by words alone."""
+
+
 class SearchError(ShelfbridgeError):
     """A search was not answered. The subclasses say whose fault it was.
 

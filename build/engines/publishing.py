@@ -11,11 +11,12 @@ from typing import Any
 
 from build.engines import configs
 from build.engines.buckets import Histogram, Profile
-from build.release import hard_link, make_current, next_number, read_manifest, verify, write_manifest
+from build.release import hard_link, make_current, next_number, verify, write_manifest
 from build.workspace import unfinished
+from shelfbridge.changes import changes_beside, generation, write_record
 from shelfbridge.engine import Precision
 from shelfbridge.errors import ArtefactError
-from shelfbridge.retrieval.changes import changes_beside, generation, write_record
+from shelfbridge.release import read_manifest
 
 OWN = ("release", "files")
 """Entries of a manifest that are of one release only. Its tools stay: they made all but the engines."""

@@ -22,8 +22,9 @@ from build.recommend.metrics import paired
 from build.recommend.shelf import Shelf, shelves, with_history
 from build.recommend.split import Case, Split, cases
 from build.recommend.train import Settings
-from build.release import open_release, read_manifest
+from build.release import open_release
 from shelfbridge.catalogue import Catalogue
+from shelfbridge.release import read_manifest
 from shelfbridge.retrieval.vectors import open_vectors
 from shelfbridge.shelf.personal import WEIGHT, blend
 

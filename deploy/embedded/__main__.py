@@ -82,6 +82,7 @@ def status(server: EmbeddedServer) -> int:
     console.print(
         f"{'Ready' if found.ready else 'Not ready'}, process {found.state.pid}, up {_duration(found)}; {ports}"
     )
+    console.print(f"Release {settings.repository}", soft_wrap=True)
     if found.state.deaths:
         words = f"It died and was started again: {found.state.deaths} times, see {server.keeper_log}"
         console.print(words, soft_wrap=True)

@@ -15,9 +15,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from deploy import keeper, prerequisites, process
+from deploy import keeper, prerequisites, process, repository
 from deploy.daemon import Daemon
-from deploy.embedded import log, models, wheel
+from deploy.embedded import log, wheel
 from deploy.embedded.settings import ROOT, EmbeddedSettings
 from deploy.security import signing
 from shelfbridge.errors import PrerequisiteError, ShelfbridgeError
@@ -107,6 +107,8 @@ class EmbeddedServer:
             ServerError: it runs already, or a model could not be loaded.
         """
         self.settings.run_dir.mkdir(parents=True, exist_ok=True)
+        # What `current` names now is served until `down`: a start after a crash must not take up another release
+        self.settings = self.settings.model_copy(update={"repository": self.settings.repository.resolve()})
         with self._locked():
             self._check()
             if kept:
@@ -203,11 +205,14 @@ class EmbeddedServer:
             raise PrerequisiteError("\n".join(problems))
 
     def _start(self) -> None:
+        models = repository.write(
+            self.settings.repository, self.settings.run_dir.resolve() / "models", self.settings.serving
+        )
         if self.log_file.exists():
             self.log_file.replace(self.log_file.with_suffix(".log.1"))
         with self.log_file.open("wb") as output:
             self._process = subprocess.Popen(
-                wheel.command(self.settings, models.folder(self.settings), self._backends),
+                wheel.command(self.settings, models, self._backends),
                 env=wheel.environment(self.settings),
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, field_serializer
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from deploy.cores import cores
+from deploy.repository import Serving
 from shelfbridge.profiles import access
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,7 +45,12 @@ class EmbeddedSettings(BaseSettings):
         "own, as with engines",
     )
     processes: int = Field(
-        max(2, os.cpu_count() or 1), ge=1, description="searches answered at a time where the steps are together"
+        cores(),
+        ge=1,
+        description="requests answered at a time where the steps are together; as many as there are cores to use",
+    )
+    instances: int | None = Field(
+        None, ge=1, description="instances of each model where the steps are apart; as the release's configs say"
     )
     result_cache: float = Field(
         32, ge=0, description="megabytes of answers that each such process keeps; 0 turns the cache off"
@@ -73,6 +80,11 @@ class EmbeddedSettings(BaseSettings):
     def _without_password(self, uri: str | None) -> str | None:
         """Settings are shown, and written beside the log: the way into Redis must not be read there."""
         return uri and re.sub(r"(?<=://)(?!/).*@", "***@", uri)
+
+    @property
+    def serving(self) -> Serving:
+        """How the release is served."""
+        return Serving(self.steps, self.processes, self.instances, self.result_cache, self.query_cache)
 
     @property
     def ports(self) -> dict[str, int]:

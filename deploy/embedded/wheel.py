@@ -15,7 +15,7 @@ from pathlib import Path
 
 from deploy.embedded.settings import ROOT, EmbeddedSettings
 from deploy.prerequisites import libpython_folder
-from shelfbridge.backlog import METRICS
+from shelfbridge.door import METRICS
 from shelfbridge.errors import PrerequisiteError
 from shelfbridge.profiles import access
 
@@ -93,7 +93,6 @@ def command(settings: EmbeddedSettings, models: Path, backends: Path) -> list[st
         f"--backend-directory={backends}",
         f"--backend-config=python,{shared_memory}",
         f"--backend-config=onnxruntime,{shared_memory}",
-        f"--backend-config=together,{shared_memory}",
         f"--cache-directory={triton(settings) / 'caches'}",
         *([f"--cache-config=local,size={round(settings.query_cache * (1 << 20))}"] if settings.query_cache else []),
         f"--grpc-address={settings.host}",

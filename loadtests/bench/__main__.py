@@ -25,7 +25,6 @@ from typing import Any
 from rich.console import Console
 
 from build.evaluate import by_place, per_query
-from build.release import read_manifest
 from deploy.embedded import EmbeddedServer, EmbeddedSettings
 from loadtests.bench import rounds
 from loadtests.bench.contenders import CANDIDATES, PEERS, ours, peer
@@ -41,6 +40,7 @@ from loadtests.serving import settings_of, sold
 from shelfbridge import contract
 from shelfbridge.catalogue import read_judgments
 from shelfbridge.errors import DataError, ShelfbridgeError
+from shelfbridge.release import read_manifest
 
 QUICK = Plan(rounds=1, rates=(), fractions=(0.5,), seconds=5.0, searches=1000)
 PORTS = 3

@@ -30,11 +30,11 @@ from transformers import AutoModel, AutoTokenizer
 from build.export import OPSET
 from build.models import CrossEncoder, base_folder, positions
 from build.progress import progress
-from build.release import read_manifest
 from build.tokenizer import hold
 from build.workspace import unfinished
 from shelfbridge.catalogue import Catalogue
 from shelfbridge.errors import ArtefactError
+from shelfbridge.release import read_manifest
 from shelfbridge.wordpieces import WordPieces
 
 WORDS = 45

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from build.offline import EncodedQuery, Retrieval, ranker_inputs, session
-from build.release import read_manifest
 from shelfbridge.errors import DataError
+from shelfbridge.release import read_manifest
 from shelfbridge.retrieval import Candidates
 from shelfbridge.text import normalise
 

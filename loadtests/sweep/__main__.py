@@ -28,7 +28,6 @@ import numpy as np
 from rich.console import Console
 
 from build.progress import progress
-from build.release import read_manifest
 from deploy.embedded import EmbeddedServer
 from loadtests.bench.load import Sample
 from loadtests.bench.queries import QueryStream
@@ -39,6 +38,7 @@ from loadtests.sweep import report
 from loadtests.sweep.record import CLIENTS, Point, Sweep, choice, combined, summaries
 from loadtests.sweep.variants import AXES, Variant, grid, variant_of
 from shelfbridge.errors import DataError, ShelfbridgeError
+from shelfbridge.release import read_manifest
 
 
 def measured(variant: Variant, stream: QueryStream, options: argparse.Namespace) -> list[Point]:

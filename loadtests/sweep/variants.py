@@ -9,7 +9,8 @@ from typing import Any, Literal
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from build.release import hard_link, read_manifest
+from build.release import hard_link
+from shelfbridge.release import read_manifest
 
 Way = Literal["together", "apart"]
 """All steps of a search in one process, or each in its own."""

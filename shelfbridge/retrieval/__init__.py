@@ -4,9 +4,8 @@ The build writes these folders, and a change of the catalogue writes its own bes
 offline evaluation open the same ones, so that what was evaluated is what is served.
 """
 
-from shelfbridge.retrieval.changes import Changing
-from shelfbridge.retrieval.index import CandidateIndex, Candidates
+from shelfbridge.retrieval.index import CandidateIndex, Candidates, Columns
 from shelfbridge.retrieval.pairs import ProductPairs, Shortlist
 from shelfbridge.retrieval.store import ProductStore
 
-__all__ = ["CandidateIndex", "Candidates", "Changing", "ProductPairs", "ProductStore", "Shortlist"]
+__all__ = ["CandidateIndex", "Candidates", "Columns", "ProductPairs", "ProductStore", "Shortlist"]

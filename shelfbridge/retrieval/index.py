@@ -9,16 +9,20 @@ from numpy.typing import NDArray
 
 from shelfbridge.catalogue import Product
 from shelfbridge.contract import CANDIDATES, SIGNALS
+from shelfbridge.errors import VectorsUnavailable
+from shelfbridge.gauges import Gauge
 from shelfbridge.request import Filters
 from shelfbridge.retrieval.facets import Facets
 from shelfbridge.retrieval.joined import JoinedFacets, JoinedLexicon, JoinedRagged, JoinedVectors, LaterLexicon, Present
 from shelfbridge.retrieval.ragged import Ragged, load
 from shelfbridge.retrieval.signals import Lexicon
 from shelfbridge.retrieval.vectors import Vectors, open_vectors, write_vectors
+from shelfbridge.warn import warn
 
 DEPTH = 200
 """Products taken from each side before fusion."""
 NO_FILTERS = Filters()
+BY_WORDS_ALONE = Gauge("shelfbridge_searches_by_words_alone", "Searches so far for which the vectors were unavailable")
 RRF_K = 20
 """Constant of reciprocal rank fusion (Cormack, Clarke & Büttcher, SIGIR 2009), chosen on ESCI queries."""
 
@@ -38,24 +42,64 @@ class Candidates:
     cosines: NDArray[np.float32]
 
 
-@dataclass(frozen=True)
-class CandidateIndex:
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """What search and shelves both read of the products, memory-mapped."""
+
+    vectors: Vectors
+    facets: Facets
+
+    @classmethod
+    def open(cls, folder: Path) -> "Columns":
+        """Map what `CandidateIndex.write` wrote.
+
+        Raises:
+            ArtefactError: a file is missing, damaged, or does not belong to the others.
+        """
+        return cls(vectors=open_vectors(folder), facets=Facets.open(folder / "facets"))
+
+    def with_changes(self, folder: Path) -> "Columns":
+        """Return these and those of the products that came later, without those that are gone.
+
+        Raises:
+            ArtefactError: a file is missing or damaged.
+        """
+        return self._joined(Columns.open(folder), load(folder / "gone.npy"))
+
+    def _joined(self, later: "Columns", gone: NDArray[np.int64]) -> "Columns":
+        present = Present.of(len(self.vectors), len(later.vectors), gone)
+        return Columns(
+            vectors=JoinedVectors(self.vectors, later.vectors.fetch(np.arange(len(later.vectors))), present),
+            facets=JoinedFacets(**vars(self.facets), later=later.facets, present=present),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CandidateIndex(Columns):
     """All that is known of the products at search time, memory-mapped."""
 
     lexicon: Lexicon
-    vectors: Vectors
-    facets: Facets
     tokens: Ragged
 
     def search(self, text: str, embedding: NDArray[np.float32], filters: Filters = NO_FILTERS) -> Candidates:
-        """Candidates for a normalised query and its unit vector float32 [D]."""
+        """Return the candidates for a normalised query and its unit vector float32 [D].
+
+        Where the store of vectors does not answer, words alone find them, and every cosine is 0.
+        """
         words = self.lexicon.words(text)
         allowed = self.facets.allowed(filters)
-        found = fuse(self.lexicon.best(words, DEPTH, allowed), self.dense(embedding, allowed))[:CANDIDATES]
+        lexical = self.lexicon.best(words, DEPTH, allowed)
+        try:
+            found = fuse(lexical, self.dense(embedding, allowed))[:CANDIDATES]
+            vectors = self.vectors.fetch(found)
+        except VectorsUnavailable as error:
+            warn(f"{error}; searches go on by words alone")
+            BY_WORDS_ALONE.add()
+            found = lexical[:CANDIDATES]
+            vectors = np.zeros((len(found), len(embedding)), np.float32)
         count = len(found)
         rows = np.full(CANDIDATES, -1, np.int32)
         rows[:count] = found
-        vectors = self.vectors.fetch(found)
         signals = np.zeros((CANDIDATES, len(SIGNALS)), np.float32)
         signals[:count] = self.lexicon.signals(words, found, vectors @ embedding)
         cosines = np.zeros((CANDIDATES, CANDIDATES), np.float32)
@@ -68,19 +112,19 @@ class CandidateIndex:
         return self.vectors.search(embedding, DEPTH, allowed)
 
     def with_changes(self, folder: Path) -> "CandidateIndex":
-        """This index and that of the products that came later, without those that are gone (`retrieval.changes`).
+        """This index and that of the products that came later, without those that are gone (`shelfbridge.changes`).
 
         Raises:
             ArtefactError: a file is missing or damaged.
         """
-        later = CandidateIndex.open(folder)
-        present = Present.of(len(self.tokens), len(later.tokens), load(folder / "gone.npy"))
+        later, gone = CandidateIndex.open(folder), load(folder / "gone.npy")
         return CandidateIndex(
+            **vars(self._joined(later, gone)),
             lexicon=JoinedLexicon(
-                **vars(self.lexicon), later=LaterLexicon(**vars(later.lexicon), catalogue=self.lexicon), present=present
+                **vars(self.lexicon),
+                later=LaterLexicon(**vars(later.lexicon), catalogue=self.lexicon),
+                present=Present.of(len(self.tokens), len(later.tokens), gone),
             ),
-            vectors=JoinedVectors(self.vectors, later.vectors.fetch(np.arange(len(later.vectors))), present),
-            facets=JoinedFacets(**vars(self.facets), later=later.facets, present=present),
             tokens=JoinedRagged.of(self.tokens, later.tokens),
         )
 
@@ -115,9 +159,8 @@ class CandidateIndex:
             ArtefactError: a file is missing or damaged.
         """
         return cls(
+            **vars(Columns.open(folder)),
             lexicon=Lexicon.open(folder / "lexicon"),
-            vectors=open_vectors(folder),
-            facets=Facets.open(folder / "facets"),
             tokens=Ragged.open(folder, "tokens"),
         )
 

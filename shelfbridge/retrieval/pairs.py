@@ -71,7 +71,7 @@ class ProductPairs:
         return ids, types, mask
 
     def with_changes(self, folder: Path) -> "ProductPairs":
-        """These and the pieces of products that came later (`retrieval.changes`).
+        """These and the pieces of products that came later (`shelfbridge.changes`).
 
         Raises:
             ArtefactError: a file is missing or damaged.

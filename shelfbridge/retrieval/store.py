@@ -32,7 +32,7 @@ class ProductStore:
         return [self._payloads[row].tobytes() for row in rows]
 
     def with_changes(self, folder: Path) -> "ProductStore":
-        """This and the store of products that came later (`retrieval.changes`).
+        """This and the store of products that came later (`shelfbridge.changes`).
 
         Raises:
             ArtefactError: a file is missing or damaged.

@@ -1,7 +1,7 @@
 """What a shelf's steps read of the products as they are now: the release's, and those that came later.
 
 A product keeps one row here whatever happens to its texts and prices: the row it has in the release, or the next free
-one where it came later (`retrieval.changes`). That of the index, which changes with its texts, is looked up beside it.
+one where it came later (`shelfbridge.changes`). That of the index, which changes with its texts, is looked up too.
 """
 
 from collections.abc import Callable
@@ -13,12 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shelfbridge.request import Filters
-from shelfbridge.retrieval import ProductStore
+from shelfbridge.retrieval import Columns, ProductStore
 from shelfbridge.retrieval.facets import Facets
-from shelfbridge.retrieval.joined import JoinedFacets, JoinedVectors, Present
 from shelfbridge.retrieval.names import Names
 from shelfbridge.retrieval.ragged import load
-from shelfbridge.retrieval.vectors import Vectors, open_vectors
+from shelfbridge.retrieval.vectors import Vectors
 from shelfbridge.shelf.products import ShelfProducts
 from shelfbridge.shelf.signals import Allowed, Demand, Floats, Neighbours, Numbers, best
 
@@ -125,21 +124,25 @@ class Assortment:
         return found
 
     @classmethod
-    def open(cls, folder: Path) -> "Assortment":
-        """Open what lies in the version folder of `shelf_candidates`, and what the release's index and store know.
+    def open(cls, folder: Path, columns: Columns, store: ProductStore, ids: Names) -> "Assortment":
+        """Open a shelf's own files, beside what the release's index and store know.
+
+        Args:
+            folder: of the shelf's files.
+            columns: of the release's index.
+            store: of the release.
+            ids: rows of the release's product ids.
 
         Raises:
             ArtefactError: a file is missing or damaged.
         """
-        release, version = folder.resolve().parent.parent, folder.name
         products = ShelfProducts.open(folder)
-        store = release / "postprocess" / version
         return cls(
             products=products,
-            texts_in_index=open_vectors(release / "retrieve" / version),
-            facets=Facets.open(release / "retrieve" / version / "facets"),
-            store=ProductStore.open(store),
-            row=ProductStore.numbers(store).find,
+            texts_in_index=columns.vectors,
+            facets=columns.facets,
+            store=store,
+            row=ids.find,
             vectors=Rows(products.vectors.fetch),
             prices=products.prices,
             associated=products.associated,
@@ -148,14 +151,20 @@ class Assortment:
             later=np.zeros((0, len(products.projection.outer)), np.float32),
         )
 
-    def with_changes(self, folder: Path) -> "Assortment":
-        """This, and a generation of changes.
+    def with_changes(
+        self, folder: Path, columns: Columns | None = None, store: ProductStore | None = None
+    ) -> "Assortment":
+        """Return this and a generation of changes as one.
+
+        Args:
+            folder: of the generation.
+            columns, store: the index's and the store with the same generation, where they are open already.
 
         Raises:
             ArtefactError: a file is missing or damaged.
         """
         ids, base = Names.open(folder, "ids"), len(self.prices)
-        texts = open_vectors(folder)
+        columns = columns or Columns(vectors=self.texts_in_index, facets=self.facets).with_changes(folder)
         facets = Facets.open(folder / "facets")
         indexed = np.arange(base)
         before = np.array([self.row(ids[number]) for number in range(len(ids))], np.int64)
@@ -169,14 +178,13 @@ class Assortment:
         indexed[place[there]] = base + there
         here = np.full(base + len(ids), GONE)
         here[indexed[indexed >= 0]] = np.flatnonzero(indexed >= 0)
-        present = Present.of(base, len(ids), gone)
-        vectors = self.products.projection(texts.fetch(new)) if len(new) else self.later
+        vectors = self.products.projection(columns.vectors.fetch(base + new)) if len(new) else self.later
         rows = {ids[number]: int(place[number]) for number in new}
         return replace(
             self,
-            texts_in_index=JoinedVectors(self.texts_in_index, texts.fetch(np.arange(len(texts))), present),
-            facets=JoinedFacets(**vars(self.facets), later=facets, present=present),
-            store=self.store.with_changes(folder),
+            texts_in_index=columns.vectors,
+            facets=columns.facets,
+            store=store or self.store.with_changes(folder),
             row=lambda product_id: known if (known := self.row(product_id)) >= 0 else rows.get(product_id, -1),
             vectors=Rows(lambda some: _both(self.products.vectors, vectors, some)),
             prices=_longer(self.prices, facets.price[new]),
@@ -187,12 +195,6 @@ class Assortment:
             here=here,
             indexed=indexed,
         )
-
-
-def folder_of(folder: Path) -> Path:
-    """The folder that `Assortment.open` reads, in the release of a model's version folder."""
-    folder = folder.resolve()
-    return folder.parent.parent / "shelf_candidates" / folder.name
 
 
 def _both(base: Vectors, later: Floats, rows: NDArray[Any]) -> Floats:

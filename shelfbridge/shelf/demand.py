@@ -7,7 +7,7 @@ from shelfbridge.errors import StoreUnavailable
 from shelfbridge.profiles.popularity import WEIGHTS
 from shelfbridge.shelf.assortment import Assortment
 from shelfbridge.shelf.signals import Demand
-from shelfbridge.shelf.warn import warn
+from shelfbridge.warn import warn
 
 MOST = 1000
 """Products of which the store is asked."""

@@ -15,13 +15,14 @@ import pytest
 from rich.console import Console
 
 from build.evaluate import measure, offline_runs, served_runs
-from build.release import open_release, read_manifest, verify
+from build.release import open_release, verify
 from build.sample import make_sample
 from deploy.embedded import EmbeddedServer, EmbeddedSettings
 from shelfbridge.catalogue import Catalogue, Judgments, read_catalogue, read_judgments
 from shelfbridge.client import SearchClient, ShopperClient
 from shelfbridge.contract import STEPS
 from shelfbridge.errors import ArtefactError
+from shelfbridge.release import read_manifest
 from tests.functional.conftest import apart
 from tests.functional.wire import Wire
 

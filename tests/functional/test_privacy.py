@@ -1,13 +1,8 @@
 """A user's data, asked for over the wire: only a whole question by the right user is answered."""
 
-from collections.abc import Callable
-from pathlib import Path
-
 import grpc
 import pytest
 
-from deploy.embedded import EmbeddedSettings
-from deploy.embedded.models import folder
 from tests.functional.wire import Wire, message, packed
 
 SECRET = b"raw-id-of-nobody"
@@ -34,16 +29,3 @@ def test_what_cannot_be_answered_is_refused(wire: Wire, asked: dict[str, bytes],
     assert code == grpc.StatusCode.INVALID_ARGUMENT
     assert reason in said
     assert SECRET.decode() not in said
-
-
-def test_only_what_is_the_same_for_everybody_is_cached(
-    repository: Path, make_settings: Callable[..., EmbeddedSettings]
-) -> None:
-    models = folder(make_settings(repository))
-    caching = {
-        file.parent.name
-        for file in models.glob("*/config.pbtxt")
-        if "result_cache_megabytes" in (text := file.read_text()) and 'string_value: "0"' not in text
-    }
-    assert caching == {"search", "search_deep"}
-    assert {"events", "privacy", "recommend", "search_personal"} <= {home.name for home in models.iterdir()}

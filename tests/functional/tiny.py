@@ -4,7 +4,6 @@ The models are written as ONNX text with exactly the contract's tensors. They ar
 words with the query first, deterministic, and made in a second.
 """
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper, parser
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
+from build.release import assemble
 from shelfbridge.catalogue import Product
 from shelfbridge.contract import (
     EMBEDDING_WIDTH,
@@ -27,7 +27,6 @@ from shelfbridge.retrieval import CandidateIndex, ProductPairs, ProductStore
 from shelfbridge.shelf.products import Projection, ShelfProducts
 from shelfbridge.shelf.signals import Demand, Neighbours
 
-CONFIGS = Path(__file__).parents[2] / "model_repository"
 COLORS = ("red", "blue", "green", "black", "white")
 BRANDS = ("Arden", "Birch", "Corvo")
 THINGS = ("running shoes", "rain jacket", "camping tent", "desk lamp", "coffee mug", "garden hose", "usb cable 64gb")
@@ -130,30 +129,37 @@ def catalogue() -> list[Product]:
 
 def write_repository(folder: Path) -> Path:
     """Write the whole repository, all models in version 1."""
-    for config in CONFIGS.rglob("*.pbtxt"):
-        target = folder / config.relative_to(CONFIGS)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(config, target)
-    for model in folder.iterdir():
-        (model / "1").mkdir()
-        if (step := CONFIGS / model.name / "model.py").is_file():
-            shutil.copy(step, model / "1")
+    assemble(folder, number=1, parts=write_parts(folder.with_name(f"{folder.name}.parts")), about={})
+    return folder
+
+
+def write_parts(folder: Path) -> dict[str, Path]:
+    """Write what a build's stages would, a folder for each model."""
+    parts = {
+        model: folder / model
+        for model in (
+            *("preprocess", "encoder", "ranker", "cross_encoder", "retrieve", "shortlist", "postprocess"),
+            *("user_encoder", "shelf_ranker", "shelf_candidates"),
+        )
+    }
+    for part in parts.values():
+        part.mkdir(parents=True)
     products = catalogue()
     tokenizer = make_tokenizer(products)
-    tokenizer.save(str(folder / "preprocess/1/tokenizer.json"))
+    tokenizer.save(str(folder / "preprocess/tokenizer.json"))
     dense, late = tables(tokenizer.get_vocab_size())
-    write_model(folder / "encoder/1/model.onnx", ENCODER, dense=dense, late=late)
-    write_model(folder / "ranker/1/model.onnx", RANKER.replace("SIGNALS", str(len(SIGNALS))))
-    write_model(folder / "cross_encoder/1/model.onnx", CROSS_ENCODER)
+    write_model(folder / "encoder/model.onnx", ENCODER, dense=dense, late=late)
+    write_model(folder / "ranker/model.onnx", RANKER.replace("SIGNALS", str(len(SIGNALS))))
+    write_model(folder / "cross_encoder/model.onnx", CROSS_ENCODER)
     pieces = [np.array(tokenizer.encode(product.short_text).ids)[:STORED_TOKENS] for product in products]
     vectors = np.stack([dense[row].sum(axis=0) for row in pieces])
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     tokens = [np.rint(late[row] * 127).astype(np.int8) for row in pieces]
-    CandidateIndex.write(folder / "retrieve/1", products, vectors, tokens)
-    ProductPairs.write(folder / "shortlist/1", [row[1:] for row in pieces])
-    ProductStore.write(folder / "postprocess/1", products)
+    CandidateIndex.write(folder / "retrieve", products, vectors, tokens)
+    ProductPairs.write(folder / "shortlist", [row[1:] for row in pieces])
+    ProductStore.write(folder / "postprocess", products)
     write_shelf(folder, products, vectors)
-    return folder
+    return parts
 
 
 def write_shelf(folder: Path, products: list[Product], texts: NDArray[np.float32]) -> None:
@@ -161,9 +167,9 @@ def write_shelf(folder: Path, products: list[Product], texts: NDArray[np.float32
     weights = np.array(
         [1.0 if name in ("affinity", "company", "cosines") else 0.0 for name in SHELF_SIGNALS], np.float32
     )
-    write_model(folder / "user_encoder/1/model.onnx", USER_ENCODER)
+    write_model(folder / "user_encoder/model.onnx", USER_ENCODER)
     text = SHELF_RANKER.replace("SIGNALS", str(len(SHELF_SIGNALS)))
-    write_model(folder / "shelf_ranker/1/model.onnx", text, weights=weights)
+    write_model(folder / "shelf_ranker/model.onnx", text, weights=weights)
     random, count = np.random.default_rng(1), len(products)
     outer = (random.standard_normal((SHELF_WIDTH, EMBEDDING_WIDTH)) / 8).astype(np.float32)
     projection = Projection(
@@ -176,7 +182,7 @@ def write_shelf(folder: Path, products: list[Product], texts: NDArray[np.float32
     together = np.array([[one.category == other.category for other in products] for one in products], np.float32)
     demand = np.arange(count, 0, -1).astype(np.float32) / 10
     ShelfProducts.write(
-        folder / "shelf_candidates/1",
+        folder / "shelf_candidates",
         vectors=projection(texts),
         users=projection(texts[:5]),
         projection=projection,

@@ -18,12 +18,12 @@ def publish_tiny(folder: Path) -> Path:
         Folder of the release.
     """
     stages, catalogue = folder / "stages", Catalogue(tuple(tiny.catalogue()))
-    tiny.write_repository(stages)
+    parts = tiny.write_parts(stages)
     for model in ("retrieve", "shortlist", "postprocess"):
-        shutil.rmtree(stages / model / "1")
-    words, graph = stages / "preprocess/1", stages / "encoder/1"
+        shutil.rmtree(parts[model])
+    words, graph = parts["preprocess"], parts["encoder"]
     write_index(
-        stages / "retrieve/1",
+        parts["retrieve"],
         catalogue=catalogue,
         queries=[],
         tokenizer=words,
@@ -31,10 +31,6 @@ def publish_tiny(folder: Path) -> Path:
         where="faiss",
         console=Console(quiet=True),
     )
-    write_pieces(stages / "shortlist/1", catalogue=catalogue, tokenizer=words)
-    write_store(stages / "postprocess/1", catalogue=catalogue)
-    parts = {model.name: model / "1" for model in stages.iterdir()}
-    for part in parts.values():
-        (part / "model.py").unlink(missing_ok=True)
-    filled = {model: part for model, part in parts.items() if any(part.iterdir())}
-    return publish(folder / "releases", parts=filled, about={}, extra={PRODUCT_ENCODER: graph / "model.onnx"})
+    write_pieces(parts["shortlist"], catalogue=catalogue, tokenizer=words)
+    write_store(parts["postprocess"], catalogue=catalogue)
+    return publish(folder / "releases", parts=parts, about={}, extra={PRODUCT_ENCODER: graph / "model.onnx"})

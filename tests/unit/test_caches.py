@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from deploy.embedded.caches import Cache, identity, size
+from shelfbridge.cache import Cache, identity, size
 
 ANSWER = {"scores": np.arange(10, dtype=np.float32)}
 

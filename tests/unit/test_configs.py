@@ -6,8 +6,8 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from shelfbridge.backlog import NETWORKS
 from shelfbridge.contract import MAX_QUERY_TOKENS, MODELS, PAIR_TOKENS, SHELF_EVENTS, STEPS, STORED_TOKENS, Tensor
+from shelfbridge.pipeline import guarded
 
 REPOSITORY = Path(__file__).parents[2] / "model_repository"
 CONFIGS = sorted(REPOSITORY.glob("*/config.pbtxt")) + sorted(REPOSITORY.glob("*/configs/*.pbtxt"))
@@ -67,11 +67,15 @@ def test_queues_have_no_policy(path: Path) -> None:
     assert not batching.priority_levels
 
 
-def test_networks_whose_queues_are_watched() -> None:
-    """All that are neither ensembles nor Python steps."""
-    configs = {path.parent.name: parse(path) for path in CONFIGS if path.name == "config.pbtxt"}
-    others = {name for name, config in configs.items() if config.platform == "ensemble" or config.backend == "python"}
-    assert set(NETWORKS) == set(configs) - others
+def test_a_first_step_guards_what_comes_after_it_but_for_the_last() -> None:
+    assert guarded("preprocess", STEPS) == ("preprocess", "encoder", "retrieve", "ranker")
+    assert guarded("shortlist", STEPS) == ("shortlist", "cross_encoder")
+    assert guarded("profile", STEPS) == ("profile", "user_encoder", "shelf_ranker")
+
+
+@pytest.mark.parametrize("name", ["postprocess", "personal", "shelf", "events", "privacy"])
+def test_last_steps_and_those_of_no_ensemble_turn_nothing_away(name: str) -> None:
+    assert guarded(name, STEPS) == ()
 
 
 LONGEST = {

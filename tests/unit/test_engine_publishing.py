@@ -12,10 +12,11 @@ from build.engines.builder import Options
 from build.engines.checks import master_session
 from build.engines.publishing import masters
 from build.engines.runtime import EngineSession
-from build.release import publish, read_manifest, verify, write_manifest
+from build.release import publish, verify, write_manifest
 from deploy.containers import serve
 from shelfbridge.engine import read_record
 from shelfbridge.errors import ArtefactError
+from shelfbridge.release import read_manifest
 from tests.unit.engine_double import CpuDevice
 from tests.unit.engine_samples import MASTERS, NETWORKS, OF_SHELF, content, names, run, write_release
 from tests.unit.tensorrt_double import TensorRTDouble

@@ -13,11 +13,12 @@ from tritonclient.grpc import model_config_pb2
 
 from build import release
 from build.evaluate import STAGES, evaluate
-from build.release import adapt_width, assemble, embedding_width, publish, read_manifest, verify
+from build.release import assemble, embedding_width, publish, verify
 from build.report import table, write_report
-from shelfbridge import contract
+from shelfbridge import configs, contract
 from shelfbridge.catalogue import Catalogue, Judgment, Judgments
 from shelfbridge.errors import ArtefactError, DataError
+from shelfbridge.release import read_manifest
 from tests.functional import tiny
 
 QUIET = Console(file=io.StringIO())
@@ -27,13 +28,7 @@ QUIET = Console(file=io.StringIO())
 def made(tmp_path_factory):
     """The stages' results, as small as they come: one folder per model."""
     folder = tmp_path_factory.mktemp("stages")
-    tiny.write_repository(folder)
-    parts = {}
-    for model in folder.iterdir():
-        (model / "1/model.py").unlink(missing_ok=True)
-        if any((model / "1").iterdir()):
-            parts[model.name] = model / "1"
-    return parts
+    return tiny.write_parts(folder)
 
 
 @pytest.fixture(scope="module")
@@ -210,12 +205,12 @@ class TestWidth:
     def test_of_the_default_leaves_the_configs_as_they_are(self, tmp_path):
         shutil.copytree(release.SOURCES, tmp_path / "sources")
         before = {path: path.read_bytes() for path in tmp_path.rglob("*.pbtxt")}
-        adapt_width(tmp_path / "sources", contract.EMBEDDING_WIDTH)
+        configs.set_width(tmp_path / "sources", contract.EMBEDDING_WIDTH)
         assert {path: path.read_bytes() for path in tmp_path.rglob("*.pbtxt")} == before
 
     def test_leaves_all_else_in_a_config_as_it_is(self, tmp_path):
         shutil.copytree(release.SOURCES, tmp_path / "sources")
-        adapt_width(tmp_path / "sources", 512)
+        configs.set_width(tmp_path / "sources", 512)
         for path in (tmp_path / "sources").rglob("*.pbtxt"):
             original = release.SOURCES / path.relative_to(tmp_path / "sources")
             one, other = (text_format.Parse(p.read_text(), model_config_pb2.ModelConfig()) for p in (path, original))

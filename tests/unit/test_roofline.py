@@ -191,7 +191,7 @@ def test_tritons_figures_are_those_since_the_last_look():
     [
         (["/w/bin/tritonserver", "--model-repository=/r"], "tritonserver"),
         (["/w/triton_python_backend_stub", "/r/encoder/3/model.onnx", "prefix"], "encoder"),
-        (["/w/triton_python_backend_stub", "/run/backends/together/model.py", "prefix"], "together"),
+        (["/w/triton_python_backend_stub", "/run/models/pipelines/1/model.py", "prefix"], "pipelines"),
         ([], "ended"),
     ],
 )

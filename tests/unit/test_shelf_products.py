@@ -6,9 +6,8 @@ import pytest
 from build.change import change
 from shelfbridge.catalogue import Product
 from shelfbridge.errors import ArtefactError
+from shelfbridge.release import Release
 from shelfbridge.request import Filters
-from shelfbridge.retrieval import Changing
-from shelfbridge.shelf.assortment import Assortment, folder_of
 from shelfbridge.shelf.demand import LiveDemand
 from shelfbridge.shelf.products import ShelfProducts
 from tests.functional import tiny
@@ -24,19 +23,20 @@ def release(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def assortment(release):
-    return Assortment.open(folder_of(release / "shelf" / "1"))
+    return Release.open(release / "shelf" / "1", ["assortment"]).now().assortment
 
 
 @pytest.fixture(scope="module")
 def changed(tmp_path_factory):
     """A shop in which a lamp got another price, a shoe was deleted, another lamp is new; before and after."""
     release = publish_tiny(tmp_path_factory.mktemp("changed"))
-    before = Changing(Assortment, folder_of(release / "shelf" / "1"))
-    was = before.now()
+    opened = Release.open(release / "shelf" / "1", ["assortment"])
+    was = opened.now().assortment
     lamp = next(product for product in tiny.catalogue() if product.product_id == LAMP)
     new = Product(product_id="new-lamp", title="red desk lamp 1", price=3.0, category=lamp.category, stock=5)
     change(release, upsert=[lamp.model_copy(update={"price": 999.0}), new], delete=[SHOE])
-    return was, before.now()
+    opened.refresh()
+    return was, opened.now().assortment
 
 
 class TestAsReleased:

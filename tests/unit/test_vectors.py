@@ -1,16 +1,25 @@
 """Vectors wherever they are: what is found of what an exact search finds, with filters and without, and what damage
 does."""
 
+import importlib
 import json
+import os
 import sys
+import time
 
 import faiss
 import numpy as np
 import pytest
 
+from shelfbridge.catalogue import Product
+from shelfbridge.contract import SIGNALS
 from shelfbridge.errors import ArtefactError, PrerequisiteError, SettingsError
+from shelfbridge.request import Filters
+from shelfbridge.retrieval import CandidateIndex
+from shelfbridge.retrieval.index import BY_WORDS_ALONE
 from shelfbridge.retrieval.vectors import MILVUS_URI, approximate, exact, open_vectors, write_vectors
 from shelfbridge.retrieval.vectors.approximate import Setting, list_count, settings
+from shelfbridge.retrieval.vectors.milvus import SEARCH_TIMEOUT
 from shelfbridge.retrieval.vectors.tuning import TARGET, Truth, choose
 
 COUNT, WIDTH = 3000, 36
@@ -44,6 +53,7 @@ def written(folder, place: str):
     if place == "milvus":
         pytest.importorskip("milvus_lite", reason=NO_MILVUS)
         place = str(folder / "milvus.db")
+        os.environ.setdefault(SEARCH_TIMEOUT, "30")  # Milvus Lite on a busy machine
     write_vectors(folder, PRODUCTS, queries=LIKELY, place=place, exact_up_to=100)
     return open_vectors(folder)
 
@@ -293,3 +303,40 @@ def test_processes_share_the_vectors(tmp_path):
     write_vectors(tmp_path, PRODUCTS, exact_up_to=0)
     opened = open_vectors(tmp_path)
     assert not faiss.downcast_index(opened.index.refine_index).codes.is_owned
+
+
+class TestADeadStore:
+    """A search with candidates by words at hand must not fail, nor wait, because the vectors' server is gone."""
+
+    @pytest.fixture
+    def index(self, tmp_path, monkeypatch):
+        pytest.importorskip("milvus_lite", reason=NO_MILVUS)
+        monkeypatch.setenv(MILVUS_URI, str(tmp_path / "milvus.db"))
+        monkeypatch.setenv(SEARCH_TIMEOUT, "5")
+        products = [Product(product_id=str(row), title=f"lamp number{row} green") for row in range(60)]
+        tokens = [np.ones((2, 8), np.int8)] * 60
+        CandidateIndex.write(tmp_path / "index", products, PRODUCTS[:60], tokens, place="milvus")
+        index = CandidateIndex.open(tmp_path / "index")
+        assert (index.search("lamp number7", PRODUCTS[7]).rows >= 0).sum() == 60
+        importlib.import_module("milvus_lite.server_manager").server_manager_instance.release_all()
+        monkeypatch.setattr(index.vectors, "_patience", 0.2)
+        return index
+
+    def test_words_alone_find_the_candidates(self, index, caplog):
+        before = BY_WORDS_ALONE.value
+        begun = time.monotonic()
+        found = index.search("lamp number7", PRODUCTS[7])
+        assert time.monotonic() - begun < 2  # the client itself looks for a connection for 10 s
+        assert found.rows[0] == 7
+        assert not found.cosines.any()
+        assert found.signals[0, SIGNALS.index("bm25")] > 0
+        assert BY_WORDS_ALONE.value == before + 1
+        assert "searches go on by words alone" in caplog.text
+
+    def test_it_is_not_asked_again_at_once(self, index, monkeypatch):
+        index.search("lamp", PRODUCTS[7])
+        monkeypatch.setattr(index.vectors, "client", None)  # whoever asked it would fail
+        assert index.search("lamp number9", PRODUCTS[7]).rows[0] == 9
+
+    def test_a_filter_that_leaves_nothing_answers_nothing(self, index):
+        assert (index.search("lamp", PRODUCTS[7], Filters(brand="nobody")).rows == -1).all()

@@ -6,14 +6,16 @@ Those of releases that are gone are yours to drop. `SHELFBRIDGE_MILVUS_TOKEN` ho
 
 import hashlib
 import os
+import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shelfbridge.errors import ArtefactError, PrerequisiteError
+from shelfbridge.errors import ArtefactError, PrerequisiteError, VectorsUnavailable
 from shelfbridge.retrieval.vectors import tuning
 from shelfbridge.retrieval.vectors.approximate import SHARES, list_count
 
@@ -22,7 +24,13 @@ CHUNK = 5000
 LISTS = 128
 """Fewest lists: Milvus Lite makes so many, whatever it is told."""
 TIMEOUT = 10.0
-"""Seconds that Milvus has for an answer."""
+"""Seconds that Milvus has for an answer while a release is built or opened."""
+SEARCH_TIMEOUT = "SHELFBRIDGE_MILVUS_TIMEOUT"
+"""Environment variable: seconds that it has for an answer to a search."""
+SEARCH_S = 1.0
+"""Seconds that it has where the environment does not say."""
+REST_S = 1.0
+"""Seconds for which it is not asked again after it did not answer, so that one search a second waits for it at most."""
 
 
 class MilvusVectors:
@@ -33,6 +41,9 @@ class MilvusVectors:
         self.count, self.width, self.lists, self.probes = (
             int(record[key]) for key in ("count", "width", "lists", "probes")
         )
+        self._away_until = 0.0
+        self._thread, self._waiting = ThreadPoolExecutor(1, "milvus"), cast("Future[Any] | None", None)
+        self._patience = float(os.environ.get(SEARCH_TIMEOUT) or SEARCH_S)
 
     def __len__(self) -> int:
         return self.count
@@ -49,15 +60,35 @@ class MilvusVectors:
         return self._search(query, depth, self.lists, narrowing(allowed)) if allowed.any() else np.empty(0, np.int64)
 
     def _search(self, query: NDArray[np.float32], depth: int, probes: int, narrowed: str = "") -> NDArray[np.int64]:
-        how = {"search_params": {"params": {"nprobe": probes}}, "output_fields": ["row"], "timeout": TIMEOUT}
-        with explained(self.uri):
-            (hits,) = self.client.search(self.name, [query], limit=min(depth, self.count), filter=narrowed, **how)
+        how = {"search_params": {"params": {"nprobe": probes}}, "output_fields": ["row"]}
+        (hits,) = self._asked("search", self.name, [query], limit=min(depth, self.count), filter=narrowed, **how)
         return np.array([hit["row"] for hit in hits], np.int64)
+
+    def _asked(self, call: str, *args: Any, **named: Any) -> Any:
+        """Return what Milvus answers to a call of its client.
+
+        The client looks for a new connection for as long as it pleases, so a thread waits for it and the search does
+        not. Until that thread is back, and for `REST_S` after a failure, Milvus is not asked.
+
+        Raises:
+            VectorsUnavailable: it does not answer in time.
+        """
+        if self._waiting is not None and not self._waiting.done():
+            self._away_until = time.monotonic() + REST_S
+        if time.monotonic() < self._away_until:
+            raise VectorsUnavailable(f"Milvus at {self.uri} does not answer and is asked again within {REST_S:g} s")
+        self._waiting = self._thread.submit(getattr(self.client, call), *args, **named, timeout=self._patience)
+        try:
+            with explained(self.uri):
+                return self._waiting.result(self._patience)
+        except (ArtefactError, TimeoutError) as error:
+            self._away_until = time.monotonic() + REST_S
+            said = str(error) or f"Milvus at {self.uri} does not answer within {self._patience:g} s"
+            raise VectorsUnavailable(said) from error
 
     def fetch(self, rows: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
         """As `Vectors.fetch`."""
-        with explained(self.uri):
-            got = self.client.get(self.name, ids=rows.tolist(), output_fields=["row", "vector"], timeout=TIMEOUT)
+        got = self._asked("get", self.name, ids=rows.tolist(), output_fields=["row", "vector"])
         vectors = {one["row"]: one["vector"] for one in got}
         return np.array([vectors[row] for row in rows.tolist()], np.float32).reshape(-1, self.width)
 
@@ -79,6 +110,7 @@ class MilvusVectors:
                 fill(client, name, vectors, lists)
             client.load_collection(name)
         made = cls(client, uri, record | {"probes": lists})
+        made._patience = TIMEOUT
         probes, recall = tuning.choose(
             sorted({*(-(-lists // share) for share in SHARES), lists}),
             lambda probes, query: made._search(query, tuning.AT, probes),

@@ -7,8 +7,9 @@ import numpy as np
 from build.offline import EncodedQuery, Retrieval
 from shelfbridge.catalogue import Product
 from shelfbridge.contract import SIGNALS
+from shelfbridge.release import Release, Snapshot
 from shelfbridge.request import Filters
-from shelfbridge.retrieval import CandidateIndex, Candidates, Changing, ProductPairs, ProductStore
+from shelfbridge.retrieval import Candidates
 from tests.functional import tiny
 
 BASE = tuple(tiny.catalogue())
@@ -26,27 +27,30 @@ class Shop:
     """A release as its steps see it."""
 
     def __init__(self, release: Path) -> None:
-        self.index = Changing(CandidateIndex, release / "retrieve/1")
-        self.pairs = Changing(ProductPairs, release / "shortlist/1")
-        self.store = Changing(ProductStore, release / "postprocess/1")
+        self.release = Release.open(release, ["index", "pairs", "store"])
         self.encoder = Retrieval.open(
             release / "preprocess/1/tokenizer.json", release / "encoder/1/model.onnx", release / "retrieve/1"
         )
+
+    def now(self) -> Snapshot:
+        """As it is at this moment."""
+        self.release.refresh()
+        return self.release.now()
 
     def query(self, text: str) -> EncodedQuery:
         return self.encoder.encode(text)
 
     def candidates(self, text: str, filters: Filters | None = None) -> Candidates:
         query = self.query(text)
-        return self.index.now().search(query.text, query.embedding, filters or Filters())
+        return self.now().index.search(query.text, query.embedding, filters or Filters())
 
     def found(self, text: str, filters: Filters | None = None) -> list[str]:
         rows = self.candidates(text, filters).rows
-        return self.store.now().ids(rows[rows >= 0].tolist())
+        return self.now().store.ids(rows[rows >= 0].tolist())
 
     def of(self, text: str, product_id: str) -> dict[str, np.ndarray]:
         """What the ranker sees of one candidate."""
         found = self.candidates(text)
-        at = self.store.now().ids(found.rows[found.rows >= 0].tolist()).index(product_id)
+        at = self.now().store.ids(found.rows[found.rows >= 0].tolist()).index(product_id)
         tokens = found.tokens[at, : found.lengths[at]]
         return {"tokens": tokens, **dict(zip(SIGNALS, found.signals[at], strict=True))}

@@ -8,9 +8,9 @@ import pytest
 from build import change as changing
 from build.change import change, status
 from shelfbridge.catalogue import Product
+from shelfbridge.changes import changes_beside
 from shelfbridge.request import Filters
 from shelfbridge.retrieval import CandidateIndex, ProductStore
-from shelfbridge.retrieval.changes import changes_beside
 from shelfbridge.retrieval.names import Names
 from shelfbridge.retrieval.signals import Lexicon
 from tests.functional import tiny
@@ -18,7 +18,7 @@ from tests.unit.change.changed_shop import BASE, LAMP, SHOES, with_title
 
 
 def test_without_changes_nothing_is_joined(shop, release):
-    assert type(shop.index.now().lexicon).__name__ == "Lexicon"
+    assert type(shop.now().index.lexicon).__name__ == "Lexicon"
     assert not changes_beside(release).exists()
     assert str(status(release)) == "nothing has changed since the release"
     assert not changes_beside(release).exists()
@@ -29,9 +29,9 @@ def test_an_added_product_is_found_with_its_payload_and_pieces(shop, release):
     change(release, upsert=[LAMP])
     assert shop.found("zyntrax lamp")[0] == "new-1"
     row = len(BASE)
-    assert json.loads(shop.store.now().payloads([row])[0])["price"] == 3.0
-    query = shop.query("black lamp").input_ids[0]
-    ids, _, mask = shop.pairs.now().pair(query, np.array([row, 0, -1], np.int32))
+    assert json.loads(shop.now().store.payloads([row])[0])["price"] == 3.0
+    query = shop.query("black lamp").pieces
+    ids, _, mask = shop.now().pairs.pair(query, np.array([row, 0, -1], np.int32))
     expected = shop.encoder.pieces.pieces([LAMP.full_text, BASE[0].full_text])
     for place, pieces in enumerate(expected):
         assert ids[place][mask[place] == 1].tolist() == [*query, *pieces]
@@ -40,7 +40,7 @@ def test_an_added_product_is_found_with_its_payload_and_pieces(shop, release):
 
 def test_a_new_word_is_known_and_the_likest_of_a_misspelt_one(shop, release):
     change(release, upsert=[LAMP, with_title(BASE[1], "shoez")])
-    words = shop.index.now().lexicon.words
+    words = shop.now().index.lexicon.words
     assert words("zyntrax shoez").wanted == ("zyntrax", "shoez")
     assert words("zyntrix jaket").wanted == ("zyntrax", "jacket")
 
@@ -61,9 +61,9 @@ def test_a_replaced_title_matches_its_new_words_only(shop, release):
     change(release, upsert=[with_title(SHOES, "quartz kettle").model_copy(update={"category": ("Kitchen",)})])
     assert shop.found("quartz kettle")[0] == SHOES.product_id
     assert shop.found("quartz kettle").count(SHOES.product_id) == 1
-    lexicon = shop.index.now().lexicon
+    lexicon = shop.now().index.lexicon
     rows = lexicon.best(lexicon.words("red running shoes 0"), 1000)
-    assert SHOES.product_id not in shop.store.now().ids(rows.tolist())
+    assert SHOES.product_id not in shop.now().store.ids(rows.tolist())
 
 
 def test_a_denial_is_seen_of_a_product_that_came_later(shop, release):
@@ -147,7 +147,7 @@ def test_a_row_stays_its_products(shop, release):
     change(release, delete=["new-1"])
     change(release, upsert=[with_title(LAMP, "other lamp").model_copy(update={"product_id": "new-2"})])
     base = len(BASE)
-    assert shop.store.now().ids(range(base, base + 3)) == ["new-1", SHOES.product_id, "new-2"]
+    assert shop.now().store.ids(range(base, base + 3)) == ["new-1", SHOES.product_id, "new-2"]
 
 
 def test_an_unchanged_text_is_not_encoded_again(release, monkeypatch):

@@ -1,8 +1,8 @@
 """Answers that are kept for a while by a process that answers whole searches: the least recently used go first.
 
-An answer is found again by everything it was made from, byte for byte: all inputs of the request, the user among them,
-so that no shopper gets another's; and the state of the catalogue, so that a change is seen at once. Each process has
-caches of its own and serves one release, which ends with it.
+An answer is found again by everything it was made from, byte for byte: what the first step makes of the request, and
+the state of the catalogue, so that a change is seen at once. Only ensembles that know nothing of a shopper are kept
+(`contract.CACHED`). Each process has caches of its own and serves one release, which ends with it.
 """
 
 import pickle
@@ -27,13 +27,21 @@ class Cache:
     def __init__(self, megabytes: float) -> None:
         self._kept: LRUCache[Hashable, Arrays] = LRUCache(megabytes * MEGABYTE, getsizeof=size)
 
+    def find(self, key: Hashable) -> Arrays | None:
+        """Return what was kept for a key."""
+        return self._kept.get(key)
+
+    def keep(self, key: Hashable, arrays: Arrays) -> None:
+        """Keep arrays for a key, unless they are too large."""
+        if size(arrays) <= self._kept.maxsize:
+            self._kept[key] = arrays
+
     def get(self, key: Hashable, make: Callable[[], Arrays]) -> Arrays:
-        """What was kept for a key, or what `make` makes now. Nothing is kept of a failure."""
-        found = self._kept.get(key)
+        """Return what was kept for a key, or what `make` makes now. Nothing is kept of a failure."""
+        found = self.find(key)
         if found is None:
             found = make()
-            if size(found) <= self._kept.maxsize:
-                self._kept[key] = found
+            self.keep(key, found)
         return found
 
 

@@ -3,7 +3,7 @@
 import logging
 import time
 
-_LOG = logging.getLogger("shelfbridge.shelf")
+_LOG = logging.getLogger("shelfbridge")
 _said: dict[str, float] = {}
 
 

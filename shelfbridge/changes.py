@@ -10,95 +10,25 @@
           lexicon/ facets/ vectors.faiss tokens.npy pieces.npy ids.npy …    as in the release
         current -> 7-3fa2c1
 
-Every process that answers searches looks at the link before each, and opens the generation that it names. The steps of
-one search may see different generations: a product keeps its row in all of them, and no row is given to another. The
-digits behind the number tell a generation from one of the same number in a folder that was deleted.
+Every process that serves looks at the link again and again, and opens the generation that it names
+(`shelfbridge.release`). All steps of a search in one process see one generation. Steps that are models of their own may
+see different ones: a product keeps its row in all of them, and no row is given to another. The digits behind the number
+tell a generation from one of the same number in a folder that was deleted.
 """
 
 import json
-import logging
 import os
-import time
-from collections.abc import Hashable
+import re
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any
 
 from shelfbridge.errors import ArtefactError
 
+MANIFEST = "manifest.json"
+"""File of a release that tells what is in it."""
 RECORD = "changes.json"
 FORMAT = 1
-RETRY = 1.0
-"""Seconds before changes that could not be read are looked at again."""
-_LOG = logging.getLogger(__name__)
-
-
-class Changeable(Protocol):
-    """What a step reads of the products."""
-
-    @classmethod
-    def open(cls, folder: Path) -> Self:
-        """Open the release's."""
-        ...
-
-    def with_changes(self, folder: Path) -> Self:
-        """The release's and a generation's as one."""
-        ...
-
-
-Opened = TypeVar("Opened", bound=Changeable)
-
-
-class Changing(Generic[Opened]):
-    """What a step reads of the products, as they are now."""
-
-    def __init__(self, kind: type[Opened], folder: Path) -> None:
-        """Open what lies in a version folder of a release, and the changes beside the release.
-
-        Raises:
-            ArtefactError: a file of either is missing or damaged.
-        """
-        self._base = self._now = kind.open(folder)
-        self._release = folder.resolve().parent.parent
-        self._changes = changes_of(folder)
-        self._opened: Hashable = None
-        self._retry = 0.0
-        self._open(generation(self._changes))
-
-    def now(self) -> Opened:
-        """As the changes are at this moment. Those that cannot be read are logged, and the ones before them stay."""
-        try:
-            named = generation(self._changes)
-            if named != self._opened and time.monotonic() >= self._retry:
-                self._open(named)
-        except Exception as error:  # a search must be answered, whatever lies in that folder
-            self._retry = time.monotonic() + RETRY
-            _LOG.error("%s; searches go on without the newest changes", error)
-        return self._now
-
-    def generation(self) -> Hashable:
-        """Which generation `now` is of; None where nothing has changed."""
-        self.now()
-        return self._opened
-
-    def _open(self, named: Hashable) -> None:
-        while named is not None:
-            folder = self._changes / str(named)
-            try:
-                check(folder, self._release)
-                self._now, self._opened = self._base.with_changes(folder), named
-                return
-            except ArtefactError:
-                failed, named = named, generation(self._changes)
-                if named == failed:
-                    raise
-                # It went while it was being opened, as there are newer ones
-        self._now, self._opened = self._base, None
-
-
-def changes_of(folder: Path) -> Path:
-    """Where the changes lie of the release that a model's version folder belongs to, or is linked to."""
-    return changes_beside(folder.resolve().parent.parent)
 
 
 def changes_beside(release: Path) -> Path:
@@ -107,8 +37,9 @@ def changes_beside(release: Path) -> Path:
     return release.with_name(f"{release.name}.changes")
 
 
-def generation(changes: Path) -> Hashable:
-    """Which generation of a folder of changes is to be seen now; None where nothing has changed. Takes microseconds.
+def generation(changes: Path) -> str | None:
+    """Return which generation of a folder of changes is to be seen now; None where nothing has changed. Takes
+    microseconds.
 
     Raises:
         ArtefactError: the folder cannot be read, or `current` is no link.
@@ -119,6 +50,15 @@ def generation(changes: Path) -> Hashable:
         return None
     except OSError as error:
         raise ArtefactError(f"{changes}/current cannot be read as a link ({error.strerror}); restore it") from error
+
+
+def kept(changes: Path) -> list[str]:
+    """Return the names of all generations in a folder of changes, the newest first."""
+    try:
+        names = [entry.name for entry in changes.iterdir() if re.fullmatch(r"\d+-[0-9a-f]+", entry.name)]
+    except OSError:
+        return []
+    return sorted(names, key=lambda name: -int(name.split("-")[0]))
 
 
 def write_record(folder: Path, release: Path) -> None:
@@ -170,6 +110,6 @@ def identity(release: Path) -> str:
         ArtefactError: there is none.
     """
     try:
-        return sha256((release / "manifest.json").read_bytes()).hexdigest()
+        return sha256((release / MANIFEST).read_bytes()).hexdigest()
     except OSError as error:
         raise ArtefactError(f"{release} is not a release: no readable manifest.json; run python -m build") from error

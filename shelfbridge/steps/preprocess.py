@@ -1,0 +1,46 @@
+"""First step of a search: refuse what is not a query, normalise and tokenise the rest.
+
+Everything that a caller of a search sends is checked here and only here; the later steps trust `request`.
+"""
+
+from shelfbridge.contract import (
+    ATTENTION_MASK,
+    DEFAULT_K,
+    FILTERS,
+    INPUT_IDS,
+    QUERY,
+    REQUEST,
+    USER,
+    WITH_PAYLOAD,
+    K,
+)
+from shelfbridge.lengths import padded
+from shelfbridge.profiles.access import check_user
+from shelfbridge.release import Snapshot
+from shelfbridge.request import Filters, SearchRequest, check_k
+from shelfbridge.steps.step import Inputs, Outputs, Step, strings
+from shelfbridge.text import check_query
+
+
+class Preprocess(Step):
+    """From raw bytes to a checked request and its word pieces."""
+
+    name = "preprocess"
+    reads = ("words",)
+
+    def answer(self, inputs: Inputs, now: Snapshot) -> Outputs:
+        """As `Step.answer`."""
+        text = check_query(inputs.value(QUERY))
+        check_user(inputs.value(USER))
+        request = SearchRequest(
+            text=text,
+            k=check_k(inputs.value(K, DEFAULT_K)),
+            filters=Filters.parse(inputs.value(FILTERS) or b"{}"),
+            with_payload=inputs.value(WITH_PAYLOAD, False),
+        )
+        ids, mask = now.words.queries([text])
+        return {
+            REQUEST: strings([request.model_dump_json()]),
+            INPUT_IDS: padded(ids[0]),
+            ATTENTION_MASK: padded(mask[0]),
+        }

@@ -1,0 +1,242 @@
+"""The shim between Triton's Python backend and everything else: nothing but this module imports its utilities.
+
+A `model.py` names one of three classes: a step that is a model of its own (`served`), all ensembles in one process
+(`ServedPipelines`), or a network where the server lacks the onnxruntime backend (`ServedGraph`). Requests that Triton
+executes together are answered one by one, so that a bad one cannot hurt those beside it.
+"""
+
+import json
+import locale
+import traceback
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import triton_python_backend_utils as pb
+from numpy.typing import NDArray
+
+from shelfbridge.contract import MODELS, PERMISSION, STEPS, STORE_AWAY, Tensor
+from shelfbridge.door import Door
+from shelfbridge.errors import InvalidEvents, InvalidQuery, PermissionRefused, StoreUnavailable, VectorsUnavailable
+from shelfbridge.gauges import Gauge
+from shelfbridge.graph import Graph
+from shelfbridge.pipeline import GivenUp, Pipelines, guarded
+from shelfbridge.release import NOTHING, Release
+from shelfbridge.services import Services
+from shelfbridge.steps import Arrays, Step
+
+Args = Mapping[str, str]
+RELEASE, RESULT_CACHE, QUERY_CACHE = "release", "result_cache_megabytes", "query_cache_megabytes"
+"""Parameters of the model that answers for all ensembles."""
+
+
+class Served:
+    """What all models of the Python backend share: a door, gauges, and failures that stay alone."""
+
+    guards: tuple[str, ...] = ()
+    """Models whose queues decide whether a request is let in."""
+
+    def initialize(self, args: Args) -> None:
+        """Open what the model needs. Called by Triton once per instance."""
+        # The backend's interpreter ignores PYTHONUTF8 and the locale: text files would be read as ASCII
+        locale.setlocale(locale.LC_CTYPE, "C.UTF-8")
+        self.config = json.loads(args["model_config"])
+        groups = self.config.get("instance_group", [])
+        self.door = Door(self.guards, sum(int(group.get("count", 1)) for group in groups))
+        self.release: Release | None = None
+        self.open(args)
+        self.gauges = _Gauges(args["model_instance_name"]) if self.release else None
+        if self.release:
+            self.release.watch()
+
+    def open(self, args: Args) -> None:
+        """Open what the model needs."""
+        raise NotImplementedError
+
+    def respond(self, request: Any) -> Any:
+        """Return the outputs for one request."""
+        raise NotImplementedError
+
+    def execute(self, requests: Sequence[Any]) -> list[Any]:
+        """Return one response for each request that Triton joined, in their order."""
+        responses = []
+        for request in requests:
+            refused = self.refusal(request)
+            responses.append(self._respond(request) if refused is None else refused)
+            self.door.free()
+        if self.gauges:
+            self.gauges.show()
+        return responses
+
+    def refusal(self, request: Any) -> Any:
+        """Return the response to a request that is not worked on; None where it is."""
+        if not self.guards:
+            return None
+        given = request.timeout()
+        why = self.door.refusal(given / 1e6 if given else None)
+        if why is not None:
+            return _error(why, pb.TritonError.UNAVAILABLE)
+        if self.door.busy and request.is_cancelled():
+            return _error("given up by its caller", pb.TritonError.CANCELLED)
+        return None
+
+    def _respond(self, request: Any) -> Any:
+        try:
+            return self.respond(request)
+        except (InvalidQuery, InvalidEvents) as error:
+            return _error(str(error), pb.TritonError.INVALID_ARG)
+        except PermissionRefused as error:  # Triton has no status of its own for it
+            return _error(f"{PERMISSION}{error}", pb.TritonError.INVALID_ARG)
+        except StoreUnavailable as error:
+            pb.Logger.log_warn(str(error))
+            return _error(f"{STORE_AWAY}; send the same again", pb.TritonError.UNAVAILABLE)
+        except VectorsUnavailable as error:
+            pb.Logger.log_warn(str(error))
+            return _error("the store of vectors does not answer; try later or elsewhere", pb.TritonError.UNAVAILABLE)
+        except GivenUp:
+            return _error("given up by its caller", pb.TritonError.CANCELLED)
+        except Exception as error:  # whatever went wrong, the requests beside it must be answered
+            pb.Logger.log_error(traceback.format_exc())
+            return _error(f"{type(error).__name__}; the server's log says where", pb.TritonError.INTERNAL)
+
+
+class ServedStep(Served):
+    """A step that is a model of its own."""
+
+    step_class: ClassVar[type[Step]]
+
+    def open(self, args: Args) -> None:
+        """Open the parts of the release that the step reads, from its own version folder."""
+        step, model = self.step_class, MODELS[self.step_class.name]
+        self.inputs, self.batched = model.inputs, model.batched
+        if step.reads:
+            self.release = Release.open(_version_folder(args), step.reads)
+        self.step = step(Services())
+
+    def respond(self, request: Any) -> Any:
+        """As `Served.respond`."""
+        now = NOTHING if self.release is None else self.release.now()
+        made = self.step.run(dict(_received(request, self.inputs, self.batched)), now)
+        return _response(made, self.batched)
+
+
+def served(step: type[Step]) -> type[ServedStep]:
+    """Return the class that Triton runs a step by."""
+    return type(step.__name__, (ServedStep,), {"step_class": step, "guards": guarded(step.name, STEPS)})
+
+
+class ServedPipelines(Served):
+    """All ensembles of a release in one process."""
+
+    def initialize(self, args: Args) -> None:
+        """Open the release. Called by Triton once per instance."""
+        self.guards = (args["model_name"],)
+        super().initialize(args)
+
+    def open(self, args: Args) -> None:
+        """Open the release that the model's parameters name."""
+        given = {key: value["string_value"] for key, value in self.config["parameters"].items()}
+        self.pipelines = Pipelines(
+            Path(given[RELEASE]),
+            result_cache=float(given[RESULT_CACHE]),
+            query_cache=float(given[QUERY_CACHE]),
+        )
+        self.release = self.pipelines.release
+
+    def respond(self, request: Any) -> Any:
+        """As `Served.respond`; the outputs that are asked for name the ensemble."""
+        name = next(iter(request.requested_output_names())).partition(".")[0]
+        given = dict(_received(request, MODELS[name].inputs, True, prefix=f"{name}."))
+        made = self.pipelines[name].answer(given, self.pipelines.release.now(), self._go_on(request))
+        return _response({f"{name}.{tensor}": array for tensor, array in made.items()}, True)
+
+    def _go_on(self, request: Any) -> Callable[[], None]:
+        def go_on() -> None:
+            if self.door.busy and request.is_cancelled():
+                raise GivenUp
+
+        return go_on
+
+
+class ServedGraph(Served):
+    """A network, where the server lacks the onnxruntime backend."""
+
+    def open(self, args: Args) -> None:
+        """Open the graph."""
+        self.graph = Graph.open(_version_folder(args), self.config)
+        self.batched = int(self.config["max_batch_size"]) > 0
+
+    def execute(self, requests: Sequence[Any]) -> list[Any]:
+        """Requests of equal shapes go through the network together; a group that fails is tried one by one."""
+        feeds = [
+            {name: pb.get_input_tensor_by_name(request, name).as_numpy() for name in self.graph.inputs}
+            for request in requests
+        ]
+        groups: dict[Any, list[int]] = defaultdict(list)
+        for place, feed in enumerate(feeds):
+            groups[tuple(array.shape[1:] for array in feed.values()) if self.batched else place].append(place)
+        responses: list[Any] = [None] * len(requests)
+        for places in groups.values():
+            for place, response in zip(places, self._group([feeds[place] for place in places]), strict=True):
+                responses[place] = response
+        return responses
+
+    def _group(self, feeds: Sequence[Mapping[str, NDArray[Any]]]) -> list[Any]:
+        try:
+            answers = self.graph.run_batch(feeds)
+        except Exception as error:
+            if len(feeds) > 1:
+                return [response for feed in feeds for response in self._group([feed])]
+            pb.Logger.log_error(str(error))
+            return [_error("the model failed on this input; see the server's log", pb.TritonError.INTERNAL)]
+        return [_response(dict(zip(self.graph.outputs, answer, strict=True)), batched=False) for answer in answers]
+
+
+class _Gauges:
+    """The process's gauges among the server's metrics."""
+
+    def __init__(self, instance: str) -> None:
+        self._shown: dict[Gauge, tuple[Any, Any, float]] = {}
+        for gauge in Gauge.ALL:
+            family = pb.MetricFamily(name=gauge.name, description=gauge.description, kind=pb.MetricFamily.GAUGE)
+            self._shown[gauge] = (family, family.Metric(labels={"instance": instance}), float("nan"))
+        self.show()
+
+    def show(self) -> None:
+        """Tell the server what has changed."""
+        for gauge, (family, metric, value) in self._shown.items():
+            if gauge.value != value:
+                metric.set(gauge.value)
+                self._shown[gauge] = (family, metric, gauge.value)
+
+
+def _version_folder(args: Args) -> Path:
+    return (Path(args["model_repository"]) / args["model_version"]).resolve()
+
+
+def _received(
+    request: Any, tensors: Sequence[Tensor], batched: bool, prefix: str = ""
+) -> Iterator[tuple[str, NDArray[Any]]]:
+    for tensor in tensors:
+        found = pb.get_input_tensor_by_name(request, prefix + tensor.name)
+        if found is None:
+            if not tensor.optional:
+                raise InvalidQuery(f"expected the input {tensor.name}, which is missing; send it")
+            continue
+        array = found.as_numpy()
+        if batched:
+            if len(array) != 1:
+                raise InvalidQuery(f"{tensor.name} holds {len(array)} rows; send one query a request")
+            array = array[0]
+        if tensor.dims == (1,) and array.shape != (1,):
+            raise InvalidQuery(f"{tensor.name} holds {array.size} values; send one")
+        yield tensor.name, array
+
+
+def _response(made: Arrays, batched: bool) -> Any:
+    return pb.InferenceResponse([pb.Tensor(name, array[None] if batched else array) for name, array in made.items()])
+
+
+def _error(message: str, code: Any) -> Any:
+    return pb.InferenceResponse(error=pb.TritonError(message, code))
