@@ -197,7 +197,7 @@ def reads_of(models: Iterable[str]) -> set[Part]:
     return {part for model in models if model in STEPS for part in STEPS[model].reads}
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Cached:
     """A network whose outputs are kept by its inputs, as Triton's response cache would."""
 

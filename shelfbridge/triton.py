@@ -29,6 +29,7 @@ from shelfbridge.steps import Arrays, Step
 Args = Mapping[str, str]
 RELEASE, RESULT_CACHE, QUERY_CACHE = "release", "result_cache_megabytes", "query_cache_megabytes"
 """Parameters of the model that answers for all ensembles."""
+GIVEN_UP = "given up by its caller"
 
 
 class Served:
@@ -78,27 +79,31 @@ class Served:
         if why is not None:
             return _error(why, pb.TritonError.UNAVAILABLE)
         if self.door.busy and request.is_cancelled():
-            return _error("given up by its caller", pb.TritonError.CANCELLED)
+            return _error(GIVEN_UP, pb.TritonError.CANCELLED)
         return None
 
     def _respond(self, request: Any) -> Any:
         try:
             return self.respond(request)
-        except (InvalidQuery, InvalidEvents) as error:
-            return _error(str(error), pb.TritonError.INVALID_ARG)
-        except PermissionRefused as error:  # Triton has no status of its own for it
-            return _error(f"{PERMISSION}{error}", pb.TritonError.INVALID_ARG)
-        except StoreUnavailable as error:
-            pb.Logger.log_warn(str(error))
-            return _error(f"{STORE_AWAY}; send the same again", pb.TritonError.UNAVAILABLE)
-        except VectorsUnavailable as error:
-            pb.Logger.log_warn(str(error))
-            return _error("the store of vectors does not answer; try later or elsewhere", pb.TritonError.UNAVAILABLE)
-        except GivenUp:
-            return _error("given up by its caller", pb.TritonError.CANCELLED)
         except Exception as error:  # whatever went wrong, the requests beside it must be answered
-            pb.Logger.log_error(traceback.format_exc())
-            return _error(f"{type(error).__name__}; the server's log says where", pb.TritonError.INTERNAL)
+            return _error(*_explained(error))
+
+
+def _explained(error: Exception) -> tuple[str, Any]:
+    """Return what the caller is told of an error, and the status; the server's log gets the rest."""
+    if isinstance(error, InvalidQuery | InvalidEvents):
+        return str(error), pb.TritonError.INVALID_ARG
+    if isinstance(error, PermissionRefused):  # Triton has no status of its own for it
+        return f"{PERMISSION}{error}", pb.TritonError.INVALID_ARG
+    if isinstance(error, GivenUp):
+        return GIVEN_UP, pb.TritonError.CANCELLED
+    if isinstance(error, StoreUnavailable | VectorsUnavailable):
+        pb.Logger.log_warn(str(error))
+        profiles = isinstance(error, StoreUnavailable)
+        words = f"{STORE_AWAY}; send the same again" if profiles else "the store of vectors does not answer; try later"
+        return words, pb.TritonError.UNAVAILABLE
+    pb.Logger.log_error("".join(traceback.format_exception(error)))
+    return f"{type(error).__name__}; the server's log says where", pb.TritonError.INTERNAL
 
 
 class ServedStep(Served):

@@ -35,8 +35,8 @@ from shelfbridge.shelf.assortment import Assortment
 from shelfbridge.shelf.history import DAY, History
 from shelfbridge.shelf.request import ShelfRequest, check_ids, check_kind, shown, tried
 from shelfbridge.shelf.shopper import beside, dump, shopper_of
-from shelfbridge.warn import warn
 from shelfbridge.steps.step import Inputs, Outputs, Step, strings
+from shelfbridge.warn import warn
 
 
 class Profile(Step):

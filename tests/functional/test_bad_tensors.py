@@ -22,6 +22,9 @@ QUERY = ("query", "BYTES", [1, 1], packed(b"red shoes"))
         pytest.param([("query", "BYTES", [1, 2], packed(b"x", b"y"))], "shape", id="two queries in a row"),
         pytest.param([("query", "BYTES", [2, 1], packed(b"x", b"y"))], "batch-size must be <= 1", id="batch of two"),
         pytest.param([("query", "BYTES", [1, 0], b"")], "shape", id="no element"),
+        pytest.param([("query", "BYTES", [0, 1], b"")], "", id="no row"),
+        pytest.param([QUERY, ("k", "INT32", [0, 1], b"")], "", id="no row of k"),
+        pytest.param([QUERY, ("filters", "BYTES", [0, 1], b"")], "", id="no row of filters"),
         pytest.param([("query", "BYTES", [-1, 1], packed(b"x"))], "", id="negative shape"),
         pytest.param([("query", "BYTES", [1, 1], b"\xff\xff\xff\xffred")], "", id="length beyond the end"),
         pytest.param([("query", "BYTES", [1, 1], b"re")], "", id="cut off"),
@@ -38,6 +41,13 @@ def test_refused(wire: Wire, tensors: list[tuple[str, str, list[int], bytes]], r
     code, details = wire.refusal(message("search", *tensors))
     assert code == grpc.StatusCode.INVALID_ARGUMENT
     assert reason in details
+
+
+@pytest.mark.parametrize("model", ["search_deep", "search_personal", "recommend"])
+def test_no_row_of_any_ensembles_input(wire: Wire, model: str) -> None:
+    tensors = [("user", "BYTES", [0, 1], b""), *([] if model == "recommend" else [QUERY])]
+    code, _ = wire.refusal(message(model, *tensors))
+    assert code == grpc.StatusCode.INVALID_ARGUMENT
 
 
 @apart

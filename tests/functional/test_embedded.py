@@ -208,6 +208,23 @@ def test_a_kept_server_that_dies_comes_back(detached: EmbeddedServer, capsys: py
     assert_down(detached)
 
 
+def test_what_is_started_again_is_the_release_that_was_served(
+    small: Path, detached: EmbeddedServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`current` may have moved on meanwhile: that is for the next `up` to take up."""
+    current = tmp_path / "current"
+    current.symlink_to(small)
+    detached.settings = detached.settings.model_copy(update={"repository": current})
+    subprocess.run(up(detached), check=True, capture_output=True, cwd=ROOT)
+    shutil.copytree(small, tmp_path / "next")
+    current.unlink()
+    current.symlink_to(tmp_path / "next")
+    state = killed(detached, ready=True)
+    assert state.settings.repository == small.resolve()
+    assert main(["status", "--run-dir", str(detached.settings.run_dir)]) == 0
+    assert f"Release {small.resolve()}" in capsys.readouterr().out
+
+
 def test_taken_down_while_it_is_started_again(detached: EmbeddedServer) -> None:
     subprocess.run(up(detached), check=True, capture_output=True, cwd=ROOT)
     killed(detached, ready=False)

@@ -1,11 +1,12 @@
 """More requests than the queues hold: the rest is refused at once with UNAVAILABLE, and the server goes on."""
 
+import json
 import time
 
 import grpc
 
 from tests.functional.conftest import assert_same
-from tests.functional.wire import Wire, answer, query_message
+from tests.functional.wire import Wire, answer, message, packed, query_message
 
 BURST = 1500
 
@@ -26,3 +27,20 @@ def test_refused_early_and_recovered(wire: Wire) -> None:
         assert_same(found, alone)
     assert spent < 10
     assert_same(wire.search("red running shoes"), alone)
+
+
+def test_who_asks_for_something_else_is_not_refused(wire: Wire) -> None:
+    """Events and shelves have queues of their own where steps are apart; events do so together, too."""
+    calls = [
+        wire.stub.ModelInfer.future(query_message(f"lamp {number}", model="search_deep"), timeout=60)
+        for number in range(400)
+    ]
+    kept = 0
+    for number in range(100):
+        event = {"event_id": f"e{number}", "user": "u1", "kind": "view", "product_id": "p", "time": int(time.time())}
+        sent = message("events", ("events", "BYTES", [1], packed(json.dumps(event).encode())))
+        response = wire.stub.ModelInfer(sent, timeout=30)
+        kept += response.raw_output_contents[0] == b"\x01"
+    assert kept == 100
+    for call in calls:
+        call.exception()

@@ -1,5 +1,6 @@
 """The steps of an ensemble in one process answer what they answer apart, to the last bit."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -37,7 +38,8 @@ def test_an_ensemble_without_one_of_its_steps_is_named(
     ensemble = tmp_path / "search"
     (ensemble / "1").mkdir(parents=True)
     (ensemble / "config.pbtxt").write_text((repository / "search/config.pbtxt").read_text())
-    with pytest.raises(ServerError, match=r"model search: .*preprocess.* is missing; build the release again"):
+    shutil.copy(repository / "manifest.json", tmp_path)
+    with pytest.raises(ServerError, match=r"model pipelines: .*encoder.* is missing; build the release again"):
         EmbeddedServer(make_settings(tmp_path)).up()
 
 
