@@ -4,6 +4,7 @@ Clients for threads and for event loops differ in how they wait; a `Call` is wha
 """
 
 import random
+import threading
 import time
 from collections.abc import Mapping
 from typing import Any, Generic
@@ -27,9 +28,38 @@ from shelfbridge.errors import (
 FIRST_PAUSE = 0.05
 """Seconds before the first retry, the second waits twice that, and so on; each is shortened by up to half at random,
 so that clients that failed together do not come back together."""
+BURST = 10
+"""Retries that a client may make at once."""
+SHARE = 0.1
+"""Retries that each answered request allows on top."""
 MAX_REQUEST_ID = 128
 UNREADY = (ConnectionFailed, DeadlineExceeded, Overloaded)
 """What `ready` answers with False."""
+
+
+class RetryBudget:
+    """The retries that all calls of a client may still make, a token bucket as in gRPC's retry throttling.
+
+    A few failures are tried again at once; while most requests fail, next to nothing is, so that clients do not
+    multiply the load of a server that is in trouble. Threads may share it.
+    """
+
+    def __init__(self) -> None:
+        self._left = float(BURST)
+        self._lock = threading.Lock()
+
+    def earn(self) -> None:
+        """Count an answered request."""
+        with self._lock:
+            self._left = min(float(BURST), self._left + SHARE)
+
+    def spend(self) -> bool:
+        """Take one retry; False if none is left."""
+        with self._lock:
+            if self._left < 1:
+                return False
+            self._left -= 1
+            return True
 
 
 class Call(Generic[Result]):
@@ -43,6 +73,7 @@ class Call(Generic[Result]):
         headers: Mapping[str, str],
         timeout: float,
         retries: int,
+        budget: RetryBudget,
         request_id: str,
     ):
         self._begun = time.monotonic()
@@ -51,6 +82,7 @@ class Call(Generic[Result]):
         self._headers = {**headers, "x-request-id": request_id}
         self._timeout = timeout
         self._retries = retries
+        self._budget = budget
         self._request_id = request_id
         self._attempts = 0
 
@@ -78,11 +110,13 @@ class Call(Generic[Result]):
         """Seconds to wait before the next attempt.
 
         Raises:
-            SearchError: there is none: trying again is not safe, not allowed, or would be too late.
+            SearchError: there is none: trying again is not safe, not allowed, beyond the client's budget of retries, or
+                would be too late.
         """
         found = fault(error, address=self._address, timeout=self._timeout, request_id=self._request_id)
         pause = FIRST_PAUSE * 2.0 ** (self._attempts - 1) * random.uniform(0.5, 1)
-        if not found.again or self._attempts > self._retries or pause >= self._left():
+        may_wait = found.again and self._attempts <= self._retries and pause < self._left()
+        if not may_wait or not self._budget.spend():
             raise found.error from error
         return pause
 
@@ -93,6 +127,7 @@ class Call(Generic[Result]):
             ServerFault: the reply is not what the contract says.
         """
         milliseconds = 1000 * (time.monotonic() - self._begun)
+        self._budget.earn()
         return self._question.result(
             Reply(tensors, self._question.model, self._request_id, milliseconds, self._attempts)
         )
@@ -124,6 +159,7 @@ class BaseClient:
         self._headers = token_header(token)
         self._timeout = check_seconds("timeout", timeout)
         self._retries = retries
+        self._budget = RetryBudget()
         self._channel_args = (connection or Connection()).channel_args()
         self._closed = False
 
@@ -140,6 +176,7 @@ class BaseClient:
             headers=self._headers,
             timeout=self._seconds(timeout),
             retries=self._retries,
+            budget=self._budget,
             request_id=_request_id(request_id),
         )
 

@@ -28,7 +28,9 @@ class ThreadClient(BaseClient):
         tls: encrypts the connection; None sends everything in clear, the token too.
         token: sent with each request as `authorization: Bearer …`; never shown.
         timeout: seconds that a call may take from begin to answer, retries and pauses included.
-        retries: how often a request is sent again when the server is unavailable. Nothing else is ever sent again.
+        retries: how often a request is sent again when the server is unavailable. What was refused to shed load, or
+            failed in another way, is never sent again, and all calls of a client share a budget: 10 retries, and one
+            more for every ten requests answered.
         connection: transport options.
 
     Raises:
