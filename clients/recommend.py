@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import get_args
 
 from rich.console import Console
 
@@ -20,9 +21,8 @@ from clients.program import (
 )
 from clients.show import show_shelf
 from shelfbridge.client import ShopperClient
-from shelfbridge.contract import DEFAULT_K, MAX_K
+from shelfbridge.contract import DEFAULT_K, MAX_K, Shelf
 from shelfbridge.request import Filters
-from shelfbridge.shelf.request import KINDS
 
 EXAMPLES = f"""\
 examples:
@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--user-token", metavar="TOKEN", help="proof that it is them, where the server asks for it")
     parser.add_argument("--items", default="", metavar="A,B", help="products just looked at, the latest last")
     parser.add_argument("--with", dest="with_item", metavar="ITEM", help="product that the shelf stands beside")
-    parser.add_argument("--shelf", choices=KINDS, help="default: goes_with beside a product, else for_you")
+    parser.add_argument("--shelf", choices=get_args(Shelf), help="default: goes_with beside a product, else for_you")
     parser.add_argument(
         "-k", type=int, default=DEFAULT_K, help=f"how many products, 1 to {MAX_K} (default {DEFAULT_K})"
     )

@@ -27,7 +27,6 @@ from clients.program import (
 )
 from clients.settings import ClientSettings
 from clients.show import show
-from shelfbridge.catalogue import Rejection
 from shelfbridge.client import AsyncSearchClient, SearchClient
 from shelfbridge.contract import DEFAULT_K, MAX_K
 from shelfbridge.errors import ConnectionFailed, DataError, SearchError, ShelfbridgeError
@@ -111,16 +110,16 @@ async def _batch(flags: argparse.Namespace, settings: ClientSettings, errors: Co
                 on_done=lambda: progress.advance(bar),
             )
     lines: list[str] = []
-    failed = list(rejected)
+    failed = dict(rejected)
     for query, found in answers.items():
         try:
             if isinstance(found, SearchError):
                 raise found
             lines += trec_lines(query, found, flags.tag)
         except ShelfbridgeError as error:
-            failed.append(Rejection(query.line, str(error)))
-    for failure in sorted(failed, key=lambda failure: failure.line):
-        errors.print(f"{flags.queries}, line {failure.line}: {failure.reason}", style="red")
+            failed[query.line] = str(error)
+    for line, reason in sorted(failed.items()):
+        errors.print(f"{flags.queries}, line {line}: {reason}", style="red")
     answered = len(queries) + len(rejected) - len(failed)
     if answered:
         write_run(flags.run, lines)

@@ -110,7 +110,7 @@ def test_each_status_has_its_error(search, status, words, kind, message):
 
 @pytest.mark.parametrize(("status", "words"), SHED.values(), ids=SHED)
 def test_what_was_shed_is_sent_once(search, status, words):
-    with serve(fails(status, words), found) as server, pytest.raises(Overloaded, match="is overloaded .* try later"):
+    with serve(fails(status, words), found) as server, pytest.raises(Overloaded, match=r"is overloaded .* try later"):
         search(server.address, {"retries": 5})
     assert len(server.seen) == 1
 
