@@ -9,7 +9,7 @@ from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
 from shelfbridge.client import _protocol
-from shelfbridge.client._base import UNREADY, BaseClient, Call, ensemble
+from shelfbridge.client._base import BaseClient, Call, ensemble
 from shelfbridge.client._protocol import EventLike, FilterLike, Result
 from shelfbridge.client._results import Receipt, SearchResult, ShelfResult
 from shelfbridge.contract import DEFAULT_K, Shelf
@@ -23,7 +23,7 @@ class LoopClient(BaseClient):
     A client belongs to the event loop of its first call, and any number of that loop's tasks may share it; it may be
     made before the loop runs. Cancelling a task cancels its call, on the server too. gevent cannot run it.
 
-    Arguments and errors are those of `ThreadClient`.
+    Arguments and errors are those of `BaseClient`.
     """
 
     _connected: InferenceServerClient | None = None
@@ -51,10 +51,7 @@ class LoopClient(BaseClient):
         try:
             return bool(await self._unless_closed(asked))
         except InferenceServerException as error:
-            found = self._fault(error, seconds)
-            if isinstance(found, UNREADY):
-                return False
-            raise found from error
+            return self._unready(error, seconds)
 
     async def __aenter__(self) -> Self:
         return self
@@ -66,7 +63,7 @@ class LoopClient(BaseClient):
 
     @property
     def _triton(self) -> InferenceServerClient:
-        # Not in __init__: a gRPC channel binds itself to the loop that runs when it is made.
+        # Not in _connect: a gRPC channel binds itself to the loop that runs when it is made.
         if self._connected is None:
             self._connected = InferenceServerClient(
                 self.address, channel_args=self._channel_args, **self._tls_arguments
@@ -86,7 +83,7 @@ class LoopClient(BaseClient):
 
 
 class AsyncSearchClient(LoopClient):
-    """Searches; see `LoopClient`."""
+    """Searches; see `BaseClient` for its arguments."""
 
     async def search(
         self,

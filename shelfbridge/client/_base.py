@@ -21,7 +21,6 @@ from shelfbridge.errors import (
     DeadlineExceeded,
     InvalidQuery,
     Overloaded,
-    SearchError,
     SettingsError,
 )
 
@@ -87,8 +86,11 @@ class Call(Generic[Result]):
         self._attempts = 0
 
     def attempt(self) -> dict[str, Any]:
-        """The arguments of the next `infer`: what is left of the deadline bounds the call. The server is told too; it
-        heeds it where its queues have timeouts.
+        """The arguments of the next `infer`; what is left of the deadline bounds it.
+
+        The server is told twice. gRPC's own deadline cancels the call there when it has passed. Triton's parameter
+        `timeout`, in microseconds, is what queues and steps can read before they begin: an ensemble hands each of its
+        steps the figure that it was given, so it counts from the arrival of the request.
 
         Raises:
             DeadlineExceeded: nothing is left.
@@ -137,7 +139,22 @@ class Call(Generic[Result]):
 
 
 class BaseClient:
-    """The settings of a client, checked, and the calls made from them."""
+    """The settings of a client, checked, and the calls made from them.
+
+    Args:
+        address: host:port of the server's or the gateway's gRPC endpoint.
+        tls: encrypts the connection; None sends everything in clear, the token too.
+        token: sent with each request as `authorization: Bearer …`; never shown.
+        timeout: seconds that a call may take from begin to answer, retries and pauses included. The server is told
+            what is left of it.
+        retries: how often a request is sent again when the server is unavailable. What was refused to shed load, or
+            failed in another way, is never sent again, and all calls of a client share a budget: 10 retries, and one
+            more for every ten requests answered.
+        connection: transport options.
+
+    Raises:
+        SettingsError: an argument cannot be used, or a TLS file is missing or not PEM.
+    """
 
     def __init__(
         self,
@@ -162,6 +179,10 @@ class BaseClient:
         self._budget = RetryBudget()
         self._channel_args = (connection or Connection()).channel_args()
         self._closed = False
+        self._connect()
+
+    def _connect(self) -> None:
+        """Make the connection, where that can be done before the first call."""
 
     def __repr__(self) -> str:
         extras = f"tls={self._tls is not None}, token={'***' if self._headers else None}"
@@ -183,8 +204,16 @@ class BaseClient:
     def _seconds(self, timeout: float | None) -> float:
         return self._timeout if timeout is None else check_seconds("timeout", timeout)
 
-    def _fault(self, error: InferenceServerException, timeout: float) -> SearchError:
-        return fault(error, address=self.address, timeout=timeout, request_id=None).error
+    def _unready(self, error: InferenceServerException, timeout: float) -> bool:
+        """Return False, what `ready` answers after such an error.
+
+        Raises:
+            SearchError: the error says more than that nothing is ready.
+        """
+        found = fault(error, address=self.address, timeout=timeout, request_id=None).error
+        if isinstance(found, UNREADY):
+            return False
+        raise found from error
 
     def _check_open(self) -> None:
         if self._closed:

@@ -21,6 +21,7 @@ from shelfbridge.contract import (
     EXPLORED,
     FILTERS,
     HIT_SCORES,
+    ITEMS,
     PAYLOAD,
     PRODUCT_IDS,
     QUERY,
@@ -49,7 +50,6 @@ Result = TypeVar("Result")
 FilterLike = Filters | Mapping[str, Any] | None
 EventLike = Event | Mapping[str, Any]
 
-_WIRE_TYPES = {"STRING": ("BYTES", np.object_), "INT32": ("INT32", np.int32), "BOOL": ("BOOL", np.bool_)}
 _INT32 = range(-(2**31), 2**31)
 
 
@@ -133,17 +133,14 @@ def search(
         InvalidQuery: a value has the wrong type or cannot be encoded. The message does not show it.
     """
     inputs = [
-        _input(QUERY, _utf8("query", query)),
-        _input(K, _int32("k", k)),
+        _input(QUERY, query),
+        _input(K, k),
         _input(FILTERS, _json(filters or {})),
-        _input(USER, _utf8("user", "" if user is None else user)),
-        _input(WITH_PAYLOAD, _bool("with_payload", with_payload)),
+        _input(USER, _given(user)),
+        _input(WITH_PAYLOAD, with_payload),
     ]
     if model == PERSONAL:
-        inputs += [
-            _input(USER_TOKEN, _utf8("user_token", "" if user_token is None else user_token)),
-            _ids("items", items),
-        ]
+        inputs += [_input(USER_TOKEN, _given(user_token)), _ids(items)]
     return Question(
         model,
         inputs,
@@ -164,14 +161,14 @@ def shelf(
 ) -> Question[ShelfResult]:
     """A shelf, as `search`."""
     inputs = [
-        _input(USER, _utf8("user", "" if user is None else user)),
-        _input(USER_TOKEN, _utf8("user_token", "" if user_token is None else user_token)),
-        _ids("items", items),
-        _input(WITH_ITEM, _utf8("with_item", "" if with_item is None else with_item)),
-        _input(SHELF, _utf8("shelf", "" if kind is None else kind)),
-        _input(K, _int32("k", k)),
+        _input(USER, _given(user)),
+        _input(USER_TOKEN, _given(user_token)),
+        _ids(items),
+        _input(WITH_ITEM, _given(with_item)),
+        _input(SHELF, _given(kind)),
+        _input(K, k),
         _input(FILTERS, _json(filters or {})),
-        _input(WITH_PAYLOAD, _bool("with_payload", with_payload)),
+        _input(WITH_PAYLOAD, with_payload),
     ]
     return Question("recommend", inputs, _read_shelf)
 
@@ -240,7 +237,7 @@ def privacy(user: str, user_token: str | None, action: str) -> Question[dict[str
     """
     inputs = [
         _column(WANTED_USER, [_utf8("user", user)]),
-        _column(USER_TOKEN, [_utf8("user_token", "" if user_token is None else user_token)]),
+        _column(USER_TOKEN, [_utf8("user_token", _given(user_token))]),
         _column(ACTION, [action.encode()]),
     ]
 
@@ -251,10 +248,16 @@ def privacy(user: str, user_token: str | None, action: str) -> Question[dict[str
     return Question("privacy", inputs, read)
 
 
+def _given(value: str | None) -> str:
+    """The value, or the empty text that stands for none on the wire."""
+    return "" if value is None else value
+
+
 def _input(tensor: Tensor, value: object) -> InferInput:
-    wire, dtype = _WIRE_TYPES[tensor.dtype]
+    """One value of a model with a batch dimension."""
+    wire, dtype, checked = _WIRE[tensor.dtype]
     encoded = InferInput(tensor.name, [1, 1], wire)
-    encoded.set_data_from_numpy(np.array([[value]], dtype))
+    encoded.set_data_from_numpy(np.array([[checked(tensor.name, value)]], dtype))
     return encoded
 
 
@@ -265,12 +268,12 @@ def _column(tensor: Tensor, values: Sequence[bytes]) -> InferInput:
     return encoded
 
 
-def _ids(name: str, values: Sequence[str]) -> InferInput:
+def _ids(values: Sequence[str]) -> InferInput:
     """Product ids; an empty one where there is none, as the server skips it."""
     if isinstance(values, str):
-        raise InvalidQuery(f"{name} is of type str; give a list of product ids")
-    ids = [_utf8(name, value) for value in values] or [b""]
-    encoded = InferInput(name, [1, len(ids)], "BYTES")
+        raise InvalidQuery(f"{ITEMS.name} is of type str; give a list of product ids")
+    ids = [_utf8(ITEMS.name, value) for value in values] or [b""]
+    encoded = InferInput(ITEMS.name, [1, len(ids)], "BYTES")
     encoded.set_data_from_numpy(np.array([ids], np.object_))
     return encoded
 
@@ -309,12 +312,20 @@ def _int32(name: str, value: object) -> int:
     return int(value)
 
 
-def _json(filters: object) -> bytes:
+def _json(filters: object) -> str:
     if isinstance(filters, Filters):
         filters = filters.model_dump(exclude_none=True)
     if not isinstance(filters, Mapping):
         raise InvalidQuery(f"filters is of type {type(filters).__name__}; give Filters or a mapping")
     try:
-        return json.dumps(dict(filters), allow_nan=False).encode()
+        return json.dumps(dict(filters), allow_nan=False)
     except (TypeError, ValueError) as error:
         raise InvalidQuery(f"filters: {error}; use text, finite numbers, booleans and None") from error
+
+
+_WIRE: Mapping[str, tuple[str, Any, Callable[[str, object], object]]] = {
+    "STRING": ("BYTES", np.object_, _utf8),
+    "INT32": ("INT32", np.int32, _int32),
+    "BOOL": ("BOOL", np.bool_, _bool),
+}
+"""By data type of the contract: its name on the wire, numpy's, and what checks and encodes a value."""

@@ -9,8 +9,7 @@ from tritonclient.grpc import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
 from shelfbridge.client import _protocol
-from shelfbridge.client._base import UNREADY, BaseClient, Call, ensemble
-from shelfbridge.client._connection import TLS, Connection
+from shelfbridge.client._base import BaseClient, Call, ensemble
 from shelfbridge.client._protocol import EventLike, FilterLike, Result
 from shelfbridge.client._results import Receipt, SearchResult, ShelfResult
 from shelfbridge.contract import DEFAULT_K, Shelf
@@ -23,32 +22,11 @@ class ThreadClient(BaseClient):
     `grpc.experimental.gevent.init_gevent()` after monkey-patching and before the first client, and raise
     `gevent.get_hub().threadpool.maxsize`: each call that waits takes a thread of that pool, and there are 10.
 
-    Args:
-        address: host:port of the server's or the gateway's gRPC endpoint.
-        tls: encrypts the connection; None sends everything in clear, the token too.
-        token: sent with each request as `authorization: Bearer …`; never shown.
-        timeout: seconds that a call may take from begin to answer, retries and pauses included.
-        retries: how often a request is sent again when the server is unavailable. What was refused to shed load, or
-            failed in another way, is never sent again, and all calls of a client share a budget: 10 retries, and one
-            more for every ten requests answered.
-        connection: transport options.
-
-    Raises:
-        SettingsError: an argument cannot be used, or a TLS file is missing or not PEM.
+    Arguments and errors are those of `BaseClient`.
     """
 
-    def __init__(
-        self,
-        address: str = "localhost:8001",
-        *,
-        tls: TLS | None = None,
-        token: str | None = None,
-        timeout: float = 2.0,
-        retries: int = 2,
-        connection: Connection | None = None,
-    ):
-        super().__init__(address, tls=tls, token=token, timeout=timeout, retries=retries, connection=connection)
-        self._triton = InferenceServerClient(address, channel_args=self._channel_args, **self._tls_arguments)
+    def _connect(self) -> None:
+        self._triton = InferenceServerClient(self.address, channel_args=self._channel_args, **self._tls_arguments)
 
     def close(self) -> None:
         """Close the connection; again is harmless. Calls under way in other threads end in ConnectionFailed."""
@@ -72,10 +50,7 @@ class ThreadClient(BaseClient):
         try:
             return bool(self._triton.is_model_ready(model, headers=self._headers, client_timeout=seconds))
         except InferenceServerException as error:
-            found = self._fault(error, seconds)
-            if isinstance(found, UNREADY):
-                return False
-            raise found from error
+            return self._unready(error, seconds)
 
     def __enter__(self) -> Self:
         return self
@@ -87,7 +62,7 @@ class ThreadClient(BaseClient):
 
 
 class SearchClient(ThreadClient):
-    """Searches; see `ThreadClient` for its arguments."""
+    """Searches; see `BaseClient` for its arguments."""
 
     def search(
         self,
@@ -151,7 +126,7 @@ class SearchClient(ThreadClient):
 
 
 class ShopperClient(ThreadClient):
-    """Shelves, and what shoppers do; see `ThreadClient` for its arguments."""
+    """Shelves, and what shoppers do; see `BaseClient` for its arguments."""
 
     def recommend(
         self,
