@@ -1,19 +1,19 @@
 """The clients for event loops: those for threads with `await`, argument for argument."""
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
-from shelfbridge.client import _protocol
-from shelfbridge.client._base import BaseClient, Call, ensemble
-from shelfbridge.client._protocol import EventLike, FilterLike, Result
-from shelfbridge.client._results import Receipt, SearchResult, ShelfResult
-from shelfbridge.contract import DEFAULT_K, Shelf
+from shelfbridge.client import _calls
+from shelfbridge.client._base import BaseClient, Call, like
+from shelfbridge.client._protocol import EventLike, Result
+from shelfbridge.client._results import Receipt
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -82,75 +82,34 @@ class LoopClient(BaseClient):
             raise
 
 
+def _awaited(
+    build: Callable[Concatenate[BaseClient, P], Call[Result]],
+) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, Result]]:
+    """A call as a coroutine method that returns its answer."""
+
+    @like(build)
+    async def method(client: LoopClient, /, *args: P.args, **kwargs: P.kwargs) -> Result:
+        return await client._answer(build(client, *args, **kwargs))
+
+    return method
+
+
 class AsyncSearchClient(LoopClient):
     """Searches; see `BaseClient` for its arguments."""
 
-    async def search(
-        self,
-        query: str,
-        *,
-        k: int = DEFAULT_K,
-        filters: FilterLike = None,
-        user: str | None = None,
-        with_payload: bool = True,
-        deep: bool = False,
-        personal: bool = False,
-        user_token: str | None = None,
-        items: Sequence[str] = (),
-        timeout: float | None = None,
-        request_id: str | None = None,
-    ) -> SearchResult:
-        """The best `k` products for a query; arguments and errors are those of `SearchClient.search`."""
-        question = _protocol.search(
-            query,
-            k=k,
-            filters=filters,
-            user=user,
-            with_payload=with_payload,
-            model=ensemble(deep, personal),
-            user_token=user_token,
-            items=items,
-        )
-        return await self._answer(self._call(question, timeout=timeout, request_id=request_id))
+    search = _awaited(_calls.search)
 
     async def ready(self, *, deep: bool = False, timeout: float | None = None) -> bool:
-        """Whether a search would be taken up now; False too where no server answers in time.
-
-        Raises:
-            PermissionRefused, ServerFault: as for `search`.
-        """
-        return await self._ready(ensemble(deep), timeout)
+        """Whether a search would be taken up now; as `SearchClient.ready`."""
+        return await self._ready(_calls.ensemble(deep), timeout)
 
 
 class AsyncShopperClient(LoopClient):
-    """Shelves, and what shoppers do; arguments and errors are those of `ShopperClient`, method for method."""
+    """Shelves, and what shoppers do; see `BaseClient` for its arguments."""
 
-    async def recommend(
-        self,
-        *,
-        user: str | None = None,
-        user_token: str | None = None,
-        items: Sequence[str] = (),
-        with_item: str | None = None,
-        shelf: Shelf | None = None,
-        k: int = DEFAULT_K,
-        filters: FilterLike = None,
-        with_payload: bool = True,
-        timeout: float | None = None,
-        request_id: str | None = None,
-    ) -> ShelfResult:
-        """A shelf of `k` products."""
-        question = _protocol.shelf(
-            user=user,
-            user_token=user_token,
-            items=items,
-            with_item=with_item,
-            kind=shelf,
-            k=k,
-            filters=filters,
-            with_payload=with_payload,
-        )
-        return await self._answer(self._call(question, timeout=timeout, request_id=request_id))
+    recommend = _awaited(_calls.recommend)
+    export = _awaited(_calls.export)
+    forget = _awaited(_calls.forget)
 
     async def send(
         self,
@@ -160,18 +119,9 @@ class AsyncShopperClient(LoopClient):
         timeout: float | None = None,
         request_id: str | None = None,
     ) -> Receipt:
-        """Have events kept."""
-        questions = _protocol.events(events, user_tokens)
-        calls = (self._call(question, timeout=timeout, request_id=request_id) for question in questions)
-        return _protocol.joined([await self._answer(call) for call in calls])
-
-    async def export(self, user: str, *, user_token: str | None = None, timeout: float | None = None) -> dict[str, Any]:
-        """All that is kept of a user."""
-        return await self._answer(self._call(_protocol.privacy(user, user_token, "export"), timeout=timeout))
-
-    async def forget(self, user: str, *, user_token: str | None = None, timeout: float | None = None) -> dict[str, Any]:
-        """Remove all of that; returns what was removed."""
-        return await self._answer(self._call(_protocol.privacy(user, user_token, "forget"), timeout=timeout))
+        """Have events kept; as `ShopperClient.send`."""
+        calls = _calls.send(self, events, user_tokens, timeout, request_id)
+        return _calls.joined([await self._answer(call) for call in calls])
 
     async def ready(self, *, timeout: float | None = None) -> bool:
         """Whether a shelf would be filled now."""

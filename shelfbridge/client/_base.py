@@ -6,8 +6,10 @@ Clients for threads and for event loops differ in how they wait; a `Call` is wha
 import random
 import threading
 import time
-from collections.abc import Mapping
-from typing import Any, Generic
+from collections.abc import Callable, Mapping
+from functools import update_wrapper
+from inspect import signature
+from typing import Any, Generic, TypeVar, get_args
 from uuid import uuid4
 
 from tritonclient.grpc import InferResult
@@ -15,7 +17,7 @@ from tritonclient.utils import InferenceServerException
 
 from shelfbridge.client._connection import TLS, Connection, check_seconds, is_visible_ascii, token_header
 from shelfbridge.client._faults import fault, late
-from shelfbridge.client._protocol import PERSONAL, Question, Reply, Result
+from shelfbridge.client._protocol import Question, Reply, Result
 from shelfbridge.errors import (
     ConnectionFailed,
     DeadlineExceeded,
@@ -24,6 +26,7 @@ from shelfbridge.errors import (
     SettingsError,
 )
 
+Method = TypeVar("Method", bound=Callable[..., Any])
 FIRST_PAUSE = 0.05
 """Seconds before the first retry, the second waits twice that, and so on; each is shortened by up to half at random,
 so that clients that failed together do not come back together."""
@@ -189,8 +192,9 @@ class BaseClient:
         return f"{type(self).__name__}({self.address!r}, {extras}, timeout={self._timeout:g}, retries={self._retries})"
 
     def _call(
-        self, question: Question[Result], *, timeout: float | None = None, request_id: str | None = None
+        self, question: Question[Result], timeout: float | None = None, request_id: str | None = None
     ) -> Call[Result]:
+        """A question of this client, begun now."""
         return Call(
             question,
             address=self.address,
@@ -220,15 +224,19 @@ class BaseClient:
             raise ConnectionFailed(f"this client of {self.address} was closed; make a new one")
 
 
-def ensemble(deep: bool, personal: bool = False) -> str:
-    """The model that answers a search.
+def like(build: Callable[..., Call[Any]]) -> Callable[[Method], Method]:
+    """Give a method the name, the documentation and the arguments of the call that it waits for.
 
-    Raises:
-        InvalidQuery: both are asked for.
+    It returns what the call results in, so that `help` and editors show the method as it is used.
     """
-    if deep and personal:
-        raise InvalidQuery("a search is deep or personal, not both; ask for one")
-    return "search_deep" if deep else PERSONAL if personal else "search"
+
+    def dressed(method: Method) -> Method:
+        update_wrapper(method, build)
+        (result,) = get_args(build.__annotations__["return"])
+        method.__signature__ = signature(build).replace(return_annotation=result)  # type: ignore[attr-defined]
+        return method
+
+    return dressed
 
 
 def _request_id(given: str | None) -> str:

@@ -12,7 +12,7 @@ import pytest
 from grpc import StatusCode
 from tritonclient.utils import InferenceServerException
 
-from shelfbridge.client import AsyncSearchClient, SearchClient
+from shelfbridge.client import AsyncSearchClient, AsyncShopperClient, SearchClient, SearchResult, ShopperClient
 from shelfbridge.client._base import BURST, SHARE, Call, RetryBudget
 from shelfbridge.client._protocol import Question
 from shelfbridge.contract import DEFAULT_K
@@ -275,8 +275,16 @@ def test_a_search_whose_server_dies_is_answered_by_the_next(search):
 
 def test_both_clients_agree():
     assert inspect.signature(SearchClient) == inspect.signature(AsyncSearchClient)
-    assert inspect.signature(SearchClient.search) == inspect.signature(AsyncSearchClient.search)
-    assert inspect.signature(SearchClient.search).parameters["k"].default == DEFAULT_K
+    for one, other in ((SearchClient, AsyncSearchClient), (ShopperClient, AsyncShopperClient)):
+        methods = {name for name, _ in inspect.getmembers(one, inspect.isfunction) if not name.startswith("_")}
+        assert methods >= {"close", "ready"}
+        for name in methods:
+            its, theirs = getattr(one, name), getattr(other, name)
+            assert inspect.signature(its) == inspect.signature(theirs), name
+            assert inspect.iscoroutinefunction(theirs), name
+    asked = inspect.signature(SearchClient.search)
+    assert asked.parameters["k"].default == DEFAULT_K
+    assert asked.return_annotation is SearchResult
 
     async def on_loop(address):
         async with AsyncSearchClient(address) as client:
