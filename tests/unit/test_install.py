@@ -88,6 +88,12 @@ def test_the_base_bounds_no_numpy():
     assert any(Requirement(one).name == "numpy" for one in PROJECT["optional-dependencies"]["serve"])
 
 
+def test_make_installs_the_programs():
+    rule = ["make", "--dry-run", "--always-make", ".venv/installed"]
+    said = subprocess.run(rule, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert re.search(r"pip install .*--editable \.$", said, re.MULTILINE)
+
+
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory):
     """`python` of a new environment, empty but for pip, and a copy of the sources."""
