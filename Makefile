@@ -162,9 +162,11 @@ $(OUT)/release: .venv/installed $(SAMPLE)
 $(SAMPLE): .venv/installed $(shell find build/sample -type f -not -name '*.pyc')
 	@$(BIN)/python -m build.sample --out $(OUT)/sample
 
-.venv/installed: requirements.lock
+# The project itself is installed as it lies here, so that its programs run from any folder
+.venv/installed: requirements.lock pyproject.toml
 	@$(PYTHON) -m deploy.prerequisites
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements.lock)"
 	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet -r requirements.lock
+	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from shelfbridge.catalogue import Rejection
 from shelfbridge.client import AsyncSearchClient, SearchResult
 from shelfbridge.errors import DataError, SearchError
 
@@ -24,8 +23,8 @@ class Query:
     text: str
 
 
-def read_queries(path: Path) -> tuple[list[Query], list[Rejection]]:
-    """The queries of a file of `id<tab>text` lines, and the lines that are none. Blank lines are passed over.
+def read_queries(path: Path) -> tuple[list[Query], dict[int, str]]:
+    """The queries of a file of `id<tab>text` lines, and why other lines are none. Blank lines are passed over.
 
     Raises:
         DataError: the file cannot be read, or is blank.
@@ -35,18 +34,18 @@ def read_queries(path: Path) -> tuple[list[Query], list[Rejection]]:
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}; give a file of id<tab>text lines") from error
     queries: dict[str, Query] = {}
-    rejected = []
+    rejected: dict[int, str] = {}
     for line, raw in enumerate(lines, start=1):
         if not raw.strip():
             continue
         try:
             query = _parse(line, raw)
         except ValueError as error:
-            rejected.append(Rejection(line, str(error)))
+            rejected[line] = str(error)
             continue
         first = queries.setdefault(query.query_id, query)
         if first is not query:
-            rejected.append(Rejection(line, f"id {query.query_id!r} was given on line {first.line}"))
+            rejected[line] = f"id {query.query_id!r} was given on line {first.line}"
     if not queries and not rejected:
         raise DataError(f"{path}: nothing in it; give a file of id<tab>text lines")
     return list(queries.values()), rejected

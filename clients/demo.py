@@ -1,16 +1,18 @@
 """A first look at the sample, `make demo`: a handful of searches, and a shelf before and after three events."""
 
+import sys
 import time
+from argparse import Namespace
 from uuid import uuid4
 
 from rich.console import Console
 from rich.rule import Rule
 
-from clients.settings import ClientSettings
+from clients.program import client_arguments
 from clients.show import show, show_shelf
 from shelfbridge.client import SearchClient, ShelfResult, ShopperClient
-from shelfbridge.errors import ShelfbridgeError
 from shelfbridge.profiles import Event, Kind
+from shelfbridge.program import OK, UNAVAILABLE, ended
 
 SEARCHES: tuple[tuple[str, dict[str, object], bool], ...] = (
     ("waterproof hiking boots", {}, False),
@@ -39,22 +41,23 @@ What to try next
 """
 
 
-def main() -> None:
-    """The command line."""
+def main() -> int:
+    """Run the program; the exit status is returned."""
+    return ended(show_all, UNAVAILABLE)
+
+
+def show_all() -> int:
+    """Searches, shelves, and what to try next."""
     console = Console()
-    try:
-        arguments = ClientSettings.load(timeout=10.0).client_arguments()
-        with SearchClient(**arguments) as searches, ShopperClient(**arguments) as shoppers:
-            search(searches, console)
-            if shoppers.ready():
-                shop(searches, shoppers, console)
-            else:
-                console.print(
-                    "This release was built without interactions, so it has no shelf (python -m build --help)."
-                )
-    except ShelfbridgeError as error:
-        raise SystemExit(f"error: {error}") from error
+    arguments = client_arguments(Namespace(timeout=10.0))
+    with SearchClient(**arguments) as searches, ShopperClient(**arguments) as shoppers:
+        search(searches, console)
+        if shoppers.ready():
+            shop(searches, shoppers, console)
+        else:
+            console.print("This release was built without interactions, so it has no shelf (python -m build --help).")
     console.print(NEXT, highlight=False, markup=False)
+    return OK
 
 
 def search(client: SearchClient, console: Console) -> None:
@@ -107,4 +110,4 @@ def _once_known(client: ShopperClient, user: str) -> ShelfResult:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -9,10 +9,11 @@ from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from clients.program import OK, SOME_FAILED, VARIABLES, add_server, complaints, ended, program, settings_of
+from clients.program import VARIABLES, add_server, client_arguments
 from shelfbridge.client import ShopperClient
 from shelfbridge.errors import DataError
 from shelfbridge.profiles.events import MAX_ROWS, Event
+from shelfbridge.program import FAILED, OK, UNAVAILABLE, command_line, console, ended
 
 EXAMPLES = f"""\
 an event, one a line
@@ -35,19 +36,19 @@ exit status: 0 all were kept, 1 some were refused, 2 file or settings cannot be 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; the exit status is returned."""
-    parser = program("events", "Tell a Shelfbridge server what shoppers did.", EXAMPLES)
+    parser = command_line("clients.events", "Tell a Shelfbridge server what shoppers did.", EXAMPLES)
     parser.add_argument("file", type=Path, help=".jsonl file, - for standard input")
     add_server(parser)
     flags = parser.parse_args(arguments)
-    return ended(lambda: _send(flags), complaints())
+    return ended(lambda: _send(flags), UNAVAILABLE)
 
 
 def _send(flags: argparse.Namespace) -> int:
-    errors, numbered = complaints(), list(_lines(flags.file))
+    errors, numbered = console(stderr=True), list(_lines(flags.file))
     columns = (TextColumn("sending"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     accepted, refused = 0, 0
     with (
-        ShopperClient(**settings_of(flags).client_arguments()) as client,
+        ShopperClient(**client_arguments(flags)) as client,
         Progress(*columns, console=errors, disable=not errors.is_terminal) as progress,
     ):
         bar = progress.add_task("", total=len(numbered))
@@ -60,7 +61,7 @@ def _send(flags: argparse.Namespace) -> int:
                 errors.print(f"{flags.file}, line {part[one.place][0]}: {one.reason}", style="red")
             progress.advance(bar, len(part))
     errors.print(f"{accepted:,} events kept, {refused:,} refused")
-    return SOME_FAILED if refused else OK
+    return FAILED if refused else OK
 
 
 def _lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:

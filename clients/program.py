@@ -1,77 +1,76 @@
-"""What the command lines have in common: how the server is reached, filters, and how a program ends."""
+"""What the command lines that ask a server have in common: how it is reached, filters, and what is printed."""
 
 import argparse
-from collections.abc import Callable, Sequence
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from clients.settings import ClientSettings
-from shelfbridge.errors import DataError, InvalidQuery, SettingsError, ShelfbridgeError
+from shelfbridge import program
+from shelfbridge.client import SearchResult, ShelfResult
+from shelfbridge.contract import DEFAULT_K, MAX_K
+from shelfbridge.errors import SettingsError
 from shelfbridge.request import Filters, explain
 
-OK, SOME_FAILED, BAD_INPUT, NO_ANSWER = 0, 1, 2, 3
-"""Exit statuses."""
-INTERRUPTED = 130
-SETTING_FLAGS = ("address", "timeout", "retries", "token_file", "tls", "tls_root", "tls_cert", "tls_key")
 VARIABLES = (
     "Every setting is an environment variable too: SHELFBRIDGE_ADDRESS, SHELFBRIDGE_TIMEOUT, … A flag goes before it."
 )
 
 
-def program(name: str, description: str, epilog: str) -> argparse.ArgumentParser:
-    """The parser of `python -m clients.<name>`."""
-    return argparse.ArgumentParser(
-        prog=f"python -m clients.{name}",
-        description=description,
-        epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+def add_server(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that say where the server is; the token has none, so that no process list shows it."""
+    names = [name for name in ClientSettings.model_fields if name != "token"]
+    program.add_settings(parser.add_argument_group("the server"), ClientSettings, names)
+
+
+def add_k(parser: argparse.ArgumentParser) -> None:
+    """Add the flag that says how many products are wanted."""
+    parser.add_argument(
+        "-k", type=int, default=DEFAULT_K, help=f"how many products, 1 to {MAX_K} (default %(default)s)"
     )
 
 
-def add_server(parser: argparse.ArgumentParser) -> None:
-    """The flags that say where the server is."""
-    server = parser.add_argument_group("the server")
-    for name in SETTING_FLAGS:
-        field = ClientSettings.model_fields[name]
-        default = f" (default {field.default})" if field.default else ""
-        kind: dict[str, Any] = (
-            {"action": "store_true"} if name == "tls" else {"metavar": name.rpartition("_")[2].upper()}
-        )
-        server.add_argument(f"--{name.replace('_', '-')}", default=None, help=f"{field.description}{default}", **kind)
+def add_user_token(parser: argparse._ActionsContainer) -> None:
+    """Add the flag that proves who the user is."""
+    parser.add_argument("--user-token", metavar="TOKEN", help="proof that it is them, where the server asks for it")
 
 
-def settings_of(flags: argparse.Namespace) -> ClientSettings:
-    """The settings that flags and environment give.
+def add_result(parser: argparse._ActionsContainer) -> None:
+    """Add the flags of one result: its filters, and its form."""
+    known = ", ".join(Filters.model_fields)
+    parser.add_argument("--filter", action="append", default=[], metavar="FIELD=VALUE", help=known)
+    parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
+
+
+def client_arguments(flags: argparse.Namespace) -> dict[str, Any]:
+    """Return the arguments of a client, from flags and environment.
 
     Raises:
         SettingsError: a value cannot be used.
     """
-    return ClientSettings.load(**{name: getattr(flags, name) for name in SETTING_FLAGS})
+    return program.settings_of(ClientSettings, flags).client_arguments()
 
 
-def ended(work: Callable[[], int], errors: Console) -> int:
-    """Do a program's work; what goes wrong is one line and an exit status."""
-    try:
-        return work()
-    except (InvalidQuery, SettingsError, DataError) as error:
-        errors.print(f"error: {error}", style="red")
-        return BAD_INPUT
-    except ShelfbridgeError as error:
-        errors.print(f"error: {error}", style="red")
-        return NO_ANSWER
-    except KeyboardInterrupt:
-        return INTERRUPTED
+def print_result(result: SearchResult | ShelfResult, shown: RenderableType, *, as_json: bool) -> None:
+    """Print a result for the eye, or for another program."""
+    if as_json:
+        print_json(asdict(result))
+    else:
+        Console(highlight=False).print(shown)
 
 
-def complaints() -> Console:
-    """Where errors go: as they are, never as markup."""
-    return Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+def print_json(value: Any) -> None:
+    """Print a value as JSON, text as it is."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
 
 
 def parse_filters(pairs: Sequence[str]) -> Filters | None:
-    """Filters from `field=value` pairs, each value read as its field's type.
+    """Return filters from `field=value` pairs, each value read as its field's type; None without a pair.
 
     Raises:
         SettingsError: a pair has no `=`, the field is unknown or given twice, or the value is of another type.

@@ -1,28 +1,24 @@
 """A shelf for the eye: for a shopper, for a session, beside a product, or of what sells now."""
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
-
-from rich.console import Console
+from typing import get_args
 
 from clients.program import (
-    OK,
     VARIABLES,
+    add_k,
+    add_result,
     add_server,
-    complaints,
-    ended,
+    add_user_token,
+    client_arguments,
     parse_filters,
-    program,
-    settings_of,
+    print_result,
 )
 from clients.show import show_shelf
 from shelfbridge.client import ShopperClient
-from shelfbridge.contract import DEFAULT_K, MAX_K
-from shelfbridge.request import Filters
-from shelfbridge.shelf.request import KINDS
+from shelfbridge.contract import Shelf
+from shelfbridge.program import OK, UNAVAILABLE, command_line, ended
 
 EXAMPLES = f"""\
 examples:
@@ -42,11 +38,11 @@ examples:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; the exit status is returned."""
     flags = _parser().parse_args(arguments)
-    return ended(lambda: _show(flags), complaints())
+    return ended(lambda: _show(flags), UNAVAILABLE)
 
 
 def _show(flags: argparse.Namespace) -> int:
-    with ShopperClient(**settings_of(flags).client_arguments()) as client:
+    with ShopperClient(**client_arguments(flags)) as client:
         result = client.recommend(
             user=flags.user,
             user_token=flags.user_token,
@@ -56,27 +52,19 @@ def _show(flags: argparse.Namespace) -> int:
             k=flags.k,
             filters=parse_filters(flags.filter),
         )
-    if flags.json:
-        sys.stdout.write(json.dumps(asdict(result), ensure_ascii=False, indent=2) + "\n")
-    else:
-        Console(highlight=False).print(show_shelf(result))
+    print_result(result, show_shelf(result), as_json=flags.json)
     return OK
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = program("recommend", "Fill a shelf with products that a Shelfbridge server knows.", EXAMPLES)
+    parser = command_line("clients.recommend", "Fill a shelf with products that a Shelfbridge server knows.", EXAMPLES)
     parser.add_argument("--user", help="the shop's id of the shopper")
-    parser.add_argument("--user-token", metavar="TOKEN", help="proof that it is them, where the server asks for it")
+    add_user_token(parser)
     parser.add_argument("--items", default="", metavar="A,B", help="products just looked at, the latest last")
     parser.add_argument("--with", dest="with_item", metavar="ITEM", help="product that the shelf stands beside")
-    parser.add_argument("--shelf", choices=KINDS, help="default: goes_with beside a product, else for_you")
-    parser.add_argument(
-        "-k", type=int, default=DEFAULT_K, help=f"how many products, 1 to {MAX_K} (default {DEFAULT_K})"
-    )
-    parser.add_argument(
-        "--filter", action="append", default=[], metavar="FIELD=VALUE", help=", ".join(Filters.model_fields)
-    )
-    parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
+    parser.add_argument("--shelf", choices=get_args(Shelf), help="default: goes_with beside a product, else for_you")
+    add_k(parser)
+    add_result(parser)
     add_server(parser)
     return parser
 

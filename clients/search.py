@@ -2,36 +2,21 @@
 
 import argparse
 import asyncio
-import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from clients.batch import answer, is_word, read_queries, trec_lines, write_run
-from clients.program import (
-    BAD_INPUT,
-    NO_ANSWER,
-    OK,
-    SOME_FAILED,
-    VARIABLES,
-    add_server,
-    complaints,
-    ended,
-    parse_filters,
-    program,
-    settings_of,
-)
+from clients.program import VARIABLES, add_k, add_result, add_server, add_user_token, parse_filters, print_result
 from clients.settings import ClientSettings
 from clients.show import show
-from shelfbridge.catalogue import Rejection
 from shelfbridge.client import AsyncSearchClient, SearchClient
-from shelfbridge.contract import DEFAULT_K, MAX_K
+from shelfbridge.contract import MAX_K
 from shelfbridge.errors import ConnectionFailed, DataError, SearchError, ShelfbridgeError
-from shelfbridge.request import Filters
+from shelfbridge.program import BAD_INPUT, FAILED, OK, UNAVAILABLE, command_line, console, ended, settings_of
 
 EXAMPLES = f"""\
 examples:
@@ -49,9 +34,9 @@ examples:
 
 exit status:
   {OK}  answered
-  {SOME_FAILED}  some lines or queries of a batch failed; the others are in the run
+  {FAILED}  some lines or queries of a batch failed; the others are in the run
   {BAD_INPUT}  the arguments, the settings or the query cannot be used
-  {NO_ANSWER}  the server gave no answer
+  {UNAVAILABLE}  the server gave no answer
 
 {VARIABLES}
 """
@@ -62,15 +47,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     flags = parser.parse_args(arguments)
     _check_usage(parser, flags)
-    errors = complaints()
+    errors = console(stderr=True)
 
     def work() -> int:
-        settings = settings_of(flags)
+        settings = settings_of(ClientSettings, flags)
         if flags.verbose or flags.queries:
             errors.print(settings.describe(), style="dim")
         return asyncio.run(_batch(flags, settings, errors)) if flags.queries else _single(flags, settings)
 
-    return ended(work, errors)
+    return ended(work, UNAVAILABLE)
 
 
 def _single(flags: argparse.Namespace, settings: ClientSettings) -> int:
@@ -85,10 +70,7 @@ def _single(flags: argparse.Namespace, settings: ClientSettings) -> int:
             personal=flags.personal,
             user_token=flags.user_token,
         )
-    if flags.json:
-        sys.stdout.write(json.dumps(asdict(result), ensure_ascii=False, indent=2) + "\n")
-    else:
-        Console(highlight=False).print(show(result))
+    print_result(result, show(result), as_json=flags.json)
     return OK
 
 
@@ -111,40 +93,35 @@ async def _batch(flags: argparse.Namespace, settings: ClientSettings, errors: Co
                 on_done=lambda: progress.advance(bar),
             )
     lines: list[str] = []
-    failed = list(rejected)
+    failed = dict(rejected)
     for query, found in answers.items():
         try:
             if isinstance(found, SearchError):
                 raise found
             lines += trec_lines(query, found, flags.tag)
         except ShelfbridgeError as error:
-            failed.append(Rejection(query.line, str(error)))
-    for failure in sorted(failed, key=lambda failure: failure.line):
-        errors.print(f"{flags.queries}, line {failure.line}: {failure.reason}", style="red")
+            failed[query.line] = str(error)
+    for line, reason in sorted(failed.items()):
+        errors.print(f"{flags.queries}, line {line}: {reason}", style="red")
     answered = len(queries) + len(rejected) - len(failed)
     if answered:
         write_run(flags.run, lines)
     errors.print(f"{answered} queries answered, {len(failed)} failed" + (f": {flags.run}" if answered else ""))
-    return SOME_FAILED if failed else OK
+    return FAILED if failed else OK
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = program("search", "Search the products that a Shelfbridge server knows.", EXAMPLES)
+    parser = command_line("clients.search", "Search the products that a Shelfbridge server knows.", EXAMPLES)
     parser.add_argument("query", nargs="?", help="what a shopper would write")
-    parser.add_argument(
-        "-k", type=int, default=DEFAULT_K, help=f"how many products, 1 to {MAX_K} (default {DEFAULT_K})"
-    )
+    add_k(parser)
     parser.add_argument("--deep", action="store_true", help="let the cross-encoder read the best few too (slower)")
     parser.add_argument("-v", "--verbose", action="store_true", help="print the settings first, secrets redacted")
 
     one = parser.add_argument_group("one search")
-    one.add_argument(
-        "--filter", action="append", default=[], metavar="FIELD=VALUE", help=", ".join(Filters.model_fields)
-    )
+    add_result(one)
     one.add_argument("--user", help="the shop's id of the shopper; looked up with --personal only")
     one.add_argument("--personal", action="store_true", help="let what --user did lately move the order")
-    one.add_argument("--user-token", metavar="TOKEN", help="proof that it is them, where the server asks for it")
-    one.add_argument("--json", action="store_true", help="print the result as one JSON object")
+    add_user_token(one)
 
     many = parser.add_argument_group("a file of searches")
     many.add_argument("--queries", type=Path, metavar="TSV", help="lines of id<tab>text")

@@ -1,14 +1,13 @@
 """Where the server is and how to reach it: what every online program asks its surroundings."""
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shelfbridge.client import TLS
 from shelfbridge.errors import SettingsError
-from shelfbridge.request import explain
 
 
 class ClientSettings(BaseSettings):
@@ -25,18 +24,6 @@ class ClientSettings(BaseSettings):
     tls_root: Path | None = Field(None, description="PEM file of the authorities to trust")
     tls_cert: Path | None = Field(None, description="PEM file of the client's own certificate")
     tls_key: Path | None = Field(None, description="PEM file of that certificate's key")
-
-    @classmethod
-    def load(cls, **flags: Any) -> Self:
-        """Settings from flags (None is not given), then the environment, then the defaults.
-
-        Raises:
-            SettingsError: a value cannot be used. The message names it and does not show it.
-        """
-        try:
-            return cls(**{name: value for name, value in flags.items() if value is not None})
-        except ValidationError as error:
-            raise SettingsError(f"settings: {explain(error)}; see --help for flags and variables") from error
 
     def client_arguments(self) -> dict[str, Any]:
         """The arguments of `SearchClient` and `AsyncSearchClient`.

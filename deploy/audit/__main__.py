@@ -7,9 +7,6 @@ import threading
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
-
-from pydantic import ValidationError
 
 from deploy.audit.chain import Chain
 from deploy.audit.collector import collect, open_source
@@ -18,28 +15,28 @@ from deploy.audit.settings import AuditSettings, CollectorSettings
 from deploy.audit.verify import verify
 from deploy.audit.versions import served
 from deploy.security.keys import read_secret
-from shelfbridge.errors import SettingsError, ShelfbridgeError
+from shelfbridge.errors import SettingsError
 from shelfbridge.profiles import Pseudonyms, load_or_make_key
-from shelfbridge.request import explain
+from shelfbridge.program import OK, add_settings, command_line, ended, settings_of
 
 KEY_BYTES = 32
 COLLECTS = "The log is open."
 """What the collector says when it is ready."""
+EXITS = """\
+exit status: 0 done, or the log is as it was written; 1 it is not, or cannot be written; 2 arguments or settings cannot
+be used, as where the key is missing"""
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    top = argparse.ArgumentParser(prog="python -m deploy.audit", description="Keep the gateway's audit log.")
+    top = command_line("deploy.audit", "Keep the gateway's audit log.", EXITS)
     commands = top.add_subparsers(dest="command", required=True)
     texts: dict[str, tuple[type[AuditSettings], str]] = {
         "collect": (CollectorSettings, "add the gateway's lines to the log until told to stop"),
-        "verify": (AuditSettings, "check the log; exit status 1 and the first bad line if it is not what was written"),
+        "verify": (AuditSettings, "check the log; the first line that is not what was written is named"),
     }
     for name, (settings, text) in texts.items():
-        command = commands.add_parser(name, help=text, description=text)
-        for field, info in settings.model_fields.items():
-            default = "" if info.is_required() else f" ({info.default})"
-            command.add_argument(f"--{field.replace('_', '-')}", help=f"{info.description}{default}")
+        add_settings(commands.add_parser(name, help=text, description=text), settings)
     commands.choices["collect"].add_argument("--once", action="store_true", help="end where the source ends now")
     command = commands.choices["verify"]
     command.add_argument("--head", type=Path, help="a head.json that was copied elsewhere: finds an older log put back")
@@ -79,26 +76,29 @@ def run_collect(settings: CollectorSettings, *, once: bool) -> None:
     print(f"{added} lines were added to {settings.folder}.")
 
 
+def run_verify(settings: AuditSettings, *, head: Path | None, first: str | None) -> None:
+    """Check the log, and say how many lines it has.
+
+    Raises:
+        BrokenChain: it is not what was written.
+        SettingsError: the key cannot be used.
+    """
+    count = verify(settings.folder, read_chain(settings.key), head=head, first=first)
+    print(f"{count} lines are as they were written.")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command."""
-    given: dict[str, Any] = vars(parser().parse_args(arguments))
-    command, once = given.pop("command"), given.pop("once", False)
-    head, first = given.pop("head", None), given.pop("first", None)
-    set_here = {name: value for name, value in given.items() if value is not None}
-    try:
-        if command == "collect":
-            run_collect(CollectorSettings(**set_here), once=once)
+    flags = parser().parse_args(arguments)
+
+    def work() -> int:
+        if flags.command == "collect":
+            run_collect(settings_of(CollectorSettings, flags), once=flags.once)
         else:
-            settings = AuditSettings(**set_here)
-            count = verify(settings.folder, read_chain(settings.key), head=head, first=first)
-            print(f"{count} lines are as they were written.")
-    except ValidationError as error:
-        print(f"A setting cannot be used: {explain(error)}", file=sys.stderr)
-        return 1
-    except ShelfbridgeError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+            run_verify(settings_of(AuditSettings, flags), head=flags.head, first=flags.first)
+        return OK
+
+    return ended(work)
 
 
 if __name__ == "__main__":

@@ -5,14 +5,16 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from deploy.embedded.settings import ROOT
+
 
 class AuditSettings(BaseSettings):
-    """One audit log. Keys are named by their files and never shown."""
+    """One audit log, by default that of deploy/topologies/example.toml. Keys are named by their files, never shown."""
 
     model_config = SettingsConfigDict(env_prefix="SHELFBRIDGE_AUDIT_", frozen=True)
 
-    folder: Path = Field(Path("out/audit"), description="folder of the log")
-    key: Path = Field(description="file of the key that seals lines: audit.key")
+    folder: Path = Field(ROOT / "out/audit", description="folder of the log")
+    key: Path = Field(ROOT / "out/security/audit.key", description="file of the key that seals lines")
 
 
 class CollectorSettings(AuditSettings):

@@ -19,6 +19,8 @@ def verify(folder: Path, chain: Chain, *, head: Path | None = None, first: str |
     Raises:
         BrokenChain: something was altered, moved, taken out or cut off; the message names the first such line.
     """
+    if not folder.is_dir():
+        raise BrokenChain(f"{folder}: no audit log; name the folder of one, or find out who removed it")
     heads = {path: read_head(path, chain) for path in (folder / HEAD, head) if path}
     kept = [file for file in files(folder) if first is None or file.name >= first]
     if first and (not kept or kept[0].name != first):

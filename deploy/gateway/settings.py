@@ -1,12 +1,16 @@
 """What can be set about the gateway."""
 
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from deploy.embedded.settings import ROOT
 from deploy.security.tokens import AUDIENCE, ISSUER
 
 Port = Field(ge=1, le=65535)
+OfProject = Annotated[Path, AfterValidator(lambda path: ROOT / path)]
+"""A path that is relative to the project's folder, so that it means the same wherever a program was started."""
 
 
 class Settings(BaseModel):
@@ -41,11 +45,11 @@ class Limits(Settings):
 class Security(Settings):
     """Certificates and tokens."""
 
-    certificates: Path = Field(description="folder with ca.crt, and gateway, private and public as .crt and .key")
-    jwks: Path = Field(description="JWKS file with the keys that sign tokens")
+    certificates: OfProject = Field(description="folder with ca.crt, and gateway, private and public as .crt and .key")
+    jwks: OfProject = Field(description="JWKS file with the keys that sign tokens")
     issuer: str = Field(ISSUER, description="who must have issued a token")
     audiences: tuple[str, ...] = Field((AUDIENCE,), description="for whom a token must be; one of these suffices")
-    client_ca: Path | None = Field(
+    client_ca: OfProject | None = Field(
         None, description="authorities of which callers must show a certificate; none asks for none"
     )
 

@@ -5,17 +5,21 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from deploy.gateway.settings import Limits, Policies, Port, Security, Settings
+from deploy.embedded.settings import ROOT
+from deploy.gateway.settings import Limits, OfProject, Policies, Port, Security, Settings
 from shelfbridge.errors import SettingsError
 from shelfbridge.request import explain
+
+EXAMPLE = Path("deploy/topologies/example.toml")
 
 
 class Site(Settings):
     """A Triton and what it costs."""
 
-    release: Path = Field(description="folder of a release")
-    release_key: Path | None = Field(None, description="release.pub: a release that it did not sign is refused")
+    release: OfProject = Field(description="folder of a release")
+    release_key: OfProject | None = Field(None, description="release.pub: a release that it did not sign is refused")
     port: int = Field(ge=1, le=65533, description="of gRPC; HTTP and metrics take the next two")
     processes: int = Field(2, ge=1, description="searches answered at a time")
     result_cache: float = Field(32, ge=0, description="megabytes of answers that each process keeps")
@@ -56,15 +60,17 @@ class Front(Settings):
 class Audit(Settings):
     """Where the collector keeps the gateway's lines."""
 
-    folder: Path = Field(description="folder of the log")
-    key: Path = Field(description="file of the key that seals lines: audit.key")
-    pseudonym_key: Path = Field(description="file of the key of pseudonyms, that of the private site; made if missing")
+    folder: OfProject = Field(description="folder of the log")
+    key: OfProject = Field(description="file of the key that seals lines: audit.key")
+    pseudonym_key: OfProject = Field(
+        description="file of the key of pseudonyms, that of the private site; made if missing"
+    )
 
 
 class Topology(Settings):
     """Sites, gateway, WAN, policies, security and audit."""
 
-    run_dir: Path = Field(Path("out/hybrid"), description="folder of all logs, configs and states")
+    run_dir: OfProject = Field(ROOT / "out/hybrid", description="folder of all logs, configs and states")
     gateway: Front
     private: PrivateSite
     public: Site
@@ -75,14 +81,24 @@ class Topology(Settings):
     audit: Audit | None = Field(None, description="without it nobody collects the gateway's lines")
 
 
+class HybridSettings(BaseSettings):
+    """What a command is about."""
+
+    model_config = SettingsConfigDict(env_prefix="SHELFBRIDGE_", frozen=True)
+
+    topology: Path = Field(EXAMPLE, description="TOML file of the sites, the gateway and the WAN")
+
+
 def load(path: Path) -> Topology:
-    """Read a topology. Relative paths in it are relative to where the program runs.
+    """Read a topology. A relative path is looked for here, then in the project's folder; those in the file are relative
+    to the latter.
 
     Raises:
         SettingsError: the file cannot be read or a value cannot be used; the message names it.
     """
+    found = path if path.exists() else ROOT / path
     try:
-        given: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        given: dict[str, Any] = tomllib.loads(found.read_text(encoding="utf-8"))
         return Topology.model_validate(given)
     except OSError as error:
         raise SettingsError(f"{path}: {error.strerror}; give --topology a file, such as {EXAMPLE}") from error
@@ -90,6 +106,3 @@ def load(path: Path) -> Topology:
         raise SettingsError(f"{path} is no TOML: {error}") from error
     except ValidationError as error:
         raise SettingsError(f"{path}: {explain(error)}") from error
-
-
-EXAMPLE = "deploy/topologies/example.toml"

@@ -15,7 +15,8 @@ from deploy.security.keys import write_new
 from deploy.security.new_keys import make_keys
 from deploy.security.roles import ROLES, Role
 from deploy.security.tokens import Residency, make_jwks, make_token
-from shelfbridge.errors import ShelfbridgeError
+from shelfbridge.errors import SettingsError
+from shelfbridge.program import OK, command_line, ended
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _RESIDENCY = "anonymous search may leave the private site, or also search of users who are named by pseudonyms alone"
@@ -40,7 +41,7 @@ def roles(text: str) -> list[Role]:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    top = argparse.ArgumentParser(prog="python -m deploy.security", description=__doc__)
+    top = command_line("deploy.security", __doc__ or "")
     commands = top.add_subparsers(dest="command", required=True)
 
     def command(name: str, text: str, run: Callable[[argparse.Namespace], str]) -> argparse.ArgumentParser:
@@ -94,7 +95,11 @@ def _token(given: Any) -> str:
 
 
 def _jwks(given: Any) -> str:
-    given.out.write_text(json.dumps(make_jwks(given.key), indent=2) + "\n")
+    keys = make_jwks(given.key)
+    try:
+        given.out.write_text(json.dumps(keys, indent=2) + "\n")
+    except OSError as error:
+        raise SettingsError(f"{given.out}: {error.strerror}; give a file in a folder that can be written") from error
     return f"{given.out} holds {len(given.key)} public keys."
 
 
@@ -119,12 +124,12 @@ def _decrypt(given: Any) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command."""
     given = parser().parse_args(arguments)
-    try:
+
+    def work() -> int:
         print(given.run(given))
-    except ShelfbridgeError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+        return OK
+
+    return ended(work)
 
 
 if __name__ == "__main__":

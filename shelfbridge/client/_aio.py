@@ -1,19 +1,19 @@
 """The clients for event loops: those for threads with `await`, argument for argument."""
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
-from shelfbridge.client import _protocol
-from shelfbridge.client._base import UNREADY, BaseClient, Call, ensemble
-from shelfbridge.client._protocol import EventLike, FilterLike, Result
-from shelfbridge.client._results import Receipt, SearchResult, ShelfResult
-from shelfbridge.contract import DEFAULT_K, Shelf
+from shelfbridge.client import _calls
+from shelfbridge.client._base import BaseClient, Call, like
+from shelfbridge.client._protocol import EventLike, Result
+from shelfbridge.client._results import Receipt
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -23,7 +23,7 @@ class LoopClient(BaseClient):
     A client belongs to the event loop of its first call, and any number of that loop's tasks may share it; it may be
     made before the loop runs. Cancelling a task cancels its call, on the server too. gevent cannot run it.
 
-    Arguments and errors are those of `ThreadClient`.
+    Arguments and errors are those of `BaseClient`.
     """
 
     _connected: InferenceServerClient | None = None
@@ -51,10 +51,7 @@ class LoopClient(BaseClient):
         try:
             return bool(await self._unless_closed(asked))
         except InferenceServerException as error:
-            found = self._fault(error, seconds)
-            if isinstance(found, UNREADY):
-                return False
-            raise found from error
+            return self._unready(error, seconds)
 
     async def __aenter__(self) -> Self:
         return self
@@ -66,7 +63,7 @@ class LoopClient(BaseClient):
 
     @property
     def _triton(self) -> InferenceServerClient:
-        # Not in __init__: a gRPC channel binds itself to the loop that runs when it is made.
+        # Not in _connect: a gRPC channel binds itself to the loop that runs when it is made.
         if self._connected is None:
             self._connected = InferenceServerClient(
                 self.address, channel_args=self._channel_args, **self._tls_arguments
@@ -85,75 +82,34 @@ class LoopClient(BaseClient):
             raise
 
 
-class AsyncSearchClient(LoopClient):
-    """Searches; see `LoopClient`."""
+def _awaited(
+    build: Callable[Concatenate[BaseClient, P], Call[Result]],
+) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, Result]]:
+    """A call as a coroutine method that returns its answer."""
 
-    async def search(
-        self,
-        query: str,
-        *,
-        k: int = DEFAULT_K,
-        filters: FilterLike = None,
-        user: str | None = None,
-        with_payload: bool = True,
-        deep: bool = False,
-        personal: bool = False,
-        user_token: str | None = None,
-        items: Sequence[str] = (),
-        timeout: float | None = None,
-        request_id: str | None = None,
-    ) -> SearchResult:
-        """The best `k` products for a query; arguments and errors are those of `SearchClient.search`."""
-        question = _protocol.search(
-            query,
-            k=k,
-            filters=filters,
-            user=user,
-            with_payload=with_payload,
-            model=ensemble(deep, personal),
-            user_token=user_token,
-            items=items,
-        )
-        return await self._answer(self._call(question, timeout=timeout, request_id=request_id))
+    @like(build)
+    async def method(client: LoopClient, /, *args: P.args, **kwargs: P.kwargs) -> Result:
+        return await client._answer(build(client, *args, **kwargs))
+
+    return method
+
+
+class AsyncSearchClient(LoopClient):
+    """Searches; see `BaseClient` for its arguments."""
+
+    search = _awaited(_calls.search)
 
     async def ready(self, *, deep: bool = False, timeout: float | None = None) -> bool:
-        """Whether a search would be taken up now; False too where no server answers in time.
-
-        Raises:
-            PermissionRefused, ServerFault: as for `search`.
-        """
-        return await self._ready(ensemble(deep), timeout)
+        """Whether a search would be taken up now; as `SearchClient.ready`."""
+        return await self._ready(_calls.ensemble(deep), timeout)
 
 
 class AsyncShopperClient(LoopClient):
-    """Shelves, and what shoppers do; arguments and errors are those of `ShopperClient`, method for method."""
+    """Shelves, and what shoppers do; see `BaseClient` for its arguments."""
 
-    async def recommend(
-        self,
-        *,
-        user: str | None = None,
-        user_token: str | None = None,
-        items: Sequence[str] = (),
-        with_item: str | None = None,
-        shelf: Shelf | None = None,
-        k: int = DEFAULT_K,
-        filters: FilterLike = None,
-        with_payload: bool = True,
-        timeout: float | None = None,
-        request_id: str | None = None,
-    ) -> ShelfResult:
-        """A shelf of `k` products."""
-        question = _protocol.shelf(
-            user=user,
-            user_token=user_token,
-            items=items,
-            with_item=with_item,
-            kind=shelf,
-            k=k,
-            filters=filters,
-            with_payload=with_payload,
-        )
-        return await self._answer(self._call(question, timeout=timeout, request_id=request_id))
+    recommend = _awaited(_calls.recommend)
+    export = _awaited(_calls.export)
+    forget = _awaited(_calls.forget)
 
     async def send(
         self,
@@ -163,18 +119,9 @@ class AsyncShopperClient(LoopClient):
         timeout: float | None = None,
         request_id: str | None = None,
     ) -> Receipt:
-        """Have events kept."""
-        questions = _protocol.events(events, user_tokens)
-        calls = (self._call(question, timeout=timeout, request_id=request_id) for question in questions)
-        return _protocol.joined([await self._answer(call) for call in calls])
-
-    async def export(self, user: str, *, user_token: str | None = None, timeout: float | None = None) -> dict[str, Any]:
-        """All that is kept of a user."""
-        return await self._answer(self._call(_protocol.privacy(user, user_token, "export"), timeout=timeout))
-
-    async def forget(self, user: str, *, user_token: str | None = None, timeout: float | None = None) -> dict[str, Any]:
-        """Remove all of that; returns what was removed."""
-        return await self._answer(self._call(_protocol.privacy(user, user_token, "forget"), timeout=timeout))
+        """Have events kept; as `ShopperClient.send`."""
+        calls = _calls.send(self, events, user_tokens, timeout, request_id)
+        return _calls.joined([await self._answer(call) for call in calls])
 
     async def ready(self, *, timeout: float | None = None) -> bool:
         """Whether a shelf would be filled now."""

@@ -4,9 +4,12 @@ Clients for threads and for event loops differ in how they wait; a `Call` is wha
 """
 
 import random
+import threading
 import time
-from collections.abc import Mapping
-from typing import Any, Generic
+from collections.abc import Callable, Mapping
+from functools import update_wrapper
+from inspect import signature
+from typing import Any, Generic, TypeVar, get_args
 from uuid import uuid4
 
 from tritonclient.grpc import InferResult
@@ -14,22 +17,51 @@ from tritonclient.utils import InferenceServerException
 
 from shelfbridge.client._connection import TLS, Connection, check_seconds, is_visible_ascii, token_header
 from shelfbridge.client._faults import fault, late
-from shelfbridge.client._protocol import PERSONAL, Question, Reply, Result
+from shelfbridge.client._protocol import Question, Reply, Result
 from shelfbridge.errors import (
     ConnectionFailed,
     DeadlineExceeded,
     InvalidQuery,
     Overloaded,
-    SearchError,
     SettingsError,
 )
 
+Method = TypeVar("Method", bound=Callable[..., Any])
 FIRST_PAUSE = 0.05
 """Seconds before the first retry, the second waits twice that, and so on; each is shortened by up to half at random,
 so that clients that failed together do not come back together."""
+BURST = 10
+"""Retries that a client may make at once."""
+SHARE = 0.1
+"""Retries that each answered request allows on top."""
 MAX_REQUEST_ID = 128
 UNREADY = (ConnectionFailed, DeadlineExceeded, Overloaded)
 """What `ready` answers with False."""
+
+
+class RetryBudget:
+    """The retries that all calls of a client may still make, a token bucket as in gRPC's retry throttling.
+
+    A few failures are tried again at once; while most requests fail, next to nothing is, so that clients do not
+    multiply the load of a server that is in trouble. Threads may share it.
+    """
+
+    def __init__(self) -> None:
+        self._left = float(BURST)
+        self._lock = threading.Lock()
+
+    def earn(self) -> None:
+        """Count an answered request."""
+        with self._lock:
+            self._left = min(float(BURST), self._left + SHARE)
+
+    def spend(self) -> bool:
+        """Take one retry; False if none is left."""
+        with self._lock:
+            if self._left < 1:
+                return False
+            self._left -= 1
+            return True
 
 
 class Call(Generic[Result]):
@@ -43,6 +75,7 @@ class Call(Generic[Result]):
         headers: Mapping[str, str],
         timeout: float,
         retries: int,
+        budget: RetryBudget,
         request_id: str,
     ):
         self._begun = time.monotonic()
@@ -51,12 +84,16 @@ class Call(Generic[Result]):
         self._headers = {**headers, "x-request-id": request_id}
         self._timeout = timeout
         self._retries = retries
+        self._budget = budget
         self._request_id = request_id
         self._attempts = 0
 
     def attempt(self) -> dict[str, Any]:
-        """The arguments of the next `infer`: what is left of the deadline bounds the call. The server is told too; it
-        heeds it where its queues have timeouts.
+        """The arguments of the next `infer`; what is left of the deadline bounds it.
+
+        The server is told twice. gRPC's own deadline cancels the call there when it has passed. Triton's parameter
+        `timeout`, in microseconds, is what queues and steps can read before they begin: an ensemble hands each of its
+        steps the figure that it was given, so it counts from the arrival of the request.
 
         Raises:
             DeadlineExceeded: nothing is left.
@@ -78,11 +115,13 @@ class Call(Generic[Result]):
         """Seconds to wait before the next attempt.
 
         Raises:
-            SearchError: there is none: trying again is not safe, not allowed, or would be too late.
+            SearchError: there is none: trying again is not safe, not allowed, beyond the client's budget of retries, or
+                would be too late.
         """
         found = fault(error, address=self._address, timeout=self._timeout, request_id=self._request_id)
         pause = FIRST_PAUSE * 2.0 ** (self._attempts - 1) * random.uniform(0.5, 1)
-        if not found.again or self._attempts > self._retries or pause >= self._left():
+        may_wait = found.again and self._attempts <= self._retries and pause < self._left()
+        if not may_wait or not self._budget.spend():
             raise found.error from error
         return pause
 
@@ -93,6 +132,7 @@ class Call(Generic[Result]):
             ServerFault: the reply is not what the contract says.
         """
         milliseconds = 1000 * (time.monotonic() - self._begun)
+        self._budget.earn()
         return self._question.result(
             Reply(tensors, self._question.model, self._request_id, milliseconds, self._attempts)
         )
@@ -102,7 +142,22 @@ class Call(Generic[Result]):
 
 
 class BaseClient:
-    """The settings of a client, checked, and the calls made from them."""
+    """The settings of a client, checked, and the calls made from them.
+
+    Args:
+        address: host:port of the server's or the gateway's gRPC endpoint.
+        tls: encrypts the connection; None sends everything in clear, the token too.
+        token: sent with each request as `authorization: Bearer …`; never shown.
+        timeout: seconds that a call may take from begin to answer, retries and pauses included. The server is told
+            what is left of it.
+        retries: how often a request is sent again when the server is unavailable. What was refused to shed load, or
+            failed in another way, is never sent again, and all calls of a client share a budget: 10 retries, and one
+            more for every ten requests answered.
+        connection: transport options.
+
+    Raises:
+        SettingsError: an argument cannot be used, or a TLS file is missing or not PEM.
+    """
 
     def __init__(
         self,
@@ -124,45 +179,64 @@ class BaseClient:
         self._headers = token_header(token)
         self._timeout = check_seconds("timeout", timeout)
         self._retries = retries
+        self._budget = RetryBudget()
         self._channel_args = (connection or Connection()).channel_args()
         self._closed = False
+        self._connect()
+
+    def _connect(self) -> None:
+        """Make the connection, where that can be done before the first call."""
 
     def __repr__(self) -> str:
         extras = f"tls={self._tls is not None}, token={'***' if self._headers else None}"
         return f"{type(self).__name__}({self.address!r}, {extras}, timeout={self._timeout:g}, retries={self._retries})"
 
     def _call(
-        self, question: Question[Result], *, timeout: float | None = None, request_id: str | None = None
+        self, question: Question[Result], timeout: float | None = None, request_id: str | None = None
     ) -> Call[Result]:
+        """A question of this client, begun now."""
         return Call(
             question,
             address=self.address,
             headers=self._headers,
             timeout=self._seconds(timeout),
             retries=self._retries,
+            budget=self._budget,
             request_id=_request_id(request_id),
         )
 
     def _seconds(self, timeout: float | None) -> float:
         return self._timeout if timeout is None else check_seconds("timeout", timeout)
 
-    def _fault(self, error: InferenceServerException, timeout: float) -> SearchError:
-        return fault(error, address=self.address, timeout=timeout, request_id=None).error
+    def _unready(self, error: InferenceServerException, timeout: float) -> bool:
+        """Return False, what `ready` answers after such an error.
+
+        Raises:
+            SearchError: the error says more than that nothing is ready.
+        """
+        found = fault(error, address=self.address, timeout=timeout, request_id=None).error
+        if isinstance(found, UNREADY):
+            return False
+        raise found from error
 
     def _check_open(self) -> None:
         if self._closed:
             raise ConnectionFailed(f"this client of {self.address} was closed; make a new one")
 
 
-def ensemble(deep: bool, personal: bool = False) -> str:
-    """The model that answers a search.
+def like(build: Callable[..., Call[Any]]) -> Callable[[Method], Method]:
+    """Give a method the name, the documentation and the arguments of the call that it waits for.
 
-    Raises:
-        InvalidQuery: both are asked for.
+    It returns what the call results in, so that `help` and editors show the method as it is used.
     """
-    if deep and personal:
-        raise InvalidQuery("a search is deep or personal, not both; ask for one")
-    return "search_deep" if deep else PERSONAL if personal else "search"
+
+    def dressed(method: Method) -> Method:
+        update_wrapper(method, build)
+        (result,) = get_args(build.__annotations__["return"])
+        method.__signature__ = signature(build).replace(return_annotation=result)  # type: ignore[attr-defined]
+        return method
+
+    return dressed
 
 
 def _request_id(given: str | None) -> str:

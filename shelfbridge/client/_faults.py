@@ -44,6 +44,7 @@ _BY_STATUS = {
 _BY_WORDS = (
     ("INVALID_ARGUMENT", PERMISSION, _REFUSED),
     ("UNAVAILABLE", STORE_AWAY, _AWAY),
+    ("UNAVAILABLE", "exceeds maximum queue size", _OVERLOADED),  # Triton: a step's queue is full
     ("UNAVAILABLE", "request timeout expired", _OVERLOADED),  # Triton: longer in a step's queue than allowed
     ("UNAVAILABLE", "overflow", _OVERLOADED),  # Envoy's circuit breaker
     ("UNAVAILABLE", "overload", _OVERLOADED),  # Envoy's overload manager
@@ -65,7 +66,8 @@ class Fault:
 def fault(error: InferenceServerException, *, address: str, timeout: float, request_id: str | None) -> Fault:
     """What an attempt's failure means.
 
-    Only UNAVAILABLE may be tried again: the others would fail again, or cost the server the same work once more.
+    Only UNAVAILABLE may be tried again, and only where it does not say that load was shed: what was shed would come
+    back as more load, and other failures would repeat themselves or cost the server the same work once more.
     """
     status = str(error.status()).removeprefix("StatusCode.")
     words = " ".join(_PREFIX.sub("", str(error.message() or "no reason given")).split())[:500]
@@ -74,7 +76,7 @@ def fault(error: InferenceServerException, *, address: str, timeout: float, requ
         _BY_STATUS.get(status, _FAILED),
     )
     cause_and_cure = message.format(address=address, words=words, timeout=timeout, status=status)
-    return Fault(kind(cause_and_cure, request_id=request_id), again=status == "UNAVAILABLE")
+    return Fault(kind(cause_and_cure, request_id=request_id), again=status == "UNAVAILABLE" and kind is not Overloaded)
 
 
 def late(*, address: str, timeout: float, request_id: str) -> DeadlineExceeded:

@@ -1,47 +1,29 @@
-"""Calls to tensors and tensors to results, by the contract: pure, so that all clients speak alike.
+"""Values to tensors and tensors to values, by the contract: pure, so that all clients speak alike.
 
-The server judges what is asked. Here a value is refused only where its type cannot be put on the wire.
+The server judges what is asked. Here a value is refused only where its type cannot be put on the wire: whatever encodes
+one raises InvalidQuery then, and the message does not show the value.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, Generic, TypeVar, cast, get_args
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from tritonclient.grpc import InferInput, InferResult
 
-from shelfbridge.client._results import Hit, Receipt, RefusedEvent, SearchResult, ShelfHit, ShelfResult
 from shelfbridge.contract import (
-    ACCEPTED,
-    ACTION,
-    EVENTS,
-    EXPLORED,
-    FILTERS,
     HIT_SCORES,
+    ITEMS,
     PAYLOAD,
     PRODUCT_IDS,
-    QUERY,
-    REASONS,
-    RECORD,
-    SHELF,
-    SHOWN,
     STEP_TIMES,
     STEPS,
-    USER,
-    USER_TOKEN,
-    USER_TOKENS,
-    WANTED_USER,
-    WITH_ITEM,
-    WITH_PAYLOAD,
-    K,
-    Shelf,
     Tensor,
 )
 from shelfbridge.errors import InvalidQuery, ServerFault
-from shelfbridge.profiles.events import MAX_BYTES, MAX_ROWS, Event
+from shelfbridge.profiles.events import Event
 from shelfbridge.request import Filters
 
 PERSONAL = "search_personal"
@@ -49,7 +31,6 @@ Result = TypeVar("Result")
 FilterLike = Filters | Mapping[str, Any] | None
 EventLike = Event | Mapping[str, Any]
 
-_WIRE_TYPES = {"STRING": ("BYTES", np.object_), "INT32": ("INT32", np.int32), "BOOL": ("BOOL", np.bool_)}
 _INT32 = range(-(2**31), 2**31)
 
 
@@ -116,166 +97,38 @@ class Question(Generic[Result]):
             ) from error
 
 
-def search(
-    query: str,
-    *,
-    k: int,
-    filters: FilterLike,
-    user: str | None,
-    with_payload: bool,
-    model: str,
-    user_token: str | None = None,
-    items: Sequence[str] = (),
-) -> Question[SearchResult]:
-    """A search; all inputs of its ensemble are sent, as Triton joins only requests with the same set of them.
-
-    Raises:
-        InvalidQuery: a value has the wrong type or cannot be encoded. The message does not show it.
-    """
-    inputs = [
-        _input(QUERY, _utf8("query", query)),
-        _input(K, _int32("k", k)),
-        _input(FILTERS, _json(filters or {})),
-        _input(USER, _utf8("user", "" if user is None else user)),
-        _input(WITH_PAYLOAD, _bool("with_payload", with_payload)),
-    ]
-    if model == PERSONAL:
-        inputs += [
-            _input(USER_TOKEN, _utf8("user_token", "" if user_token is None else user_token)),
-            _ids("items", items),
-        ]
-    return Question(
-        model,
-        inputs,
-        lambda reply: SearchResult(hits=tuple(Hit(*hit) for hit in reply.hits()), steps=reply.steps(), **reply.about()),
-    )
+def given(value: str | None) -> str:
+    """The value, or the empty text that stands for none on the wire."""
+    return "" if value is None else value
 
 
-def shelf(
-    *,
-    user: str | None,
-    user_token: str | None,
-    items: Sequence[str],
-    with_item: str | None,
-    kind: Shelf | None,
-    k: int,
-    filters: FilterLike,
-    with_payload: bool,
-) -> Question[ShelfResult]:
-    """A shelf, as `search`."""
-    inputs = [
-        _input(USER, _utf8("user", "" if user is None else user)),
-        _input(USER_TOKEN, _utf8("user_token", "" if user_token is None else user_token)),
-        _ids("items", items),
-        _input(WITH_ITEM, _utf8("with_item", "" if with_item is None else with_item)),
-        _input(SHELF, _utf8("shelf", "" if kind is None else kind)),
-        _input(K, _int32("k", k)),
-        _input(FILTERS, _json(filters or {})),
-        _input(WITH_PAYLOAD, _bool("with_payload", with_payload)),
-    ]
-    return Question("recommend", inputs, _read_shelf)
-
-
-def _read_shelf(reply: Reply) -> ShelfResult:
-    explored = [bool(one) for one in reply.array(EXPLORED)]
-    (shown,) = (raw.decode() for raw in reply.array(SHOWN))
-    if shown not in get_args(Shelf):
-        raise ValueError(f"{shown!r} is no kind of shelf")
-    hits = tuple(ShelfHit(*hit, one) for hit, one in zip(reply.hits(), explored, strict=True))
-    return ShelfResult(shown=cast("Shelf", shown), hits=hits, steps=reply.steps(), **reply.about())
-
-
-def events(rows: Sequence[EventLike], user_tokens: Sequence[str] | None) -> list[Question[Receipt]]:
-    """Events in batches that a server takes; the receipts say places within each.
-
-    Raises:
-        InvalidQuery: an event is no `Event` and no mapping that JSON can hold, or there are more or fewer tokens.
-    """
-    if user_tokens is not None and len(user_tokens) != len(rows):
-        raise InvalidQuery(f"{len(user_tokens)} user_tokens for {len(rows)} events; give one for each, or none")
-    encoded = [_event(row) for row in rows]
-    tokens = [_utf8("user_tokens", token) for token in user_tokens or ()]
-    questions = []
-    for part in _batches(encoded):
-        inputs = [_column(EVENTS, encoded[part])]
-        if user_tokens is not None:
-            inputs.append(_column(USER_TOKENS, tokens[part]))
-        questions.append(Question("events", inputs, partial(_read_receipt, first=part.start)))
-    return questions
-
-
-def _batches(rows: Sequence[bytes]) -> Iterator[slice]:
-    start, size = 0, 0
-    for place, row in enumerate(rows):
-        if place > start and (place - start == MAX_ROWS or size + len(row) > MAX_BYTES):
-            yield slice(start, place)
-            start, size = place, 0
-        size += len(row)
-    if rows:
-        yield slice(start, len(rows))
-
-
-def _read_receipt(reply: Reply, first: int) -> Receipt:
-    accepted = [bool(one) for one in reply.array(ACCEPTED)]
-    reasons = [raw.decode() for raw in reply.array(REASONS)]
-    refused = tuple(
-        RefusedEvent(first + place, reason)
-        for place, (taken, reason) in enumerate(zip(accepted, reasons, strict=True))
-        if not taken
-    )
-    return Receipt(sum(accepted), refused)
-
-
-def joined(receipts: Sequence[Receipt]) -> Receipt:
-    """The receipts of all batches as one."""
-    refused = tuple(one for receipt in receipts for one in receipt.refused)
-    return Receipt(sum(receipt.accepted for receipt in receipts), refused)
-
-
-def privacy(user: str, user_token: str | None, action: str) -> Question[dict[str, Any]]:
-    """`export` or `forget`.
-
-    Raises:
-        InvalidQuery: as `search`.
-    """
-    inputs = [
-        _column(WANTED_USER, [_utf8("user", user)]),
-        _column(USER_TOKEN, [_utf8("user_token", "" if user_token is None else user_token)]),
-        _column(ACTION, [action.encode()]),
-    ]
-
-    def read(reply: Reply) -> dict[str, Any]:
-        record: dict[str, Any] = json.loads(reply.array(RECORD)[0])
-        return record
-
-    return Question("privacy", inputs, read)
-
-
-def _input(tensor: Tensor, value: object) -> InferInput:
-    wire, dtype = _WIRE_TYPES[tensor.dtype]
+def one(tensor: Tensor, value: object) -> InferInput:
+    """One value of a model with a batch dimension."""
+    wire, dtype, checked = _WIRE[tensor.dtype]
     encoded = InferInput(tensor.name, [1, 1], wire)
-    encoded.set_data_from_numpy(np.array([[value]], dtype))
+    encoded.set_data_from_numpy(np.array([[checked(tensor.name, value)]], dtype))
     return encoded
 
 
-def _column(tensor: Tensor, values: Sequence[bytes]) -> InferInput:
+def column(tensor: Tensor, values: Sequence[bytes]) -> InferInput:
     """Strings of a model without a batch dimension."""
     encoded = InferInput(tensor.name, [len(values)], "BYTES")
     encoded.set_data_from_numpy(np.array(values, np.object_))
     return encoded
 
 
-def _ids(name: str, values: Sequence[str]) -> InferInput:
+def ids(values: Sequence[str]) -> InferInput:
     """Product ids; an empty one where there is none, as the server skips it."""
     if isinstance(values, str):
-        raise InvalidQuery(f"{name} is of type str; give a list of product ids")
-    ids = [_utf8(name, value) for value in values] or [b""]
-    encoded = InferInput(name, [1, len(ids)], "BYTES")
-    encoded.set_data_from_numpy(np.array([ids], np.object_))
+        raise InvalidQuery(f"{ITEMS.name} is of type str; give a list of product ids")
+    raw = [utf8(ITEMS.name, value) for value in values] or [b""]
+    encoded = InferInput(ITEMS.name, [1, len(raw)], "BYTES")
+    encoded.set_data_from_numpy(np.array([raw], np.object_))
     return encoded
 
 
-def _event(row: EventLike) -> bytes:
+def event(row: EventLike) -> bytes:
+    """An event as JSON."""
     try:
         return row.model_dump_json().encode() if isinstance(row, Event) else json.dumps(dict(row)).encode()
     except (TypeError, ValueError) as error:
@@ -291,7 +144,8 @@ def _bool(name: str, value: object) -> bool:
     return value
 
 
-def _utf8(name: str, value: object) -> bytes:
+def utf8(name: str, value: object) -> bytes:
+    """A text as its bytes."""
     if not isinstance(value, str):
         raise InvalidQuery(f"{name} is of type {type(value).__name__}; give a str")
     try:
@@ -309,12 +163,21 @@ def _int32(name: str, value: object) -> int:
     return int(value)
 
 
-def _json(filters: object) -> bytes:
+def as_json(filters: object) -> str:
+    """Filters as JSON."""
     if isinstance(filters, Filters):
         filters = filters.model_dump(exclude_none=True)
     if not isinstance(filters, Mapping):
         raise InvalidQuery(f"filters is of type {type(filters).__name__}; give Filters or a mapping")
     try:
-        return json.dumps(dict(filters), allow_nan=False).encode()
+        return json.dumps(dict(filters), allow_nan=False)
     except (TypeError, ValueError) as error:
         raise InvalidQuery(f"filters: {error}; use text, finite numbers, booleans and None") from error
+
+
+_WIRE: Mapping[str, tuple[str, Any, Callable[[str, object], object]]] = {
+    "STRING": ("BYTES", np.object_, utf8),
+    "INT32": ("INT32", np.int32, _int32),
+    "BOOL": ("BOOL", np.bool_, _bool),
+}
+"""By data type of the contract: its name on the wire, numpy's, and what checks and encodes a value."""

@@ -1,19 +1,19 @@
 """The clients for threads."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Concatenate, ParamSpec, Self
 
 from tritonclient.grpc import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
-from shelfbridge.client import _protocol
-from shelfbridge.client._base import UNREADY, BaseClient, Call, ensemble
-from shelfbridge.client._connection import TLS, Connection
-from shelfbridge.client._protocol import EventLike, FilterLike, Result
-from shelfbridge.client._results import Receipt, SearchResult, ShelfResult
-from shelfbridge.contract import DEFAULT_K, Shelf
+from shelfbridge.client import _calls
+from shelfbridge.client._base import BaseClient, Call, like
+from shelfbridge.client._protocol import EventLike, Result
+from shelfbridge.client._results import Receipt
+
+P = ParamSpec("P")
 
 
 class ThreadClient(BaseClient):
@@ -23,30 +23,11 @@ class ThreadClient(BaseClient):
     `grpc.experimental.gevent.init_gevent()` after monkey-patching and before the first client, and raise
     `gevent.get_hub().threadpool.maxsize`: each call that waits takes a thread of that pool, and there are 10.
 
-    Args:
-        address: host:port of the server's or the gateway's gRPC endpoint.
-        tls: encrypts the connection; None sends everything in clear, the token too.
-        token: sent with each request as `authorization: Bearer …`; never shown.
-        timeout: seconds that a call may take from begin to answer, retries and pauses included.
-        retries: how often a request is sent again when the server is unavailable. Nothing else is ever sent again.
-        connection: transport options.
-
-    Raises:
-        SettingsError: an argument cannot be used, or a TLS file is missing or not PEM.
+    Arguments and errors are those of `BaseClient`.
     """
 
-    def __init__(
-        self,
-        address: str = "localhost:8001",
-        *,
-        tls: TLS | None = None,
-        token: str | None = None,
-        timeout: float = 2.0,
-        retries: int = 2,
-        connection: Connection | None = None,
-    ):
-        super().__init__(address, tls=tls, token=token, timeout=timeout, retries=retries, connection=connection)
-        self._triton = InferenceServerClient(address, channel_args=self._channel_args, **self._tls_arguments)
+    def _connect(self) -> None:
+        self._triton = InferenceServerClient(self.address, channel_args=self._channel_args, **self._tls_arguments)
 
     def close(self) -> None:
         """Close the connection; again is harmless. Calls under way in other threads end in ConnectionFailed."""
@@ -70,10 +51,7 @@ class ThreadClient(BaseClient):
         try:
             return bool(self._triton.is_model_ready(model, headers=self._headers, client_timeout=seconds))
         except InferenceServerException as error:
-            found = self._fault(error, seconds)
-            if isinstance(found, UNREADY):
-                return False
-            raise found from error
+            return self._unready(error, seconds)
 
     def __enter__(self) -> Self:
         return self
@@ -84,60 +62,20 @@ class ThreadClient(BaseClient):
         self.close()
 
 
+def _answered(build: Callable[Concatenate[BaseClient, P], Call[Result]]) -> Callable[Concatenate[Any, P], Result]:
+    """A call as a method that returns its answer."""
+
+    @like(build)
+    def method(client: ThreadClient, /, *args: P.args, **kwargs: P.kwargs) -> Result:
+        return client._answer(build(client, *args, **kwargs))
+
+    return method
+
+
 class SearchClient(ThreadClient):
-    """Searches; see `ThreadClient` for its arguments."""
+    """Searches; see `BaseClient` for its arguments."""
 
-    def search(
-        self,
-        query: str,
-        *,
-        k: int = DEFAULT_K,
-        filters: FilterLike = None,
-        user: str | None = None,
-        with_payload: bool = True,
-        deep: bool = False,
-        personal: bool = False,
-        user_token: str | None = None,
-        items: Sequence[str] = (),
-        timeout: float | None = None,
-        request_id: str | None = None,
-    ) -> SearchResult:
-        """The best `k` products for a query.
-
-        Args:
-            query: what the shopper wrote, as it is: the server normalises it.
-            k: how many products, 1 to `shelfbridge.contract.MAX_K`.
-            filters: conditions that each product must meet.
-            user: the shop's own id of the shopper; their profile is looked at where the search is `personal`, and
-                never otherwise.
-            with_payload: whether each hit brings its product's fields.
-            deep: whether the best few are read by the cross-encoder too; slower, meant for servers with a GPU.
-            personal: whether what the shopper did lately may move the order; needs `user` or `items`.
-            user_token: proof that the request is the user's, where the server asks for it; sent if `personal`.
-            items: ids of products just looked at, the latest last; sent if `personal`.
-            timeout: seconds for this search instead of the client's.
-            request_id: 1 to 128 visible ASCII characters that name this search in logs; made up where None.
-
-        Raises:
-            InvalidQuery: the server, or Python's types, refuse a value; sending it again will not help.
-            DeadlineExceeded: no answer in time.
-            Overloaded: the server refused the request to protect the others, at the last attempt too.
-            ConnectionFailed: no server was reached, at the last attempt too, or the client was closed.
-            PermissionRefused: a token or the client certificate was refused.
-            ServerFault: the server failed, or its reply is not of this contract.
-            SettingsError: the timeout is not a number of seconds.
-        """
-        question = _protocol.search(
-            query,
-            k=k,
-            filters=filters,
-            user=user,
-            with_payload=with_payload,
-            model=ensemble(deep, personal),
-            user_token=user_token,
-            items=items,
-        )
-        return self._answer(self._call(question, timeout=timeout, request_id=request_id))
+    search = _answered(_calls.search)
 
     def ready(self, *, deep: bool = False, timeout: float | None = None) -> bool:
         """Whether a search would be taken up now; False too where no server answers in time.
@@ -145,55 +83,15 @@ class SearchClient(ThreadClient):
         Raises:
             PermissionRefused, ServerFault: as for `search`.
         """
-        return self._ready(ensemble(deep), timeout)
+        return self._ready(_calls.ensemble(deep), timeout)
 
 
 class ShopperClient(ThreadClient):
-    """Shelves, and what shoppers do; see `ThreadClient` for its arguments."""
+    """Shelves, and what shoppers do; see `BaseClient` for its arguments."""
 
-    def recommend(
-        self,
-        *,
-        user: str | None = None,
-        user_token: str | None = None,
-        items: Sequence[str] = (),
-        with_item: str | None = None,
-        shelf: Shelf | None = None,
-        k: int = DEFAULT_K,
-        filters: FilterLike = None,
-        with_payload: bool = True,
-        timeout: float | None = None,
-        request_id: str | None = None,
-    ) -> ShelfResult:
-        """A shelf of `k` products.
-
-        Args:
-            user: the shop's own id of the shopper.
-            user_token: proof that the request is the user's, where the server asks for it.
-            items: ids of products just looked at, the latest last: a session, with a user or without.
-            with_item: id of the product that the shelf stands beside.
-            shelf: its kind; *goes with* beside a product, else *for you*. Who is not known is shown what is popular.
-            k: how many products, 1 to `shelfbridge.contract.MAX_K`.
-            filters: conditions that each product must meet.
-            with_payload: whether each hit brings its product's fields.
-            timeout: seconds for this call instead of the client's.
-            request_id: as for `SearchClient.search`.
-
-        Raises:
-            InvalidQuery: the server, or Python's types, refuse a value, as a product beside which nothing is known.
-            SearchError: else as for `SearchClient.search`.
-        """
-        question = _protocol.shelf(
-            user=user,
-            user_token=user_token,
-            items=items,
-            with_item=with_item,
-            kind=shelf,
-            k=k,
-            filters=filters,
-            with_payload=with_payload,
-        )
-        return self._answer(self._call(question, timeout=timeout, request_id=request_id))
+    recommend = _answered(_calls.recommend)
+    export = _answered(_calls.export)
+    forget = _answered(_calls.forget)
 
     def send(
         self,
@@ -215,28 +113,8 @@ class ShopperClient(ThreadClient):
             InvalidQuery: an event cannot be written as JSON, or the server refuses a batch as a whole.
             SearchError: else as for `SearchClient.search`; send all again.
         """
-        questions = _protocol.events(events, user_tokens)
-        calls = (self._call(question, timeout=timeout, request_id=request_id) for question in questions)
-        return _protocol.joined([self._answer(call) for call in calls])
-
-    def export(self, user: str, *, user_token: str | None = None, timeout: float | None = None) -> dict[str, Any]:
-        """All that is kept of a user, as `ProfileStore.export` has it.
-
-        Raises:
-            SearchError: as for `SearchClient.search`.
-        """
-        return self._answer(self._call(_protocol.privacy(user, user_token, "export"), timeout=timeout))
-
-    def forget(self, user: str, *, user_token: str | None = None, timeout: float | None = None) -> dict[str, Any]:
-        """Remove all of that.
-
-        Returns:
-            What was removed.
-
-        Raises:
-            SearchError: as for `SearchClient.search`.
-        """
-        return self._answer(self._call(_protocol.privacy(user, user_token, "forget"), timeout=timeout))
+        calls = _calls.send(self, events, user_tokens, timeout, request_id)
+        return _calls.joined([self._answer(call) for call in calls])
 
     def ready(self, *, timeout: float | None = None) -> bool:
         """Whether a shelf would be filled now, as `SearchClient.ready`; a release built without interactions has none.

@@ -64,7 +64,7 @@ def test_an_unknown_name_is_refused(tmp_path: Path) -> None:
 def test_missing_certificates_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "topology.toml"
     file.write_text(EXAMPLE.read_text().replace("out/", f"{tmp_path}/"))
-    assert main(["up", "--topology", str(file)]) == 1
+    assert main(["up", "--topology", str(file)]) == 2
     assert "gateway.key" in capsys.readouterr().err
 
 

@@ -18,10 +18,10 @@ from deploy.audit.verify import verify
 from deploy.daemon import Daemon
 from deploy.embedded.settings import ROOT
 from deploy.hybrid import Hybrid, Topology, load
-from deploy.hybrid.__main__ import NOT_RUNNING
 from deploy.hybrid.sites import SiteServer
 from shelfbridge.client import TLS, SearchClient, ShopperClient
 from shelfbridge.errors import ShelfbridgeError
+from shelfbridge.program import UNAVAILABLE
 from tests.gateway.conftest import free_block
 from tests.gateway.test_config import EXAMPLE
 from tests.gateway.test_wan import root
@@ -69,7 +69,7 @@ def test_up_answers_down(file: Path, secrets: Path, token: Callable[..., str], k
             hybrid.wan.up()
     finally:
         assert command("down", file).returncode == 0
-    assert command("status", file).returncode == NOT_RUNNING
+    assert command("status", file).returncode == UNAVAILABLE
     log = lines(hybrid)
     assert [(line["site"], line["version"], line["status"]) for line in log] == [("public", "1", "OK")] * 2
     if os.geteuid() == 0:
@@ -89,7 +89,7 @@ def test_lines_that_a_killed_collector_left_are_collected(file: Path, secrets: P
             for number in range(3):
                 client.search(f"lamp {number}", user="u-4711")
         status = command("status", file)
-        assert status.returncode == NOT_RUNNING
+        assert status.returncode == UNAVAILABLE
         assert "audit: does not run" in status.stdout
         assert not collector.running
     finally:

@@ -12,8 +12,8 @@ import pytest
 from grpc import StatusCode
 from tritonclient.utils import InferenceServerException
 
-from shelfbridge.client import AsyncSearchClient, SearchClient
-from shelfbridge.client._base import Call
+from shelfbridge.client import AsyncSearchClient, AsyncShopperClient, SearchClient, SearchResult, ShopperClient
+from shelfbridge.client._base import BURST, SHARE, Call, RetryBudget
 from shelfbridge.client._protocol import Question
 from shelfbridge.contract import DEFAULT_K
 from shelfbridge.errors import (
@@ -27,7 +27,25 @@ from shelfbridge.errors import (
 )
 from tests.unit.scripted_server import fails, found, reply, serve, slow
 
-FULL = fails(StatusCode.UNAVAILABLE, "in ensemble 'search', [request id: {id}] overloaded: more than 64 requests wait")
+SHED = {
+    "our own steps": (
+        StatusCode.UNAVAILABLE,
+        "in ensemble 'search', [request id: {id}] overloaded: more than 64 requests wait",
+    ),
+    "a full queue of Triton's": (
+        StatusCode.UNAVAILABLE,
+        "in ensemble 'search', [request id: {id}] Exceeds maximum queue size",
+    ),
+    "too long in a queue of Triton's": (StatusCode.UNAVAILABLE, "[request id: {id}] Request timeout expired"),
+    "Envoy's circuit breaker": (
+        StatusCode.UNAVAILABLE,
+        "upstream connect error or disconnect/reset before headers. reset reason: overflow",
+    ),
+    "Envoy's overload manager": (StatusCode.UNAVAILABLE, "envoy overloaded"),
+    "Envoy's rate limit": (StatusCode.UNAVAILABLE, "local_rate_limited"),
+    "a quota": (StatusCode.RESOURCE_EXHAUSTED, "quota"),
+}
+"""What refuses a request to protect the others, in its own words."""
 DOWN = fails(StatusCode.UNAVAILABLE, "Server exiting")
 QUERY = "a secret wish"
 
@@ -62,13 +80,8 @@ def dead_address():
     ("status", "words", "kind", "message"),
     [
         (StatusCode.INVALID_ARGUMENT, "in ensemble 'search', k is 0; ask for 1", InvalidQuery, "k is 0; ask for 1"),
-        (StatusCode.UNAVAILABLE, "overloaded: more than 64 requests wait", Overloaded, "overloaded .* try later"),
-        (StatusCode.UNAVAILABLE, "[request id: x] Request timeout expired", Overloaded, "overloaded .* try later"),
-        (StatusCode.UNAVAILABLE, "upstream connect error, reset reason: overflow", Overloaded, "overloaded"),
-        (StatusCode.UNAVAILABLE, "local_rate_limited", Overloaded, "overloaded"),
         (StatusCode.UNAVAILABLE, "Server exiting", ConnectionFailed, r"no answer .*\(Server exiting\); check"),
         (StatusCode.UNAVAILABLE, "no healthy upstream", ConnectionFailed, "no answer"),
-        (StatusCode.RESOURCE_EXHAUSTED, "quota", Overloaded, "overloaded"),
         (StatusCode.RESOURCE_EXHAUSTED, "Sent message larger than max (9 vs. 1)", InvalidQuery, "send less"),
         (StatusCode.UNAUTHENTICATED, "no token", PermissionRefused, r"refused the credentials \(no token\); give"),
         (StatusCode.PERMISSION_DENIED, "RBAC: access denied", PermissionRefused, "refused the credentials"),
@@ -95,8 +108,15 @@ def test_each_status_has_its_error(search, status, words, kind, message):
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
 
 
+@pytest.mark.parametrize(("status", "words"), SHED.values(), ids=SHED)
+def test_what_was_shed_is_sent_once(search, status, words):
+    with serve(fails(status, words), found) as server, pytest.raises(Overloaded, match=r"is overloaded .* try later"):
+        search(server.address, {"retries": 5})
+    assert len(server.seen) == 1
+
+
 def test_tries_again_when_unavailable(search):
-    with serve(DOWN, FULL, found) as server:
+    with serve(DOWN, DOWN, found) as server:
         result = search(server.address, {}, k=2)
     assert len(result.hits) == 2
     assert result.attempts == len(server.seen) == 3
@@ -108,9 +128,52 @@ def test_tries_again_when_unavailable(search):
 
 
 def test_gives_up_after_the_retries(search):
-    with serve(FULL) as server, pytest.raises(Overloaded):
+    with serve(DOWN) as server, pytest.raises(ConnectionFailed):
         search(server.address, {"retries": 1})
     assert len(server.seen) == 2
+
+
+def test_a_storm_of_failures_does_not_multiply_the_load():
+    """All calls of a client share what it may send again, whatever thread or task they come from."""
+    calls = 120
+
+    def in_thread(client):
+        with pytest.raises(ConnectionFailed):
+            client.search(QUERY)
+
+    async def on_loop(client):
+        with pytest.raises(ConnectionFailed):
+            await client.search(QUERY)
+
+    async def storm(address):
+        async with AsyncSearchClient(address, timeout=20) as client:
+            await asyncio.gather(*(on_loop(client) for _ in range(calls)))
+
+    with serve(DOWN) as server:
+        with SearchClient(server.address, timeout=20) as client, ThreadPoolExecutor(8) as threads:
+            list(threads.map(in_thread, [client] * calls))
+        assert len(server.seen) == calls + BURST
+        server.seen.clear()
+        asyncio.run(storm(server.address))
+        assert len(server.seen) == calls + BURST
+
+
+def test_answers_earn_retries():
+    """Where one request in two fails, one in ten of those that are answered is all that is added."""
+
+    def every_second(seen, context):
+        return (DOWN if len(server.seen) % 2 else found)(seen, context)
+
+    asked, failed = 400, 0
+    with serve(every_second) as server, SearchClient(server.address, retries=1) as client:
+        for _ in range(asked):
+            try:
+                client.search(QUERY)
+            except ConnectionFailed:
+                failed += 1
+        answered, retried = asked - failed, len(server.seen) - asked
+    assert failed
+    assert BURST < retried <= BURST + SHARE * answered + 1
 
 
 @pytest.mark.parametrize("status", [code for code in StatusCode if code not in (StatusCode.OK, StatusCode.UNAVAILABLE)])
@@ -123,20 +186,27 @@ def test_nothing_else_is_tried_again(status):
 def test_retries_stay_within_the_deadline(search):
     begun = time.monotonic()
     # the last attempt may have had too little time to be refused
-    with serve(FULL) as server, pytest.raises((Overloaded, DeadlineExceeded)):
+    with serve(DOWN) as server, pytest.raises((ConnectionFailed, DeadlineExceeded)):
         search(server.address, {"retries": 50}, timeout=0.5)
     assert time.monotonic() - begun < 1
     assert 2 <= len(server.seen) <= 6
     left = [seen.time_left for seen in server.seen]
     assert left == sorted(left, reverse=True)
     assert left[0] < 0.6
+    told = [seen.request.parameters["timeout"].int64_param for seen in server.seen]
+    assert told == sorted(set(told), reverse=True)
+    assert told == pytest.approx([1e6 * seconds for seconds in left], abs=1e5)  # one deadline, told in two ways
 
 
 def test_does_not_pause_for_longer_than_is_left():
-    call = Call(Question("search", [], str), address="here", headers={}, timeout=0.02, retries=9, request_id="r")
+    budget = RetryBudget()
+    call = Call(
+        Question("search", [], str), address="here", headers={}, timeout=0.02, retries=9, budget=budget, request_id="r"
+    )
     call.attempt()
-    with pytest.raises(Overloaded):
-        call.pause_after(InferenceServerException("overloaded: more than 64 requests wait", "StatusCode.UNAVAILABLE"))
+    with pytest.raises(ConnectionFailed):
+        call.pause_after(InferenceServerException("Server exiting", "StatusCode.UNAVAILABLE"))
+    assert [budget.spend() for _ in range(BURST + 1)] == [True] * BURST + [False]  # none was spent on it
     time.sleep(0.02)
     with pytest.raises(DeadlineExceeded):
         call.attempt()
@@ -144,7 +214,7 @@ def test_does_not_pause_for_longer_than_is_left():
 
 def test_the_deadline_is_one_for_all_attempts(search):
     begun = time.monotonic()
-    with serve(FULL, slow(5)) as server:
+    with serve(DOWN, slow(5)) as server:
         with pytest.raises(DeadlineExceeded, match=r"within 0\.4 s; allow more"):
             search(server.address, {}, timeout=0.4)
         assert 0.35 < time.monotonic() - begun < 1
@@ -205,8 +275,16 @@ def test_a_search_whose_server_dies_is_answered_by_the_next(search):
 
 def test_both_clients_agree():
     assert inspect.signature(SearchClient) == inspect.signature(AsyncSearchClient)
-    assert inspect.signature(SearchClient.search) == inspect.signature(AsyncSearchClient.search)
-    assert inspect.signature(SearchClient.search).parameters["k"].default == DEFAULT_K
+    for one, other in ((SearchClient, AsyncSearchClient), (ShopperClient, AsyncShopperClient)):
+        methods = {name for name, _ in inspect.getmembers(one, inspect.isfunction) if not name.startswith("_")}
+        assert methods >= {"close", "ready"}
+        for name in methods:
+            its, theirs = getattr(one, name), getattr(other, name)
+            assert inspect.signature(its) == inspect.signature(theirs), name
+            assert inspect.iscoroutinefunction(theirs), name
+    asked = inspect.signature(SearchClient.search)
+    assert asked.parameters["k"].default == DEFAULT_K
+    assert asked.return_annotation is SearchResult
 
     async def on_loop(address):
         async with AsyncSearchClient(address) as client:

@@ -243,3 +243,28 @@ async def test_cancelling_a_shelf_cancels_it():
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
+
+
+@pytest.mark.parametrize(
+    ("answer", "call"),
+    [
+        (shelf, lambda client, **given: client.recommend(user="u1", **given)),
+        (receipts, lambda client, **given: client.send([EVENT], **given)),
+        (lambda seen, context: reply(seen, record=["{}"]), lambda client, **given: client.export("u1", **given)),
+        (lambda seen, context: reply(seen, record=["{}"]), lambda client, **given: client.forget("u1", **given)),
+    ],
+    ids=["recommend", "send", "export", "forget"],
+)
+def test_the_server_learns_every_deadline(answer, call):
+    async def on_loop(address):
+        async with AsyncShopperClient(address, timeout=9) as client:
+            await call(client, timeout=5)
+
+    with serve(answer) as server:
+        with ShopperClient(server.address, timeout=5) as client:
+            call(client)
+        asyncio.run(on_loop(server.address))
+    assert len(server.seen) == 2
+    for seen in server.seen:
+        assert 3 < seen.time_left < 5.1
+        assert 3_000_000 < seen.request.parameters["timeout"].int64_param <= 5_000_000

@@ -90,11 +90,11 @@ def test_keys_are_for_their_owner_alone_and_certificates_end_in_a_year(folder: P
 
 def test_nothing_is_overwritten(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "public.key").write_text("mine")
-    assert main(["ca", "--out", str(tmp_path)]) == 1
+    assert main(["ca", "--out", str(tmp_path)]) == 2
     assert f"{tmp_path / 'public.key'} exists" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["public.key"]
     assert main(["keys", "--out", str(folder)]) == 0
-    assert main(["keys", "--out", str(folder)]) == 1
+    assert main(["keys", "--out", str(folder)]) == 2
 
 
 def test_a_key_that_others_may_read_is_not_used(tmp_path: Path) -> None:

@@ -1,0 +1,79 @@
+"""What command lines have in common: flags made of settings, exit statuses, and how a program ends.
+
+A program's settings are one pydantic-settings class: each field is a flag and an environment variable, and this module
+is where that is so.
+"""
+
+import argparse
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+from pydantic_settings import BaseSettings
+from rich.console import Console
+
+from shelfbridge.errors import DataError, InvalidQuery, SettingsError, ShelfbridgeError
+from shelfbridge.request import explain
+
+OK, FAILED, BAD_INPUT, UNAVAILABLE, INTERRUPTED = 0, 1, 2, 3, 130
+"""Exit statuses: done; it went wrong; arguments, settings or data cannot be used (argparse's own status); the server
+does not run or does not answer (as service managers have it); Ctrl-C (as shells have it)."""
+
+Settings = TypeVar("Settings", bound=BaseSettings)
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console that prints text as it is: never as markup, and never broken into lines."""
+    return Console(stderr=stderr, highlight=False, markup=False, soft_wrap=True)
+
+
+def command_line(name: str, about: str, epilog: str | None = None) -> argparse.ArgumentParser:
+    """Return a parser for `python -m <name>`; the layout of `about` and `epilog` is kept."""
+    return argparse.ArgumentParser(
+        prog=f"python -m {name}",
+        description=about,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def add_settings(
+    parser: argparse._ActionsContainer, settings: type[BaseSettings], names: Iterable[str] | None = None
+) -> None:
+    """Add a flag for each field of the settings, or for those named. What is not given on the command line is None."""
+    for name in settings.model_fields if names is None else names:
+        field = settings.model_fields[name]
+        default = f" (default {field.default})" if field.default and not field.is_required() else ""
+        kind: dict[str, Any] = (
+            {"action": "store_true"} if field.annotation is bool else {"metavar": name.rpartition("_")[2].upper()}
+        )
+        parser.add_argument(f"--{name.replace('_', '-')}", default=None, help=f"{field.description}{default}", **kind)
+
+
+def settings_of(settings: type[Settings], flags: argparse.Namespace) -> Settings:
+    """Return the settings that the flags give, then the environment, then the defaults.
+
+    Raises:
+        SettingsError: a value is missing or cannot be used. The message names it and does not show it.
+    """
+    given = {name: value for name, value in vars(flags).items() if name in settings.model_fields and value is not None}
+    try:
+        return settings(**given)
+    except ValidationError as error:
+        raise SettingsError(f"settings: {explain(error)}; see --help for flags and variables") from error
+
+
+def ended(work: Callable[[], int], failed: int = FAILED) -> int:
+    """Do a program's work and return its exit status; what goes wrong is one line on stderr.
+
+    Args:
+        work: returns the exit status of what did not raise.
+        failed: the status for failures that are no fault of what was given.
+    """
+    try:
+        return work()
+    except ShelfbridgeError as error:
+        console(stderr=True).print(f"error: {error}", style="red")
+        return BAD_INPUT if isinstance(error, InvalidQuery | SettingsError | DataError) else failed
+    except KeyboardInterrupt:
+        return INTERRUPTED
