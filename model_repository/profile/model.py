@@ -4,7 +4,6 @@ Everything a caller sends for a shelf is checked here and only here. In `search_
 what they search was checked before it.
 """
 
-import time
 from collections.abc import Hashable
 from pathlib import Path
 
@@ -52,7 +51,7 @@ class TritonPythonModel(Step):
         return self.assortment.generation()
 
     def answer(self, inputs: Inputs) -> Outputs:
-        assortment, now = self.assortment.now(), int(time.time())
+        assortment, now = self.assortment.now(), int(self.access.clock())
         user, items = check_user(inputs.value(USER)), self.items(inputs)
         if inputs.get(TIMELINE) is not None and not (user or items):
             raise InvalidQuery("personal search needs a user or items; send one, or search without")

@@ -29,7 +29,8 @@ class TritonPythonModel(Step):
     def open(self, folder: Path) -> None:
         faiss.omp_set_num_threads(1)  # as in retrieve
         self.assortment = Changing(Assortment, folder_of(folder))
-        self.live = LiveDemand(Access.open().store.popular)
+        access = Access.open()
+        self.live = LiveDemand(access.store.popular, access.clock)
 
     def state(self) -> Hashable:
         return self.assortment.generation()

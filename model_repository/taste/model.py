@@ -25,7 +25,8 @@ from shelfbridge.steps import Inputs, Outputs, Step
 class TritonPythonModel(Step):
     def open(self, folder: Path) -> None:
         self.assortment = Changing(Assortment, folder_of(folder))
-        self.live = LiveDemand(Access.open().store.popular)
+        access = Access.open()
+        self.live = LiveDemand(access.store.popular, access.clock)
 
     def state(self) -> Hashable:
         return self.assortment.generation()

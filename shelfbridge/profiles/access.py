@@ -1,9 +1,11 @@
 """How the steps of a server reach profiles: what its environment says, and who may see whose."""
 
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from shelfbridge.clock import Clock
 from shelfbridge.errors import InvalidQuery, PermissionRefused, SettingsError
 from shelfbridge.profiles.pseudonym import Pseudonyms, load_or_make_key
 from shelfbridge.profiles.store import ProfileStore, open_store
@@ -20,6 +22,8 @@ class Access:
     store: ProfileStore
     pseudonyms: Pseudonyms
     tokens_required: bool
+    clock: Clock = time.time
+    """By which steps tell the age of events and the day of a shelf."""
 
     @classmethod
     def open(cls) -> "Access":

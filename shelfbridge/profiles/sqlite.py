@@ -4,11 +4,12 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from shelfbridge.clock import Clock
 from shelfbridge.errors import StoreUnavailable
 from shelfbridge.profiles import popularity
 from shelfbridge.profiles.events import MAX_AHEAD, Recorded
@@ -35,9 +36,7 @@ CREATE INDEX IF NOT EXISTS popular_first ON popular (level DESC, product DESC);
 class SQLiteStore:
     """A `ProfileStore` in a file; `clock` tells seconds since 1970."""
 
-    def __init__(
-        self, path: Path, *, retention_days: float, timeout: float, clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, path: Path, *, retention_days: float, timeout: float, clock: Clock = time.time) -> None:
         self.path, self.timeout, self.clock = path, timeout, clock
         self._retention = retention_days * 86_400
         self._local = threading.local()

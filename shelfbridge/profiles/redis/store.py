@@ -2,10 +2,11 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from shelfbridge.clock import Clock
 from shelfbridge.profiles import popularity
 from shelfbridge.profiles.events import MAX_AHEAD, Recorded
 from shelfbridge.profiles.profile import RECENT, Bought, Profile, Recent
@@ -19,9 +20,7 @@ PAGE = 1000
 class RedisStore:
     """A `ProfileStore`; `clock` tells seconds since 1970."""
 
-    def __init__(
-        self, uri: str, *, retention_days: float, timeout: float, clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, uri: str, *, retention_days: float, timeout: float, clock: Clock = time.time) -> None:
         self.clock = clock
         self._retention = retention_days * 86_400
         self._reader, self._writer = Client(uri, timeout), Client(uri)
