@@ -14,6 +14,7 @@ from shelfbridge.profiles.events import Recorded
 from shelfbridge.profiles.profile import BOUGHT, RECENT
 from shelfbridge.profiles.redis import keys, scripts
 from shelfbridge.profiles.redis.client import Client
+from shelfbridge.profiles.store import DAY
 
 COUNTED = 30 * 86_400
 """Seconds that the popular slot knows an entry that may be delivered again: no outage of all consumers is longer. An
@@ -30,7 +31,7 @@ class RedisSink:
 
     def __init__(self, client: Client, *, retention_days: float, clock: Clock = time.time) -> None:
         self.clock = clock
-        self._client, self._retention = client, retention_days * 86_400
+        self._client, self._retention = client, retention_days * DAY
         self._settled: list[str] = []
 
     def apply(self, events: Sequence[Pair], taken: float) -> dict[Delivery, str]:
