@@ -35,8 +35,9 @@ from shelfbridge.profiles.access import Access, check_user
 from shelfbridge.request import Filters, check_k
 from shelfbridge.retrieval import Changing
 from shelfbridge.shelf.assortment import Assortment, folder_of
+from shelfbridge.shelf.gather import shown
 from shelfbridge.shelf.history import DAY, History
-from shelfbridge.shelf.request import ShelfRequest, check_ids, check_kind, shown, tried
+from shelfbridge.shelf.request import ShelfRequest, check_ids, check_kind, tried
 from shelfbridge.shelf.shopper import beside, dump, shopper_of
 from shelfbridge.shelf.warn import warn
 from shelfbridge.steps import Inputs, Outputs, Step, strings
@@ -61,7 +62,7 @@ class TritonPythonModel(Step):
         who = self.access.who(user, (inputs.value(USER_TOKEN) or b"").decode(errors="replace")) if user else ""
         shopper = shopper_of(self.profile(who), items, assortment.row, now)
         request = ShelfRequest(
-            kind=shown(asked, shopper),
+            kind=shown(asked, shopper, assortment, filters),
             k=k,
             filters=filters,
             with_row=with_row,

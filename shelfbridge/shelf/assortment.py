@@ -47,6 +47,7 @@ class Assortment:
     """The row of a product id, -1 if there is none."""
     vectors: Rows
     prices: Floats
+    """As the catalogue has them now, which are those that filters look at; what is gone keeps its last [N]."""
     associated: Neighbours
     companions: Neighbours
     demand: Demand
@@ -133,15 +134,16 @@ class Assortment:
         """
         release, version = folder.resolve().parent.parent, folder.name
         products = ShelfProducts.open(folder)
+        facets = Facets.open(release / "retrieve" / version / "facets")
         store = release / "postprocess" / version
         return cls(
             products=products,
             texts_in_index=open_vectors(release / "retrieve" / version),
-            facets=Facets.open(release / "retrieve" / version / "facets"),
+            facets=facets,
             store=ProductStore.open(store),
             row=ProductStore.numbers(store).find,
             vectors=Rows(products.vectors.fetch),
-            prices=products.prices,
+            prices=facets.price,
             associated=products.associated,
             companions=products.companions,
             demand=products.demand,
@@ -170,6 +172,8 @@ class Assortment:
         here = np.full(base + len(ids), GONE)
         here[indexed[indexed >= 0]] = np.flatnonzero(indexed >= 0)
         present = Present.of(base, len(ids), gone)
+        prices = _longer(self.prices, np.zeros(len(new)))
+        prices[place] = facets.price
         vectors = self.products.projection(texts.fetch(new)) if len(new) else self.later
         rows = {ids[number]: int(place[number]) for number in new}
         return replace(
@@ -179,7 +183,7 @@ class Assortment:
             store=self.store.with_changes(folder),
             row=lambda product_id: known if (known := self.row(product_id)) >= 0 else rows.get(product_id, -1),
             vectors=Rows(lambda some: _both(self.products.vectors, vectors, some)),
-            prices=_longer(self.prices, facets.price[new]),
+            prices=prices,
             associated=_with(self.associated, len(new)),
             companions=_with(self.companions, len(new)),
             demand=Demand(*(_longer(one, np.zeros(len(new))) for one in (self.demand.lately, self.demand.long))),
