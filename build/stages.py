@@ -295,7 +295,6 @@ class Stages:
             partial(
                 learn.learn,
                 behaviour=behaviour,
-                catalogue=self.shop.catalogue,
                 index=made.index,
                 settings=train.Settings(
                     training=trained.training,

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Sequence
+from math import nan
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,7 +22,7 @@ def fit(
     model: nn.Module,
     epoch: Callable[[int], Sequence[Batch]],
     loss: Callable[[Batch], Tensor],
-    validate: Callable[[], float],
+    validate: Callable[[], float] | None,
     *,
     training: Training,
     folder: Path,
@@ -30,25 +31,29 @@ def fit(
     """Train with AdamW, linear warmup and decay; leave the model with the weights that validated best.
 
     Validation comes before the first step and after each epoch; `training.patience` epochs without gain end the run.
+    Without validation all epochs are run and the last weights are kept.
 
     Args:
         epoch: the batches of an epoch, by its number.
         loss: scalar loss of a batch.
-        validate: a figure to maximise.
+        validate: a figure to maximise; None where nothing is held out.
         folder: TensorBoard's event files go to `folder/tensorboard`.
 
     Returns:
-        The best validation figure.
+        The best validation figure; NaN without validation.
     """
     torch.manual_seed(training.seed)
     batches = epoch(0)
     optimiser = torch.optim.AdamW(model.parameters(), lr=training.learning_rate, weight_decay=0.01)
     steps = training.epochs * len(batches)
     schedule = get_linear_schedule_with_warmup(optimiser, int(training.warmup * steps), steps)
-    best, best_weights, stale = validated(model, validate), copy.deepcopy(model.state_dict()), 0
+    best, best_weights, stale = nan, None, 0
     with SummaryWriter(str(folder / "tensorboard")) as log, progress(console) as bar:
-        log.add_scalar("dev", best, 0)
-        task = bar.add_task(f"training, dev {best:.3f}", total=steps)
+        task = bar.add_task("training", total=steps)
+        if validate:
+            best, best_weights = validated(model, validate), copy.deepcopy(model.state_dict())
+            log.add_scalar("dev", best, 0)
+            bar.update(task, description=f"training, dev {best:.3f}")
         for number in range(training.epochs):
             model.train()
             for place, batch in enumerate(batches if number == 0 else epoch(number)):
@@ -61,6 +66,8 @@ def fit(
                 log.add_scalar("loss", value.item(), number * len(batches) + place)
                 log.add_scalar("learning_rate", schedule.get_last_lr()[0], number * len(batches) + place)
                 bar.advance(task)
+            if not validate:
+                continue
             figure = validated(model, validate)
             log.add_scalar("dev", figure, (number + 1) * len(batches))
             if figure > best:
@@ -70,7 +77,8 @@ def fit(
             bar.update(task, description=f"training, dev {best:.3f}")
             if stale >= training.patience:
                 break
-    model.load_state_dict(best_weights)
+    if best_weights:
+        model.load_state_dict(best_weights)
     model.eval()
     return best
 

@@ -21,8 +21,8 @@ from dataclasses import dataclass, field
 from rich.console import Console
 
 from shelfbridge.errors import PrerequisiteError, SettingsError, ShelfbridgeError, StoreUnavailable
+from shelfbridge.profiles.access import RETENTION, retention_days
 from shelfbridge.profiles.consuming import Sink, Source, Step, step
-from shelfbridge.profiles.store import RETENTION_DAYS
 
 WAIT = 1.0
 """Seconds that a step waits for events, and so the longest that a stop takes."""
@@ -80,9 +80,7 @@ def parser() -> argparse.ArgumentParser:
         default=os.environ.get("SHELFBRIDGE_PROFILES", "redis://localhost:6379/0"),
         help="redis://, rediss:// or redis+cluster:// (default: SHELFBRIDGE_PROFILES, else redis://localhost:6379/0)",
     )
-    made.add_argument(
-        "--retention-days", type=float, default=RETENTION_DAYS, help="as the store's (default: %(default)s)"
-    )
+    made.add_argument("--retention-days", type=float, help=f"as the servers' (default: {RETENTION}, else 365)")
     made.add_argument(
         "--take-over", type=float, default=5.0, help="seconds after which a dead one's work is taken (%(default)s)"
     )
@@ -106,10 +104,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from shelfbridge.profiles.redis.client import Client
         except ImportError as error:
             raise PrerequisiteError("the consumer needs the client of Redis; pip install redis") from error
+        days = options.retention_days or retention_days()
         client = Client(options.profiles)
-        source = RedisSource(client, retention_days=options.retention_days, take_over=options.take_over)
+        source = RedisSource(client, retention_days=days, take_over=options.take_over)
         _LOG.info("%s takes events from Redis at %s", source.name, client.place)
-        totals = run(source, RedisSink(client, retention_days=options.retention_days), stop, options.status_every)
+        totals = run(source, RedisSink(client, retention_days=days), stop, options.status_every)
         try:
             source.leave()
             client.close()

@@ -1,16 +1,14 @@
 """What steps use beside the release: profiles, what sells at this moment, the time."""
 
 import time
-from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING
+
+from shelfbridge.clock import Clock
 
 if TYPE_CHECKING:
     from shelfbridge.profiles.access import Access
     from shelfbridge.shelf.demand import LiveDemand
-
-Clock = Callable[[], float]
-"""Seconds since 1970."""
 
 
 class Services:
@@ -35,4 +33,4 @@ class Services:
         """What sells at this moment."""
         from shelfbridge.shelf.demand import LiveDemand
 
-        return LiveDemand(self.access.store.popular)
+        return LiveDemand(self.access.store.popular, self.clock)

@@ -15,7 +15,7 @@ from build.recommend.cold import cold_start
 from build.recommend.contenders import choose, contender
 from build.recommend.interactions import Interactions
 from build.recommend.metrics import NAMES, PARTS, Figures, compared, measure
-from build.recommend.ranker import ranked, train_head
+from build.recommend.ranker import paid, ranked, train_head
 from build.recommend.shelf import Shelf, shelves, with_history
 from build.recommend.split import WEEKS, Case, Split, cases
 from build.recommend.train import Settings
@@ -61,7 +61,14 @@ def evaluate(
     chosen = choose(interactions, split.validation, validation, console)
     for name, (_, one) in chosen.items():
         console.print(_line(name, one))
-    first, second = shelves(interactions, texts, (split.rehearsal, split.validation, split.test), settings, console)
+    first, second = shelves(
+        interactions,
+        texts,
+        (split.rehearsal, split.validation, split.test),
+        settings,
+        console,
+        prices=lambda cut: paid(interactions.before(cut)),
+    )
     figures = {name: one for name, (_, one) in chosen.items()}
     validated = figures | ours(first, validation, settings, console)
     console.print(_line(f"{OURS}, on the validation", validated[OURS]))

@@ -13,8 +13,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from shelfbridge.errors import DataError
+from shelfbridge.shelf.history import DAY
 
-DAY = 86_400
+__all__ = ["DAY", "Interactions", "read"]
 INVOICES = ("InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID")
 TABLE = ("user", "product_id", "time")
 _PRODUCT_CODE = r"\d{5}[A-Za-z]*"

@@ -27,10 +27,10 @@ from build.settings import Compression
 from shelfbridge.catalogue import Catalogue
 from shelfbridge.contract import SHELF_EVENTS
 from shelfbridge.errors import DataError
+from shelfbridge.retrieval.facets import Facets
 from shelfbridge.retrieval.vectors import open_vectors
 from shelfbridge.shelf.history import DAY
 from shelfbridge.shelf.products import Projection, ShelfProducts
-from shelfbridge.shelf.signals import Demand
 
 PARTS_OF_RELEASE = ("user_encoder", "shelf_ranker", "shelf_candidates")
 LIKELY = 300
@@ -69,7 +69,7 @@ class Behaviour:
     @property
     def identity(self) -> str:
         """Digest of the interactions."""
-        columns = (getattr(self.interactions, name) for name in ("user", "item", "time", "basket", "price"))
+        columns = (getattr(self.interactions, name) for name in ("user", "item", "time", "basket"))
         return sha256(b"".join([*(column.tobytes() for column in columns), b"%d" % self.unknown])).hexdigest()
 
     @property
@@ -109,7 +109,6 @@ def learn(
     folder: Path,
     *,
     behaviour: Behaviour,
-    catalogue: Catalogue,
     index: Path,
     settings: Settings,
     compression: Compression,
@@ -125,8 +124,7 @@ def learn(
     Args:
         folder: to write to.
         behaviour: what shoppers did.
-        catalogue: the products by row.
-        index: folder of the index, whose vectors are the texts'.
+        index: folder of the index, whose vectors are the texts' and whose prices are those that the server reads too.
         settings: of the user encoder's training.
         compression: of the networks.
         weeks: most of a window.
@@ -138,11 +136,11 @@ def learn(
     """
     interactions, unsold = behaviour.interactions, behaviour.unsold
     texts = open_vectors(index).fetch(np.arange(len(interactions.items)))
+    prices = Facets.open(index / "facets").price
     weeks = weeks_for(interactions, weeks)
     split = Split.of(interactions, weeks)
-    earlier, last = shelves(
-        interactions, texts, (split.validation, split.test, split.end), settings, console, unseen=unsold
-    )
+    cuts = (split.validation, split.test, split.end)
+    earlier, last = shelves(interactions, texts, cuts, settings, console, prices=lambda _: prices, unseen=unsold)
     some = with_history(cases(interactions, split.test, split.end))[-COMPARED:]
     record: dict[str, Any] = {
         "identity": behaviour.identity,
@@ -157,7 +155,7 @@ def learn(
     (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n")
     known = with_history(cases(interactions, 0, split.end))
     _write_networks(folder, last, known=known, some=some, compression=compression, console=console)
-    _write_products(folder / "shelf_candidates", last.knowledge, catalogue, end=split.end, some=some, place=place)
+    _write_products(folder / "shelf_candidates", last.knowledge, end=split.end, some=some, place=place)
 
 
 def measured(
@@ -199,20 +197,16 @@ def _write_networks(
     compress_head(folder / "shelf_ranker", lessons=shelf.lessons)
 
 
-def _write_products(
-    folder: Path, knowledge: Knowledge, catalogue: Catalogue, *, end: int, some: Sequence[Case], place: str
-) -> None:
+def _write_products(folder: Path, knowledge: Knowledge, *, end: int, some: Sequence[Case], place: str) -> None:
     products, users = knowledge.products, knowledge.users
-    listed = np.array([product.price for product in catalogue.products], np.float32)
     ShelfProducts.write(
         folder,
         vectors=products.vectors,
         users=users.vectors([case.history for case in some[-LIKELY:]]),
         projection=projection_of(users.model.products),
-        prices=np.where(np.isnan(products.prices), listed, products.prices),
         associated=products.associated,
         companions=products.companions,
-        demand=Demand(*(one.at(end) for one in knowledge.popularities)),
+        demand=knowledge.demand(end),
         place=place,
     )
 

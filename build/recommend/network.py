@@ -144,6 +144,13 @@ class Head(nn.Module):
             nn.Dropout(dropout), nn.Linear(width, 1),
         )  # fmt: skip
 
+    def ignore(self, signals: Tensor) -> None:
+        """Make the scores the same whatever some signals are, bool [S]."""
+        inner = self.layers[0]
+        assert isinstance(inner, nn.Linear)
+        with torch.no_grad():
+            inner.weight[:, signals] = 0
+
     def forward(self, signals: Tensor) -> Tensor:
         """Scores [B, C] of signals, float32 [B, C, S]."""
         scores: Tensor = self.layers((signals - self.mean) / self.scale).squeeze(-1)

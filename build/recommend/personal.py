@@ -25,6 +25,7 @@ from build.recommend.train import Settings
 from build.release import open_release
 from shelfbridge.catalogue import Catalogue
 from shelfbridge.release import read_manifest
+from shelfbridge.retrieval.facets import Facets
 from shelfbridge.retrieval.vectors import open_vectors
 from shelfbridge.shelf.personal import WEIGHT, blend
 
@@ -77,8 +78,15 @@ def evaluate_personal(
     split = Split.of(interactions, weeks_for(interactions, weeks))
     number = str(read_manifest(release)["release"])
     texts = open_vectors(release / "retrieve" / number).fetch(np.arange(len(interactions.items)))
+    prices = Facets.open(release / "retrieve" / number / "facets").price
     (shelf,) = shelves(
-        interactions, texts, (split.validation, split.test), settings or Settings(), console, unseen=behaviour.unsold
+        interactions,
+        texts,
+        (split.validation, split.test),
+        settings or Settings(),
+        console,
+        prices=lambda _: prices,
+        unseen=behaviour.unsold,
     )
     wishes = list(wished(with_history(cases(interactions, split.test, split.end)), catalogue, most))
     ranks = reciprocal(open_release(release), shelf, wishes, console)

@@ -28,6 +28,9 @@ PENALTY = 200.0
 """Of `ease`, chosen on the validation of Online Retail."""
 NEIGHBOURS = 200
 BATCH, RATE = 32, 2e-3
+CONSTANT = 1e-3
+"""Standard deviation of a signal below which the lists teach nothing of it. The head does not look at it: what it had
+learned would be chance, and what is served may differ, as the price does where training knew none."""
 
 Candidates = tuple[NDArray[np.int32], NDArray[np.float32]]
 """Products [C], and their signals [C, S]."""
@@ -43,7 +46,12 @@ class Knowledge:
 
     @classmethod
     def fit(
-        cls, users: Trained, texts: NDArray[np.float32], past: Interactions, popularities: tuple[Popularity, Popularity]
+        cls,
+        users: Trained,
+        texts: NDArray[np.float32],
+        past: Interactions,
+        popularities: tuple[Popularity, Popularity],
+        prices: NDArray[np.float32],
     ) -> "Knowledge":
         """Fit.
 
@@ -52,11 +60,12 @@ class Knowledge:
             texts: unit vectors of the products' texts [N, D].
             past: interactions.
             popularities: of `LATELY` and `LONG`; they may know more than the past, as they are asked by moment.
+            prices: as the shelf that is served reads them, NaN where not known [N].
         """
         products = Products(
             users.items,
             texts,
-            prices(past),
+            prices,
             neighbours(past, lambda some: ease(some, PENALTY)),
             neighbours(past, lambda some: together(some, "basket")),
         )
@@ -67,11 +76,17 @@ class Knowledge:
         vectors, found = self.users.vectors(histories), []
         with progress(console) as bar:
             for history, vector in bar.track(list(zip(histories, vectors, strict=True)), description="candidates"):
-                shopper = Shopper.of(history)
-                demand = Demand(*(one.at(history.now) for one in self.popularities))
-                rows = candidates(shopper, vector, self.products, demand)
-                found.append((rows, signals(shopper, vector, rows, self.products, demand)))
+                rows = candidates(Shopper.of(history), vector, self.products, self.demand(history.now))
+                found.append((rows, self.signals(history, vector, rows)))
         return found
+
+    def demand(self, now: int) -> Demand:
+        """Return what sells at a moment."""
+        return Demand(*(one.at(now) for one in self.popularities))
+
+    def signals(self, history: History, vector: NDArray[np.float32], rows: NDArray[np.int32]) -> NDArray[np.float32]:
+        """Return what the head is told of products: [C, S], for a shopper whose vector is [W]."""
+        return signals(Shopper.of(history), vector, rows, self.products, self.demand(history.now))
 
 
 def neighbours(past: Interactions, weigh: Callable[[Interactions], NDArray[np.float32]]) -> Neighbours:
@@ -93,8 +108,11 @@ def popularities(interactions: Interactions) -> tuple[Popularity, Popularity]:
     return Popularity(interactions, LATELY), Popularity(interactions, LONG)
 
 
-def prices(past: Interactions) -> NDArray[np.float32]:
-    """Median price of each product, NaN where it was never sold; float32 [N]."""
+def paid(past: Interactions) -> NDArray[np.float32]:
+    """Median price of each product as it was sold, NaN where that is not known; float32 [N].
+
+    It stands in for the catalogue's where interactions are evaluated without one.
+    """
     order = np.lexsort((past.price, past.item))
     known = order[~np.isnan(past.price[order])]
     items, start, count = np.unique(past.item[known], return_index=True, return_counts=True)
@@ -151,7 +169,9 @@ def train_head(lists: Sequence[Lists], epochs: int, seed: int = 7) -> Head:
     head = Head(len(SHELF_SIGNALS))
     known = torch.cat([one.signals[one.there] for one in lists])
     head.mean.copy_(known.mean(0))
-    head.scale.copy_(known.std(0).clamp(min=1e-3))
+    spread = known.std(0)
+    constant = spread < CONSTANT
+    head.scale.copy_(spread.masked_fill(constant, 1.0))
     optimiser = torch.optim.AdamW(head.parameters(), lr=RATE, weight_decay=0.01)
     steps = epochs * sum(-(-len(one.signals) // BATCH) for one in lists)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps)
@@ -168,6 +188,7 @@ def train_head(lists: Sequence[Lists], epochs: int, seed: int = 7) -> Head:
             nn.utils.clip_grad_norm_(head.parameters(), 1.0)
             optimiser.step()
             schedule.step()
+    head.ignore(constant)
     return head.eval()
 
 

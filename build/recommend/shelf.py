@@ -1,7 +1,7 @@
 """The whole shelf, learned again and again as time goes on."""
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +15,7 @@ from build.recommend.network import Head
 from build.recommend.ranker import Candidates, Knowledge, Lists, popularities, ranked, train_head
 from build.recommend.split import Case, cases
 from build.recommend.train import Settings, train
-from shelfbridge.shelf.history import History, Shopper
-from shelfbridge.shelf.signals import Demand, signals
+from shelfbridge.shelf.history import History
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,9 +33,7 @@ class Shelf:
 
     def tastes(self, history: History, vector: NDArray[np.float32], rows: NDArray[np.int32]) -> NDArray[np.float32]:
         """The head's scores [C] of products for a shopper, whose vector is [W]."""
-        knowledge = self.knowledge
-        demand = Demand(*(one.at(history.now) for one in knowledge.popularities))
-        table = signals(Shopper.of(history), vector, rows, knowledge.products, demand)
+        table = self.knowledge.signals(history, vector, rows)
         with torch.inference_mode():
             scores: NDArray[np.float32] = self.head(torch.from_numpy(table)[None])[0].numpy()
         return scores
@@ -53,6 +50,7 @@ def shelves(
     settings: Settings,
     console: Console,
     *,
+    prices: Callable[[int], NDArray[np.float32]],
     unseen: NDArray[np.bool_] | None = None,
 ) -> Iterator[Shelf]:
     """The shelf at each moment but the first, in their order.
@@ -66,6 +64,7 @@ def shelves(
         cuts: two moments or more.
         settings: of the encoder.
         console: for the progress.
+        prices: of the products at a moment [N], NaN where not known.
         unseen: products [N] that no interaction is with; their vectors come from their texts.
     """
     users, lessons, counts = None, list[Lists](), popularities(interactions)
@@ -73,7 +72,7 @@ def shelves(
         for cut, following in zip(cuts, [*cuts[1:], None], strict=True):
             known = cases(interactions, 0, cut)
             users = train(texts, known, settings, folder=Path(folder), console=console, start=users, unseen=unseen)
-            knowledge = Knowledge.fit(users, texts, interactions.before(cut), counts)
+            knowledge = Knowledge.fit(users, texts, interactions.before(cut), counts, prices(cut))
             if lessons:
                 yield Shelf(knowledge, train_head(lessons, settings.head_epochs), tuple(lessons))
             if following is not None:

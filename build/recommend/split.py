@@ -11,8 +11,11 @@ from numpy.typing import NDArray
 
 from build.recommend.interactions import Interactions
 from shelfbridge.errors import DataError
+from shelfbridge.profiles.store import RETENTION_DAYS
 from shelfbridge.shelf.history import BUY, DAY, History
 
+KEPT = int(RETENTION_DAYS * DAY)
+"""Seconds of a shopper's past that a profile holds."""
 WEEKS = 4
 """Of each window."""
 
@@ -59,7 +62,8 @@ class Split:
 def cases(interactions: Interactions, begin: int, end: int) -> list[Case]:
     """The baskets from one moment on, before another, in the order of time; histories may be empty.
 
-    What a user bought at the very moment of a basket is not part of its history.
+    What a user bought at the very moment of a basket is not part of its history, nor is what a profile would not have
+    kept until then.
     """
     order = np.lexsort((interactions.time, interactions.user))
     users, times, items = interactions.user[order], interactions.time[order], interactions.item[order]
@@ -72,8 +76,8 @@ def cases(interactions: Interactions, begin: int, end: int) -> list[Case]:
     made = []
     for lines in np.split(by_basket, bounds):
         user, now = int(interactions.user[lines[0]]), int(interactions.time[lines[0]])
-        start, last = np.searchsorted(users, [user, user + 1]).tolist()
-        stop = start + int(np.searchsorted(times[start:last], now))
+        first, last = np.searchsorted(users, [user, user + 1]).tolist()
+        start, stop = (first + np.searchsorted(times[first:last], [now - KEPT, now])).tolist()
         history = History(now, items[start:stop], times[start:stop], kinds[start:stop])
         made.append(Case(user, history, np.unique(interactions.item[lines])))
     return sorted(made, key=lambda case: case.history.now)

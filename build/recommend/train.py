@@ -5,7 +5,6 @@ Two softmaxes are learned at once, over all products and over those not bought b
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -113,7 +112,6 @@ def train(
     unseen = np.zeros(len(texts), bool) if unseen is None else unseen
     used = _without(cases, unseen)[-settings.baskets :]
     end = max(case.history.now for case in used)
-    rising = count()
     closed = torch.from_numpy(unseen)
 
     def epoch(number: int) -> list[list[Case]]:
@@ -132,9 +130,7 @@ def train(
         new = scores.masked_fill(owned, -1e4), wanted.masked_fill(owned, 0)
         return _surprise(scores, wanted, weights) + _surprise(*new, weights)
 
-    def figure() -> float:
-        return float(next(rising)) if validate is None else validate(_trained(model, unseen))
-
+    figure = None if validate is None else lambda: validate(_trained(model, unseen))
     fit(model, epoch, loss, figure, training=training, folder=folder, console=console)
     return _trained(model, unseen)
 

@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from deploy.cores import cores
 from deploy.repository import Serving
 from shelfbridge.profiles import access
+from shelfbridge.profiles.store import RETENTION_DAYS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -69,6 +70,12 @@ class EmbeddedSettings(BaseSettings):
     )
     user_tokens: Literal["required", "optional"] = Field(
         "optional", description="whether who names a user must bring the token that proves it"
+    )
+    retention_days: float = Field(
+        RETENTION_DAYS,
+        gt=0,
+        allow_inf_nan=False,
+        description="days that events of shoppers are kept; older ones are refused",
     )
     extra: Annotated[tuple[str, ...], BeforeValidator(_json)] = Field(
         (), description="further flags of tritonserver, as a JSON list"

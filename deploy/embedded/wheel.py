@@ -128,5 +128,6 @@ def environment(settings: EmbeddedSettings) -> dict[str, str]:
         access.PROFILES: settings.store,
         access.KEY_FILE: str(settings.key),
         access.USER_TOKENS: settings.user_tokens,
+        access.RETENTION: str(settings.retention_days),
         "LD_LIBRARY_PATH": first(libraries, libpython_folder() or "", name="LD_LIBRARY_PATH"),
     }

@@ -6,6 +6,7 @@ which signs the gateway alone as a client, and the gateway trusts `client_ca.crt
 
 import datetime
 import ipaddress
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -17,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from deploy.security.keys import private_pem
+from shelfbridge.clock import Clock
 
 HERE = ("localhost", "127.0.0.1")
 DAYS = 365
@@ -29,23 +31,24 @@ class Authority:
 
     key: ec.EllipticCurvePrivateKey
     certificate: x509.Certificate
+    clock: Clock = time.time
 
     @classmethod
-    def make(cls, name: str) -> Self:
+    def make(cls, name: str, clock: Clock = time.time) -> Self:
         """A new one, signed by itself."""
         key = ec.generate_private_key(ec.SECP256R1())
         builder = (
-            _certificate(_name(name), _name(name), key)
+            _certificate(_name(name), _name(name), key, clock)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(_usage(signs_certificates=True), critical=True)
         )
-        return cls(key, builder.sign(key, SHA256()))
+        return cls(key, builder.sign(key, SHA256()), clock)
 
     def issue(self, name: str, *, hosts: Sequence[str], uses: Sequence[x509.ObjectIdentifier]) -> dict[str, bytes]:
         """A key and a certificate for it, by file name."""
         key = ec.generate_private_key(ec.SECP256R1())
         builder = (
-            _certificate(_name(name), self.certificate.subject, key)
+            _certificate(_name(name), self.certificate.subject, key, self.clock)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(signs_certificates=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage(uses), critical=False)
@@ -61,9 +64,10 @@ class Authority:
         return {f"{name}.crt": self.certificate.public_bytes(Encoding.PEM), f"{name}.key": private_pem(self.key)}
 
 
-def make_certificates() -> dict[str, bytes]:
+def make_certificates(clock: Clock = time.time) -> dict[str, bytes]:
     """All that gateway, sites and a client need, by file name."""
-    inner, clients = Authority.make("Shelfbridge development CA"), Authority.make("Shelfbridge development client CA")
+    inner = Authority.make("Shelfbridge development CA", clock)
+    clients = Authority.make("Shelfbridge development client CA", clock)
     return {
         **inner.files("ca"),
         **inner.issue("gateway", hosts=("gateway.triton", *HERE), uses=(SERVER, CLIENT)),
@@ -74,8 +78,10 @@ def make_certificates() -> dict[str, bytes]:
     }
 
 
-def _certificate(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
-    now = datetime.datetime.now(datetime.UTC)
+def _certificate(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, clock: Clock
+) -> x509.CertificateBuilder:
+    now = datetime.datetime.fromtimestamp(clock(), datetime.UTC)
     return (
         x509.CertificateBuilder()
         .subject_name(subject)

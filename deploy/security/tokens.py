@@ -2,6 +2,7 @@
 
 import datetime
 import secrets
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -12,6 +13,7 @@ from joserfc.jwk import ECKey, KeySet
 
 from deploy.security.keys import read_secret
 from deploy.security.roles import Role
+from shelfbridge.clock import Clock
 from shelfbridge.errors import SettingsError
 
 ISSUER = "shelfbridge"
@@ -31,6 +33,7 @@ def make_token(
     roles: Sequence[Role],
     residency: Residency | None = None,
     expires: datetime.timedelta,
+    clock: Clock = time.time,
 ) -> str:
     """A token, signed with the key in a file.
 
@@ -39,14 +42,14 @@ def make_token(
     """
     if expires > LONGEST:
         raise SettingsError(f"a token may live {LONGEST} at most, not {expires}; make one when the last has ended")
-    signing, now = _read(key), datetime.datetime.now(datetime.UTC)
+    signing, now = _read(key), clock()
     claims = {
         "iss": ISSUER,
         "aud": AUDIENCE,
         "sub": subject,
         "roles": list(roles),
-        "iat": int(now.timestamp()),
-        "exp": int((now + expires).timestamp()),
+        "iat": int(now),
+        "exp": int(now + expires.total_seconds()),
         "jti": secrets.token_hex(16),
         **({"residency": residency} if residency else {}),
     }

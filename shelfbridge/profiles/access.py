@@ -2,14 +2,17 @@
 
 import os
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 
 from shelfbridge.errors import InvalidQuery, PermissionRefused, SettingsError
 from shelfbridge.profiles.pseudonym import Pseudonyms, load_or_make_key
-from shelfbridge.profiles.store import ProfileStore, open_store
+from shelfbridge.profiles.store import RETENTION_DAYS, ProfileStore, open_store
 
 PROFILES, KEY_FILE, USER_TOKENS = "SHELFBRIDGE_PROFILES", "SHELFBRIDGE_KEY_FILE", "SHELFBRIDGE_USER_TOKENS"
-"""Environment variables: address of the store; file of the key of pseudonyms; whether a user's token must come."""
+RETENTION = "SHELFBRIDGE_RETENTION_DAYS"
+"""Environment variables: address of the store; file of the key of pseudonyms; whether a user's token must come; days
+that events are kept, which a server and the consumers of its store have to agree on."""
 MAX_USER_BYTES = 256
 
 
@@ -36,7 +39,7 @@ class Access:
         if tokens not in ("required", "optional"):
             raise SettingsError(f"{USER_TOKENS} is {tokens!r}; set it to required or optional")
         pseudonyms = Pseudonyms(load_or_make_key(Path(os.environ[KEY_FILE])))
-        return cls(open_store(os.environ[PROFILES]), pseudonyms, tokens == "required")
+        return cls(open_store(os.environ[PROFILES], retention_days=retention_days()), pseudonyms, tokens == "required")
 
     def who(self, user: str, token: str | None) -> str:
         """The user's pseudonym.
@@ -49,6 +52,22 @@ class Access:
         elif self.tokens_required:
             raise PermissionRefused("this server asks for the user's token; send the one given out at login")
         return self.pseudonyms.of(user)
+
+
+def retention_days() -> float:
+    """Days that events are kept, as the environment says.
+
+    Raises:
+        SettingsError: it is no number above 0.
+    """
+    text = os.environ.get(RETENTION) or str(RETENTION_DAYS)
+    try:
+        days = float(text)
+    except ValueError:
+        days = 0.0
+    if not 0 < days < inf:
+        raise SettingsError(f"{RETENTION} is {text!r}; set it to the days that events are kept, as 365")
+    return days
 
 
 def check_user(raw: bytes | None) -> str | None:

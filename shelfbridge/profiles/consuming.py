@@ -13,6 +13,7 @@ from typing import Protocol
 
 from pydantic import ValidationError
 
+from shelfbridge.clock import Clock
 from shelfbridge.profiles.events import Recorded
 from shelfbridge.request import explain
 
@@ -80,13 +81,13 @@ class Step:
     """Seconds from the arrival of the first entry until it counted."""
 
 
-def step(source: Source, sink: Sink, wait: float) -> Step:
+def step(source: Source, sink: Sink, wait: float, clock: Clock = time.time) -> Step:
     """Take what there is, count it, and only then tell the source.
 
     Raises:
         StoreUnavailable: nothing is lost; take another step.
     """
-    deliveries, taken = source.take(wait), time.time()
+    deliveries, taken = source.take(wait), clock()
     events: list[tuple[Delivery, Recorded]] = []
     poison: dict[Delivery, str] = {}
     for delivery in deliveries:
@@ -100,5 +101,5 @@ def step(source: Source, sink: Sink, wait: float) -> Step:
     if done := [delivery for delivery in deliveries if delivery not in poison]:
         source.finish(done)
         sink.settle(done)
-    delay = max((time.time() - delivery.mark / 1e6 for delivery in done), default=0.0)
+    delay = max((clock() - delivery.mark / 1e6 for delivery in done), default=0.0)
     return Step(len(done), len(poison), delay)

@@ -16,8 +16,6 @@ MAX_ROW_BYTES = 16_384
 """Of a row; a longer one is refused alone, and does not count among the batch's. The longest event has half of it."""
 MAX_AHEAD = 300.0
 """Seconds that the clock of a sender may be ahead."""
-MAX_AGE = 731 * 86_400.0
-"""Seconds, two years; what is older says nothing about a shopper."""
 
 Kind = Literal["view", "click", "cart", "buy", "remove"]
 """`remove` is out of the cart."""
@@ -78,7 +76,7 @@ def read_events(rows: Sequence[bytes], now: float) -> tuple[list[Event], list[Re
 
     Args:
         rows: as they came in.
-        now: seconds since 1970; the times of events are held against it.
+        now: seconds since 1970; no event may happen more than `MAX_AHEAD` after it. How old one may be, the store says.
 
     Raises:
         InvalidEvents: the batch is too large.
@@ -98,8 +96,9 @@ def read_events(rows: Sequence[bytes], now: float) -> tuple[list[Event], list[Re
         except ValidationError as error:
             refused.append(Refused(place, _reason(error)))
             continue
-        if reason := _untimely(event.time, now):
-            refused.append(Refused(place, reason))
+        if event.time > now + MAX_AHEAD:
+            ahead = f"time: {event.time - now:,.0f} seconds in the future"
+            refused.append(Refused(place, f"{ahead}; set the sender's clock (seconds since 1970, UTC)"))
         else:
             good.append(event)
     return good, refused
@@ -111,11 +110,3 @@ def _reason(error: ValidationError) -> str:
             f"a field that events do not have; theirs are {', '.join(Event.model_fields)}"  # its name may be a user's
         )
     return explain(error)
-
-
-def _untimely(time: float, now: float) -> str:
-    if time > now + MAX_AHEAD:
-        return f"time: {time - now:,.0f} seconds in the future; set the sender's clock (seconds since 1970, UTC)"
-    if time < now - MAX_AGE:
-        return "time: more than two years ago; is it in seconds since 1970?"
-    return ""

@@ -4,15 +4,17 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from shelfbridge.clock import Clock
 from shelfbridge.errors import StoreUnavailable
 from shelfbridge.profiles import popularity
-from shelfbridge.profiles.events import MAX_AHEAD, Recorded
+from shelfbridge.profiles.events import Recorded, Refused
 from shelfbridge.profiles.profile import BOUGHT, RECENT, Bought, Profile, Recent
+from shelfbridge.profiles.store import DAY, unkept
 
 PATIENCE = 5.0
 """Seconds that a writer waits for the others."""
@@ -35,27 +37,31 @@ CREATE INDEX IF NOT EXISTS popular_first ON popular (level DESC, product DESC);
 class SQLiteStore:
     """A `ProfileStore` in a file; `clock` tells seconds since 1970."""
 
-    def __init__(
-        self, path: Path, *, retention_days: float, timeout: float, clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, path: Path, *, retention_days: float, timeout: float, clock: Clock = time.time) -> None:
         self.path, self.timeout, self.clock = path, timeout, clock
-        self._retention = retention_days * 86_400
+        self._retention = retention_days * DAY
         self._local = threading.local()
         self._opened: list[tuple[int, sqlite3.Connection]] = []
         self._swept = 0.0
 
-    def put(self, events: Sequence[Recorded]) -> None:
+    def put(self, events: Sequence[Recorded]) -> list[Refused]:
         """As `ProfileStore.put`: one transaction."""
+        refused, changed = [], set()
         with self._transaction() as connection:
             now = self.clock()
-            floor = now - self._retention
-            new = [event for event in events if event.time >= floor and self._is_new(connection, event, now)]
-            for event in new:
-                self._apply(connection, event)
-            for who in {event.who for event in new}:
+            for place, event in enumerate(events):
+                forgotten = self._forgotten(connection, event.who)
+                reason = unkept(event.time, now=now, retention=self._retention, forgotten=forgotten)
+                if reason:
+                    refused.append(Refused(place, reason))
+                elif self._is_new(connection, event, now):
+                    self._apply(connection, event)
+                    changed.add(event.who)
+            for who in changed:
                 self._trim(connection, who)
             if now - self._swept > SWEEP:
-                self._sweep(connection, floor, now)
+                self._sweep(connection, now - self._retention, now)
+        return refused
 
     def profile(self, who: str) -> Profile:
         """As `ProfileStore.profile`."""
@@ -88,7 +94,6 @@ class SQLiteStore:
                 names = [column[0] for column in cursor.description]
                 return [dict(zip(names, row, strict=True)) for row in cursor]
 
-            until = connection.execute("SELECT until FROM forgotten WHERE who = ?", (who,)).fetchone()
             return {
                 "recent": rows(
                     "SELECT product AS product_id, kind, time, quantity, context FROM recent WHERE who = ? "
@@ -101,17 +106,18 @@ class SQLiteStore:
                 "event_ids": dict(connection.execute("SELECT id, arrived FROM seen WHERE who = ?", (who,)).fetchall()),
                 "waiting": [],
                 "set_aside": [],
-                "forgotten": until[0] if until else None,
+                "forgotten": self._forgotten(connection, who),
             }
 
     def forget(self, who: str) -> None:
         """As `ProfileStore.forget`; what is deleted is overwritten, in the file and its log."""
         with self._transaction() as connection:
+            latest = connection.execute("SELECT max(time) FROM recent WHERE who = ?", (who,)).fetchone()[0]
             for table in ("recent", "bought", "seen"):
                 connection.execute(f"DELETE FROM {table} WHERE who = ?", (who,))
             connection.execute(
                 "INSERT INTO forgotten VALUES (?, ?) ON CONFLICT DO UPDATE SET until = max(until, excluded.until)",
-                (who, self.clock() + MAX_AHEAD),
+                (who, max(self.clock(), latest or 0.0)),
             )
         with self._connection(PATIENCE) as connection:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -124,14 +130,14 @@ class SQLiteStore:
         self._opened, self._local = [], threading.local()
 
     def _is_new(self, connection: sqlite3.Connection, event: Recorded, now: float) -> bool:
-        gone = connection.execute(
-            "SELECT 1 FROM forgotten WHERE who = ? AND until >= ?", (event.who, event.time)
-        ).fetchone()
-        return not gone and bool(
-            connection.execute(
-                "INSERT OR IGNORE INTO seen VALUES (?, ?, ?, ?)", (event.who, event.id, event.time, now)
-            ).rowcount
+        added = connection.execute(
+            "INSERT OR IGNORE INTO seen VALUES (?, ?, ?, ?)", (event.who, event.id, event.time, now)
         )
+        return bool(added.rowcount)
+
+    def _forgotten(self, connection: sqlite3.Connection, who: str) -> float | None:
+        row = connection.execute("SELECT until FROM forgotten WHERE who = ?", (who,)).fetchone()
+        return row[0] if row else None
 
     def _apply(self, connection: sqlite3.Connection, event: Recorded) -> None:
         connection.execute(

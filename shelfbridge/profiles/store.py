@@ -6,9 +6,10 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from shelfbridge.errors import PrerequisiteError, SettingsError
-from shelfbridge.profiles.events import Recorded
+from shelfbridge.profiles.events import Recorded, Refused
 from shelfbridge.profiles.profile import Profile
 
+DAY = 86_400.0
 RETENTION_DAYS = 365.0
 """Days after which nothing of an event is kept."""
 TIMEOUT = 0.05
@@ -22,10 +23,14 @@ class ProfileStore(Protocol):
     first use and again after a failure. Every method raises `StoreUnavailable` if the store does not answer.
     """
 
-    def put(self, events: Sequence[Recorded]) -> None:
-        """Keep events; when it returns, they survive a crash.
+    def put(self, events: Sequence[Recorded]) -> list[Refused]:
+        """Keep events; when it returns, all but those refused survive a crash and count.
 
         Putting one again, alone or after a failure, changes nothing: it is known by its user and id.
+
+        Returns:
+            What is not kept, by its place: an event older than the retention, and one that happened up to the moment
+            to which its user was forgotten.
         """
         ...
 
@@ -44,16 +49,36 @@ class ProfileStore(Protocol):
         ...
 
     def forget(self, who: str) -> None:
-        """Remove all of that, and keep no event that happened up to `MAX_AHEAD` seconds from now.
+        """Remove all that was put before, and keep no event that happened up to now.
 
-        What remains is that time beside the pseudonym, for as long as events are kept: without it an old event that
-        is sent again would bring the shopper back. The sums of `popular` hold no one's id and stay.
+        Where the clock of a sender was ahead, what it put may bear a time that is still to come; then no event up to
+        that time is kept either. So nothing that was put before can come back, whether it is sent again or still on
+        its way, and with clocks that are right the shopper begins anew at once. `put` refuses what is not kept.
+
+        What remains is that time beside the pseudonym, for as long as events are kept. The sums of `popular` hold no
+        one's id and stay.
         """
         ...
 
     def close(self) -> None:
         """Give connections back."""
         ...
+
+
+def unkept(time: float, *, now: float, retention: float, forgotten: float | None) -> str:
+    """Why a store does not keep an event; empty where it does.
+
+    Args:
+        time: of the event, in seconds since 1970, as are `now` and `forgotten`.
+        retention: seconds for which events are kept.
+        forgotten: up to when its user is; None where they are not.
+    """
+    if time < now - retention:
+        age, limit = (now - time) / DAY, retention / DAY
+        return f"time: {age:,.0f} days ago, and events are kept for {limit:,.0f}; is it in seconds since 1970?"
+    if forgotten is not None and time <= forgotten:
+        return "time: from before its user was forgotten; drop it, or set the sender's clock if it happened afterwards"
+    return ""
 
 
 def open_store(uri: str, *, retention_days: float = RETENTION_DAYS, timeout: float = TIMEOUT) -> ProfileStore:

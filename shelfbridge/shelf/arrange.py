@@ -33,9 +33,17 @@ def arrange(scores: Floats, texts: Floats, k: int, seed: int) -> tuple[NDArray[n
     return shown, explored
 
 
-def falling(scores: Floats) -> Floats:
-    """Scores of products in the order in which they are shown: none is higher than the one before."""
-    lowest: Floats = np.minimum.accumulate(scores)
+def falling(scores: Floats, explored: NDArray[np.bool_]) -> Floats:
+    """Scores as they are told of the products on a shelf, in their order: none is higher than the one before.
+
+    A product that is there to be tried out has a lower score than those behind it. It says nothing of them, and is told
+    to score as the one before it.
+
+    Args:
+        scores: of the products shown [k].
+        explored: which of them are there to be tried out [k]; never the first.
+    """
+    lowest: Floats = np.minimum.accumulate(np.where(explored, np.inf, scores)).astype(np.float32)
     return lowest
 
 

@@ -46,6 +46,7 @@ class Assortment:
     """The row of a product id, -1 if there is none."""
     vectors: Rows
     prices: Floats
+    """As the catalogue has them now, which are those that filters look at; what is gone keeps its last [N]."""
     associated: Neighbours
     companions: Neighbours
     demand: Demand
@@ -144,7 +145,7 @@ class Assortment:
             store=store,
             row=ids.find,
             vectors=Rows(products.vectors.fetch),
-            prices=products.prices,
+            prices=columns.facets.price,
             associated=products.associated,
             companions=products.companions,
             demand=products.demand,
@@ -178,6 +179,8 @@ class Assortment:
         indexed[place[there]] = base + there
         here = np.full(base + len(ids), GONE)
         here[indexed[indexed >= 0]] = np.flatnonzero(indexed >= 0)
+        prices = _longer(self.prices, np.zeros(len(new)))
+        prices[place] = facets.price
         vectors = self.products.projection(columns.vectors.fetch(base + new)) if len(new) else self.later
         rows = {ids[number]: int(place[number]) for number in new}
         return replace(
@@ -187,7 +190,7 @@ class Assortment:
             store=store or self.store.with_changes(folder),
             row=lambda product_id: known if (known := self.row(product_id)) >= 0 else rows.get(product_id, -1),
             vectors=Rows(lambda some: _both(self.products.vectors, vectors, some)),
-            prices=_longer(self.prices, facets.price[new]),
+            prices=prices,
             associated=_with(self.associated, len(new)),
             companions=_with(self.companions, len(new)),
             demand=Demand(*(_longer(one, np.zeros(len(new))) for one in (self.demand.lately, self.demand.long))),

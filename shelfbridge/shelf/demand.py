@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 
+from shelfbridge.clock import Clock
 from shelfbridge.errors import StoreUnavailable
 from shelfbridge.profiles.popularity import WEIGHTS
 from shelfbridge.shelf.assortment import Assortment
@@ -24,8 +25,8 @@ class LiveDemand:
     A basket that the store counts is worth what `popularity.WEIGHTS` gives a purchase.
     """
 
-    def __init__(self, popular: Popular) -> None:
-        self._popular = popular
+    def __init__(self, popular: Popular, clock: Clock = time.time) -> None:
+        self._popular, self._clock = popular, clock
         self._asked = -FRESH
         self._now: tuple[Assortment, Demand] | None = None
 
@@ -42,7 +43,7 @@ class LiveDemand:
 
     def _joined(self, assortment: Assortment) -> Demand:
         lately, long = assortment.demand.lately.copy(), assortment.demand.long.copy()
-        for product_id, weight in self._popular(time.time(), MOST):
+        for product_id, weight in self._popular(self._clock(), MOST):
             if (row := assortment.row(product_id)) >= 0:
                 baskets = weight / WEIGHTS["buy"]
                 lately[row], long[row] = max(lately[row], baskets), max(long[row], baskets)

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shelfbridge.contract import SHELF_CANDIDATES, Shelf
+from shelfbridge.request import Filters
 from shelfbridge.shelf.assortment import Assortment
 from shelfbridge.shelf.history import Shopper
 from shelfbridge.shelf.shopper import in_cart
@@ -15,6 +16,17 @@ COMPANIONS = 150
 """Most candidates beside a product that are in baskets with it, and as many of those that its buyers buy."""
 ALIKE, FEW = 50, 20
 """Most that are like it by their texts: they stand in where others are this few, as nobody has bought it yet."""
+
+
+def shown(asked: Shelf, shopper: Shopper, assortment: Assortment, filters: Filters) -> Shelf:
+    """Return the kind of shelf that can be filled: what is popular takes the place of one that nothing is known for.
+
+    So a stranger is shown what is popular, and so is who asks to buy again and has bought nothing that may be shown:
+    it is not sold any more, sold out, in the cart, or does not pass the filters.
+    """
+    if asked == "buy_again":
+        return asked if len(_again(shopper, assortment.allowed(filters))) else "popular"
+    return "popular" if asked == "for_you" and not shopper.known else asked
 
 
 def gather(
@@ -38,16 +50,22 @@ def gather(
         with_row: the product that *goes with* is beside.
     """
     owned = shopper.owned
+    if kind == "buy_again":
+        return _again(shopper, allowed)
     allowed[list(in_cart(shopper))] = False
     if kind == "popular":
         return best(demand.lately, SHELF_CANDIDATES, allowed).astype(np.int32)
-    if kind == "buy_again":
-        return owned.items[best(worth(owned), SHELF_CANDIDATES, allowed[owned.items])]
     allowed[owned.items[owned.times < HABIT]] = False
     if with_row is not None:
         allowed[with_row] = False
         return _beside(with_row, assortment, allowed)
     return candidates(shopper, user, assortment, demand, allowed)
+
+
+def _again(shopper: Shopper, allowed: NDArray[np.bool_]) -> Numbers:
+    owned = shopper.owned
+    allowed[list(in_cart(shopper))] = False
+    return owned.items[best(worth(owned), SHELF_CANDIDATES, allowed[owned.items])]
 
 
 def _beside(row: int, assortment: Assortment, allowed: NDArray[np.bool_]) -> Numbers:

@@ -1,19 +1,21 @@
 """A shopper at a moment: what is known of them then, and nothing that came later.
 
-Numpy alone, so that offline programs and a server compute the same.
+Offline programs and a server compute the same, from what a profile keeps.
 """
 
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from shelfbridge.profiles.events import Kind
+from shelfbridge.profiles.profile import BOUGHT, RECENT
+
 DAY = 86_400
-KINDS = ("view", "click", "cart", "buy", "remove")
+KINDS: tuple[Kind, ...] = get_args(Kind)
 """What a shopper does with a product; an event's number is its place here."""
 BUY = KINDS.index("buy")
-RECENT = 100
-"""Latest events of a shopper that a profile keeps one by one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,10 +61,13 @@ class History:
         return History(self.now, self.items[kept], self.times[kept], self.kinds[kept])
 
     def owned(self) -> Owned:
-        """What was bought."""
+        """Return what was bought, of the `BOUGHT` products bought latest."""
         buys = self.kinds == BUY
         moments = np.unique(np.stack([self.items[buys].astype(np.int64), self.times[buys]], 1), axis=0)
         items, start, count = np.unique(moments[:, 0], return_index=True, return_counts=True)
+        latest = moments[start + count - 1, 1]
+        kept = np.sort(np.argsort(-latest, kind="stable")[:BOUGHT])
+        items, start, count = items[kept], start[kept], count[kept]
         ages = ((self.now - moments[:, 1]) / DAY).astype(np.float32)
         return Owned(items.astype(np.int32), count.astype(np.int64), ages[start], ages[start + count - 1])
 

@@ -46,8 +46,6 @@ class ShelfProducts:
     vectors: Vectors
     """That user vectors are multiplied with [N, W]."""
     projection: Projection
-    prices: Floats
-    """NaN where not known [N]."""
     associated: Neighbours
     companions: Neighbours
     demand: Demand
@@ -60,7 +58,6 @@ class ShelfProducts:
         vectors: Floats,
         users: Floats,
         projection: Projection,
-        prices: Floats,
         associated: Neighbours,
         companions: Neighbours,
         demand: Demand,
@@ -77,7 +74,7 @@ class ShelfProducts:
         folder.mkdir(parents=True, exist_ok=True)
         write_vectors(folder, vectors, queries=users, place=place)
         np.savez(folder / "projection.npz", **vars(projection))
-        arrays: dict[str, NDArray[Any]] = {"prices": prices, "lately": demand.lately, "long": demand.long}
+        arrays: dict[str, NDArray[Any]] = {"lately": demand.lately, "long": demand.long}
         for name, neighbours in (("associated", associated), ("companions", companions)):
             arrays |= {f"{name}_{part}": array for part, array in vars(neighbours).items()}
         for name, array in arrays.items():
@@ -101,7 +98,6 @@ class ShelfProducts:
         return cls(
             open_vectors(folder),
             Projection(**{name: weights[name] for name in weights.files}),
-            array("prices"),
             neighbours("associated"),
             neighbours("companions"),
             Demand(array("lately"), array("long")),

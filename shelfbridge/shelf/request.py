@@ -9,7 +9,6 @@ from pydantic import BaseModel, ConfigDict
 from shelfbridge.contract import DEFAULT_K, Shelf
 from shelfbridge.errors import InvalidQuery
 from shelfbridge.request import Filters
-from shelfbridge.shelf.history import Shopper
 
 MAX_ITEMS = 50
 """Products of a session."""
@@ -51,12 +50,6 @@ def check_kind(raw: bytes | None, beside: bool) -> Shelf:
     if beside != (kind == "goes_with"):
         raise InvalidQuery("with_item and the shelf goes_with belong together; give both, or with_item alone")
     return kind
-
-
-def shown(asked: Shelf, shopper: Shopper) -> Shelf:
-    """The kind that can be shown: a stranger's shelf, and that of somebody who bought nothing, is what is popular."""
-    empty = not len(shopper.owned.items) if asked == "buy_again" else asked == "for_you" and not shopper.known
-    return "popular" if empty else asked
 
 
 def tried(who: str, day: int) -> int:

@@ -39,8 +39,8 @@ def shopper_of(profile: Profile, items: Sequence[str], find: Find, now: int) -> 
         Owned(
             np.array(rows, np.int32),
             np.array([bought[row].times for row in rows], np.int64),
-            np.array([max(0.0, now - bought[row].first) / DAY for row in rows], np.float32),
-            np.array([max(0.0, now - bought[row].last) / DAY for row in rows], np.float32),
+            np.array([max(0, now - int(bought[row].first)) / DAY for row in rows], np.float32),
+            np.array([max(0, now - int(bought[row].last)) / DAY for row in rows], np.float32),
         ),
     )
 

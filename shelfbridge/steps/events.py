@@ -22,16 +22,17 @@ class Events(Step):
         events, refused = read_events(rows, self.services.clock())
         for row in refused:
             reasons[row.place] = row.reason
-        kept = []
+        kept, places = [], []
         good = (place for place, reason in enumerate(reasons) if not reason)
         for place, event in zip(good, events, strict=True):
             try:
                 access.who(event.user, tokens[place])
                 kept.append(access.pseudonyms.record(event))
+                places.append(place)
             except PermissionRefused as error:
                 reasons[place] = str(error)
-        if kept:
-            access.store.put(kept)
+        for row in access.store.put(kept) if kept else []:
+            reasons[places[row.place]] = row.reason
         return {ACCEPTED: np.array([not reason for reason in reasons], bool), REASONS: strings(reasons)}
 
 

@@ -32,8 +32,9 @@ from shelfbridge.profiles.access import check_user
 from shelfbridge.release import Snapshot
 from shelfbridge.request import Filters, check_k
 from shelfbridge.shelf.assortment import Assortment
+from shelfbridge.shelf.gather import shown
 from shelfbridge.shelf.history import DAY, History
-from shelfbridge.shelf.request import ShelfRequest, check_ids, check_kind, shown, tried
+from shelfbridge.shelf.request import ShelfRequest, check_ids, check_kind, tried
 from shelfbridge.shelf.shopper import beside, dump, shopper_of
 from shelfbridge.steps.step import Inputs, Outputs, Step, strings
 from shelfbridge.warn import warn
@@ -57,7 +58,7 @@ class Profile(Step):
         who = self.services.access.who(user, inputs.text(USER_TOKEN)) if user else ""
         shopper = shopper_of(self._record(who), items, assortment.row, time)
         request = ShelfRequest(
-            kind=shown(asked, shopper),
+            kind=shown(asked, shopper, assortment, filters),
             k=k,
             filters=filters,
             with_row=with_row,

@@ -36,7 +36,7 @@ class Shelf(Step):
         places, explored = arrange(scores, assortment.texts[rows], request.k, request.seed)
         shown = assortment.index_rows(rows[places])
         return (
-            hits(shown, falling(scores[places]), assortment.store, with_payload=request.with_payload)
+            hits(shown, falling(scores[places], explored), assortment.store, with_payload=request.with_payload)
             | {SHOWN: strings([request.kind]), EXPLORED: explored}
             | step_times(inputs)
         )

@@ -96,6 +96,30 @@ def test_batches_that_are_refused_as_a_whole(
     assert reason in said
 
 
+@pytest.mark.parametrize("days", [366, 500, 730])
+def test_events_that_are_too_old_to_be_kept_are_refused(client: ShopperClient, user: str, days: int) -> None:
+    kept, old = (row(user, time=time.time() - age * 86_400) for age in (364, days))
+    receipt = client.send([old, kept])
+    assert receipt.accepted == 1
+    (refused,) = receipt.refused
+    assert refused.place == 0
+    assert refused.reason.startswith(f"time: {days} days ago, and events are kept for 365")
+    assert [one["time"] for one in client.export(user)["recent"]] == [kept["time"]]
+
+
+def test_who_was_forgotten_begins_anew_at_once(client: ShopperClient, user: str) -> None:
+    before = row(user, kind="buy")
+    assert client.send([before]).accepted == 1
+    client.forget(user)
+    after = row(user, kind="cart")
+    receipt = client.send([before, row(user, kind="steal"), after])
+    assert receipt.accepted == 1
+    assert [one.place for one in receipt.refused] == [0, 1]
+    assert "from before its user was forgotten" in receipt.refused[0].reason
+    assert [one["kind"] for one in client.export(user)["recent"]] == ["cart"]
+    assert client.recommend(user=user).shown == "for_you"
+
+
 def test_an_event_counts_once(client: ShopperClient, user: str) -> None:
     bought = row(user, kind="buy")
     for _ in range(3):

@@ -186,7 +186,6 @@ def write_shelf(folder: Path, products: list[Product], texts: NDArray[np.float32
         vectors=projection(texts),
         users=projection(texts[:5]),
         projection=projection,
-        prices=np.array([product.price or np.nan for product in products], np.float32),
         associated=Neighbours.of(together, 20),
         companions=Neighbours.of(together, 20),
         demand=Demand(demand, demand),

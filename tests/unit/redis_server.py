@@ -86,13 +86,13 @@ class RedisServer:
 
     @contextmanager
     def running(self) -> Iterator["RedisServer"]:
-        self.start()
         try:
+            self.start()
             yield self
         finally:
-            assert self.process is not None
-            self.process.kill()
-            self.process.wait(10)
+            if self.process is not None:
+                self.process.kill()
+                self.process.wait(10)
 
 
 def _pings(client: redis.Redis) -> bool:

@@ -3,7 +3,8 @@
 import pytest
 
 from shelfbridge.errors import InvalidQuery, PermissionRefused, SettingsError
-from shelfbridge.profiles.access import KEY_FILE, PROFILES, USER_TOKENS, Access, check_user
+from shelfbridge.profiles.access import KEY_FILE, PROFILES, RETENTION, USER_TOKENS, Access, check_user
+from tests.unit.profile_events import DAY, event
 
 
 @pytest.fixture
@@ -28,12 +29,23 @@ def test_opens_what_the_environment_names(surroundings, tmp_path):
         (KEY_FILE, "", f"{KEY_FILE} not set"),
         (USER_TOKENS, "yes", "set it to required or optional"),
         (PROFILES, "mysql://x", "no kind of store"),
+        (RETENTION, "a year", "set it to the days"),
+        (RETENTION, "0", "set it to the days"),
+        (RETENTION, "nan", "set it to the days"),
     ],
 )
 def test_says_what_is_missing(surroundings, name, value, reason):
     surroundings.setenv(name, value)
     with pytest.raises(SettingsError, match=reason):
         Access.open()
+
+
+def test_keeps_events_as_long_as_the_environment_says(surroundings):
+    surroundings.setenv(RETENTION, "2")
+    store = Access.open().store
+    assert [one.place for one in store.put([event("a", ago=3 * DAY), event("a", ago=1 * DAY)])] == [0]
+    surroundings.delenv(RETENTION)
+    assert Access.open().store.put([event("a", ago=3 * DAY)]) == []
 
 
 def test_a_token_is_the_users_own(surroundings):

@@ -20,6 +20,7 @@ from build.settings import Compression, Training
 from shelfbridge.catalogue import Catalogue, Product
 from shelfbridge.contract import SHELF_CANDIDATES, SHELF_EVENTS, SHELF_SIGNALS, SHELF_WIDTH
 from shelfbridge.errors import DataError
+from shelfbridge.retrieval.facets import Facets
 from shelfbridge.retrieval.vectors import write_vectors
 from shelfbridge.shelf.history import BUY, DAY, History
 from shelfbridge.shelf.products import ShelfProducts
@@ -55,12 +56,12 @@ def behaviour() -> Behaviour:
 def learned(tmp_path_factory, behaviour):
     index, folder = tmp_path_factory.mktemp("index"), tmp_path_factory.mktemp("learned")
     write_vectors(index, vectors())
+    Facets.write(index / "facets", catalogue().products)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(baselines, "LARGEST", GROUPS * EACH)  # fewer than are in the catalogue, as many as were sold
         learn(
             folder,
             behaviour=behaviour,
-            catalogue=catalogue(),
             index=index,
             settings=SETTINGS,
             compression=Compression(methods=("percentile",), budget=0.02),
@@ -88,7 +89,7 @@ class TestBehaviour:
         with pytest.raises(DataError, match="are these the ids of one shop"):
             Behaviour.of(shop(), Catalogue((Product(product_id="x", title="x"),)))
 
-    @pytest.mark.parametrize("column", ["user", "item", "time", "basket", "price"])
+    @pytest.mark.parametrize("column", ["user", "item", "time", "basket"])
     def test_another_purchase_is_another_identity(self, behaviour, column):
         changed = replace(behaviour.interactions, **{column: np.roll(getattr(behaviour.interactions, column), 1)})
         assert Behaviour(changed, 0).identity != behaviour.identity == Behaviour.of(shop(), catalogue()).identity
@@ -173,11 +174,6 @@ class TestLearned:
         nearest = self.products(learned).vectors.search(vector, NEW + 4)
         kinds = [(GROUPS * EACH + NEW - 1 - row) // EACH for row in nearest if row >= NEW]
         assert kinds.count(1) >= 3
-
-    def test_prices_are_those_paid_else_those_listed(self, learned):
-        prices = self.products(learned).prices
-        assert prices[:NEW].tolist() == [7.0] * NEW
-        assert prices[NEW:].tolist() == [1 + number % EACH for number in reversed(range(GROUPS * EACH))]
 
     def test_the_record_says_what_it_is_worth(self, learned):
         record = json.loads((learned / "shelf.json").read_text())

@@ -16,7 +16,7 @@ from build.recommend.interactions import Interactions
 from build.recommend.metrics import measure
 from build.recommend.network import Shape
 from build.recommend.popularity import Popularity
-from build.recommend.ranker import Knowledge, Lists, popularities, prices, train_head
+from build.recommend.ranker import Knowledge, Lists, paid, popularities, train_head
 from build.recommend.report import write_report
 from build.recommend.shelf import shelves, with_history
 from build.recommend.split import Split, cases
@@ -97,7 +97,7 @@ def test_too_many_products_are_refused(monkeypatch):
 
 def test_prices_are_medians_and_unknown_ones_are_nan():
     known = shop()
-    found = prices(known.where(known.item != 4))
+    found = paid(known.where(known.item != 4))
     assert np.isnan(found[4])
     assert np.delete(found, 4).tolist() == pytest.approx(np.delete(1 + np.arange(GROUPS * EACH) % EACH, 4).tolist())
 
@@ -121,7 +121,7 @@ class TestNoPeeking:
 
     @staticmethod
     def lists(known: Interactions, cut: int, moment: int, users: Trained) -> list[tuple[np.ndarray, np.ndarray]]:
-        knowledge = Knowledge.fit(users, texts(), known.before(cut), popularities(known))
+        knowledge = Knowledge.fit(users, texts(), known.before(cut), popularities(known), paid(known.before(cut)))
         asked = with_history(cases(known, cut, moment))
         assert len(asked) > 20
         return knowledge.lists([case.history for case in asked], QUIET)
@@ -168,10 +168,20 @@ class TestHead:
         found = head(asked.signals).argmax(1) == asked.wanted.long().argmax(1)
         assert found.float().mean() > 0.9
 
+    def test_what_training_never_saw_vary_moves_no_score(self):
+        """As the price, where no product that was sold had one; a catalogue may have them later."""
+        price, learned = SHELF_SIGNALS.index("price"), self.lists("due")
+        learned.signals[..., price] = 0
+        head = train_head([learned], 3)
+        asked = self.lists("due", 100).signals
+        dear = asked.clone()
+        asked[..., price] = 0
+        torch.testing.assert_close(head(dear), head(asked), rtol=0, atol=0)
+
 
 def test_the_shelf_beats_chance_and_what_is_popular():
     known = shop()
-    (shelf,) = shelves(known, texts(), (SPLIT.validation, SPLIT.test), SETTINGS, QUIET)
+    (shelf,) = shelves(known, texts(), (SPLIT.validation, SPLIT.test), SETTINGS, QUIET, prices=lambda _: paid(known))
     asked = with_history(cases(known, SPLIT.test, SPLIT.end))
     ours = measure(asked, shelf.scores(shelf.candidates([case.history for case in asked], QUIET)))
     popular = measure(asked, baselines.scored(Popular(popularities(known)[0]), [case.history for case in asked]))

@@ -10,7 +10,7 @@ from shelfbridge.profiles import Bought, Profile, Recent
 from shelfbridge.shelf.arrange import ALIKE, EXPLORED, SAME, arrange, falling
 from shelfbridge.shelf.history import BUY, DAY, KINDS
 from shelfbridge.shelf.personal import blend
-from shelfbridge.shelf.request import MAX_ITEMS, check_ids, check_kind, shown, tried
+from shelfbridge.shelf.request import MAX_ITEMS, check_ids, check_kind, tried
 from shelfbridge.shelf.shopper import CART, beside, dump, in_cart, load, shopper_of
 
 NOW = 20_000 * DAY
@@ -72,14 +72,6 @@ class TestShopper:
 
 
 class TestRequest:
-    def test_a_kind_that_nothing_is_known_for_is_popular(self):
-        stranger = shopper_of(Profile(), [], find, NOW)
-        looking = shopper_of(Profile(), ["p1"], find, NOW)
-        assert [shown(kind, stranger) for kind in ("for_you", "buy_again", "popular", "goes_with")] == [
-            *("popular", "popular", "popular", "goes_with")
-        ]
-        assert [shown(kind, looking) for kind in ("for_you", "buy_again")] == ["for_you", "popular"]
-
     def test_the_usual_kind(self):
         assert (check_kind(None, beside=False), check_kind(b"", beside=True)) == ("for_you", "goes_with")
         assert check_kind(b"buy_again", beside=False) == "buy_again"
@@ -118,7 +110,22 @@ class TestArrange:
         scores = np.array([1, 5, 3], np.float32)
         places, _ = arrange(scores, unit(np.eye(3)), 3, 0)
         assert places.tolist() == [1, 2, 0]
-        assert falling(scores[[1, 0, 2]]).tolist() == [5, 1, 1]
+        assert falling(scores[[1, 0, 2]], np.zeros(3, bool)).tolist() == [5, 1, 1]
+
+    @given(st.integers(1, 60), st.integers(1, 40), st.integers(0, 9))
+    def test_what_is_tried_out_pulls_no_score_down(self, count, k, seed):
+        """The others are told to score as they would on a shelf that tries nothing out; all scores fall."""
+        random = np.random.default_rng(seed)
+        scores = random.standard_normal(count).astype(np.float32)
+        places, explored = arrange(scores, unit(random.standard_normal((count, 16))), k, seed)
+        told = falling(scores[places], explored)
+        assert told.dtype == np.float32
+        assert told[~explored].tolist() == np.minimum.accumulate(scores[places][~explored]).tolist()
+        assert (np.diff(told) <= 0).all()
+
+    def test_what_is_tried_out_is_told_to_score_as_the_one_before(self):
+        scores, explored = np.array([5, 0, 4, 3], np.float32), np.array([False, True, False, False])
+        assert falling(scores, explored).tolist() == [5, 5, 4, 3]
 
     def test_one_of_two_variants_is_enough(self):
         texts = unit(np.array([[1, 0], [1, 0.01], [0, 1]]))

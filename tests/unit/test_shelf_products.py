@@ -5,15 +5,21 @@ import pytest
 
 from build.change import change
 from shelfbridge.catalogue import Product
+from shelfbridge.contract import SHELF_SIGNALS, SHELF_WIDTH
 from shelfbridge.errors import ArtefactError
+from shelfbridge.profiles import Bought, Profile, Recent
 from shelfbridge.release import Release
 from shelfbridge.request import Filters
 from shelfbridge.shelf.demand import LiveDemand
+from shelfbridge.shelf.gather import gather, shown
+from shelfbridge.shelf.history import Owned, Shopper
 from shelfbridge.shelf.products import ShelfProducts
+from shelfbridge.shelf.shopper import shopper_of
+from shelfbridge.shelf.signals import signals
 from tests.functional import tiny
 from tests.functional.tiny_release import publish_tiny
 
-SHOE, LAMP = "arden-red-running-shoes-1", "arden-red-desk-lamp-1"
+SHOE, LAMP, MUG = "arden-red-running-shoes-1", "arden-red-desk-lamp-1", "arden-red-coffee-mug-1"
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +104,7 @@ class TestAfterChanges:
         assert row in now.nearest(lamp, 40, None)
         assert now.store.ids(now.index_rows(np.array([row]))) == ["new-lamp"]
         assert now.prices[row] == 3
+        assert len(now.prices) == len(now)
         assert now.demand.lately[row] == 0
         assert not now.companions.spread(np.array([row], np.int32), np.ones(1, np.float32)).any()
 
@@ -115,10 +122,66 @@ class TestAfterChanges:
         assert not was.allowed(dear).any()
         assert np.flatnonzero(now.allowed(dear)).tolist() == [now.row(LAMP)]
 
+    def test_signals_see_the_new_price(self, changed):
+        was, now = changed
+        lamp, mug = was.row(LAMP), was.row(MUG)
+        mugs = Owned(np.array([mug], np.int32), *(np.ones(1, kind) for kind in (np.int64, np.float32, np.float32)))
+        shopper = Shopper(shopper_of(Profile(), [MUG], was.row, 0).recent, mugs)
+        rows = np.array([lamp, mug], np.int32)
+        told = [
+            signals(shopper, np.ones(SHELF_WIDTH, np.float32), rows, one, one.demand)[:, SHELF_SIGNALS.index("price")]
+            for one in (was, now)
+        ]
+        assert told[1][0] - told[0][0] == pytest.approx(np.log(999 / was.prices[lamp]), abs=1e-5)
+        assert told[1][1] == told[0][1]
+
     def test_rows_of_the_index_are_found_back(self, changed):
         _, now = changed
         rows = np.array([now.row(LAMP), now.row("new-lamp"), 0])
         assert now.rows_of(now.index_rows(rows)).tolist() == rows.tolist()
+
+
+def owner(assortment, *products: str, carted: str = "") -> Shopper:
+    """Who bought some products, and has one in the cart."""
+    profile = Profile(
+        (Recent(carted, "cart", 5.0),) if carted else (), {name: Bought(2, 2, 1.0, 2.0) for name in products}
+    )
+    return shopper_of(profile, [], assortment.row, 10)
+
+
+class TestKinds:
+    def test_a_stranger_is_shown_what_is_popular(self, assortment):
+        stranger, looking = (shopper_of(Profile(), items, assortment.row, 10) for items in ([], [SHOE]))
+        for shopper, wanted in (
+            (stranger, ("popular", "popular", "popular", "goes_with")),
+            (looking, ("for_you", "popular", "popular", "goes_with")),
+        ):
+            kinds = ("for_you", "buy_again", "popular", "goes_with")
+            assert tuple(shown(kind, shopper, assortment, Filters()) for kind in kinds) == wanted
+
+    def test_what_was_bought_and_is_gone_leaves_what_is_popular(self, changed):
+        was, now = changed
+        for one, wanted in ((was, "buy_again"), (now, "popular")):
+            shopper = owner(one, SHOE)
+            kind = shown("buy_again", shopper, one, Filters())
+            assert kind == wanted
+            user, allowed = np.zeros(SHELF_WIDTH, np.float32), one.allowed(Filters())
+            found = gather(kind, shopper, user, assortment=one, demand=one.demand, allowed=allowed, with_row=None)
+            assert (len(found) == 1) == (one is was)
+            assert len(found)
+            assert one.sells(found).all()
+        assert shown("buy_again", owner(now, SHOE, LAMP), now, Filters()) == "buy_again"
+
+    @pytest.mark.parametrize(
+        ("bought", "carted", "filters"),
+        [
+            ("arden-red-desk-lamp-0", "", Filters()),  # sold out
+            (LAMP, LAMP, Filters()),
+            (LAMP, "", Filters(brand="Birch")),
+        ],
+    )
+    def test_so_does_what_may_not_be_shown(self, assortment, bought, carted, filters):
+        assert shown("buy_again", owner(assortment, bought, carted=carted), assortment, filters) == "popular"
 
 
 class TestDemand:

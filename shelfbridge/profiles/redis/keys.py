@@ -30,6 +30,11 @@ def of_user(who: str) -> list[str]:
     return [f"sb:{{u:{who}}}:{name}" for name in OF_USER]
 
 
+def forgotten(who: str) -> str:
+    """The last key of `of_user`."""
+    return of_user(who)[-1]
+
+
 def events(number: int) -> str:
     """A stream."""
     return f"sb:{{s:{number}}}:events"

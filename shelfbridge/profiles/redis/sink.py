@@ -1,11 +1,12 @@
 """Where events from a `Source` count: first in the user's slot, then, if new there, in that of what is popular."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from redis.exceptions import ResponseError
 
+from shelfbridge.clock import Clock
 from shelfbridge.errors import StoreUnavailable
 from shelfbridge.profiles import popularity
 from shelfbridge.profiles.consuming import Delivery
@@ -13,6 +14,7 @@ from shelfbridge.profiles.events import Recorded
 from shelfbridge.profiles.profile import BOUGHT, RECENT
 from shelfbridge.profiles.redis import keys, scripts
 from shelfbridge.profiles.redis.client import Client
+from shelfbridge.profiles.store import DAY
 
 COUNTED = 30 * 86_400
 """Seconds that the popular slot knows an entry that may be delivered again: no outage of all consumers is longer. An
@@ -27,15 +29,15 @@ Pair = tuple[Delivery, Recorded]
 class RedisSink:
     """A `Sink`; `clock` tells seconds since 1970."""
 
-    def __init__(self, client: Client, *, retention_days: float, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, client: Client, *, retention_days: float, clock: Clock = time.time) -> None:
         self.clock = clock
-        self._client, self._retention = client, retention_days * 86_400
+        self._client, self._retention = client, retention_days * DAY
         self._settled: list[str] = []
 
     def apply(self, events: Sequence[Pair], taken: float) -> dict[Delivery, str]:
         """As `Sink.apply`."""
         counts, refused = self._profiles(events)
-        if time.time() - taken > SETTLED / 2:
+        if self.clock() - taken > SETTLED / 2:
             raise StoreUnavailable("this consumer stood still for so long that others took over; take again")
         self._popular([pair for pair in counts if popularity.WEIGHTS[pair[1].kind]])
         return refused

@@ -2,16 +2,20 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from pydantic import ValidationError
+
+from shelfbridge.clock import Clock
 from shelfbridge.profiles import popularity
-from shelfbridge.profiles.events import MAX_AHEAD, Recorded
+from shelfbridge.profiles.events import Recorded, Refused
 from shelfbridge.profiles.profile import RECENT, Bought, Profile, Recent
 from shelfbridge.profiles.redis import keys, scripts
 from shelfbridge.profiles.redis.client import Client
 from shelfbridge.profiles.redis.stream import GROUP
+from shelfbridge.profiles.store import DAY, unkept
 
 PAGE = 1000
 
@@ -19,20 +23,30 @@ PAGE = 1000
 class RedisStore:
     """A `ProfileStore`; `clock` tells seconds since 1970."""
 
-    def __init__(
-        self, uri: str, *, retention_days: float, timeout: float, clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, uri: str, *, retention_days: float, timeout: float, clock: Clock = time.time) -> None:
         self.clock = clock
-        self._retention = retention_days * 86_400
+        self._retention = retention_days * DAY
         self._reader, self._writer = Client(uri, timeout), Client(uri)
 
-    def put(self, events: Sequence[Recorded]) -> None:
+    def put(self, events: Sequence[Recorded]) -> list[Refused]:
         """As `ProfileStore.put`; they count when a consumer has taken them, mostly within milliseconds."""
+        users = list({event.who for event in events})
+        refused = []
         with self._writer.explained() as client:
             line = client.pipeline(transaction=False)
-            for event in events:
-                line.xadd(keys.events(keys.number(event.who)), {"event": event.model_dump_json()})
+            for who in users:
+                line.get(keys.forgotten(who))
+            forgotten = {who: float(until) for who, until in zip(users, line.execute(), strict=True) if until}
+            line = client.pipeline(transaction=False)
+            now = self.clock()
+            for place, event in enumerate(events):
+                until = forgotten.get(event.who)
+                if reason := unkept(event.time, now=now, retention=self._retention, forgotten=until):
+                    refused.append(Refused(place, reason))
+                else:
+                    line.xadd(keys.events(keys.number(event.who)), {"event": event.model_dump_json()})
             line.execute()
+        return refused
 
     def profile(self, who: str) -> Profile:
         """As `ProfileStore.profile`: one round trip."""
@@ -73,8 +87,9 @@ class RedisStore:
 
     def forget(self, who: str) -> None:
         """As `ProfileStore.forget`; first the time, so that no consumer counts what it holds already."""
-        self._writer.run(scripts.FORGET, keys.of_user(who), repr(self.clock() + MAX_AHEAD), self._retention)
         number = keys.number(who)
+        waiting = [_time(fields) for _, fields in self._of(who, keys.events(number))]
+        self._writer.run(scripts.FORGET, keys.of_user(who), repr(max([self.clock(), *waiting])), self._retention)
         for stream in (keys.events(number), keys.set_aside(number)):
             for entry, _ in self._of(who, stream):
                 self._writer.run(scripts.FINISH, [stream], GROUP, entry)
@@ -96,6 +111,14 @@ class RedisStore:
             if len(page) < PAGE:
                 return
             after = f"({page[-1][0].decode()}"
+
+
+def _time(fields: dict[bytes, bytes]) -> float:
+    """When an event that waits happened; 0 where the entry holds none, as it can never count."""
+    try:
+        return Recorded.model_validate_json(fields.get(b"event", b"")).time
+    except ValidationError:
+        return 0.0
 
 
 def _text(fields: dict[bytes, bytes]) -> dict[str, str]:

@@ -12,6 +12,7 @@ from redis.exceptions import ResponseError
 from shelfbridge.profiles.consuming import Delivery
 from shelfbridge.profiles.redis import keys, scripts
 from shelfbridge.profiles.redis.client import Client
+from shelfbridge.profiles.store import DAY
 
 GROUP = "profiles"
 BATCH = 100
@@ -29,7 +30,7 @@ class RedisSource:
 
     def __init__(self, client: Client, *, retention_days: float, take_over: float = TAKE_OVER) -> None:
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-        self._client, self._take_over, self._retention = client, take_over, retention_days * 86_400
+        self._client, self._take_over, self._retention = client, take_over, retention_days * DAY
         self._looked = 0.0
         self._joined = False
 
