@@ -167,9 +167,16 @@ class Stages:
         feeds = space.stage(
             "feeds",
             partial(
-                calibration.write_feeds, tokenizer=words, graph=graph, index=indexed, pieces=pieces, **shop.learnable
+                calibration.write_feeds,
+                tokenizer=words,
+                graph=graph,
+                index=indexed,
+                ranker=head_graph,
+                pieces=pieces,
+                **shop.learnable,
             ),
             index=indexed,
+            ranker=head_graph,
             pieces=pieces,
         )
         return Originals(words, pieces, store, trained, graph, indexed, teacher, head, head_graph, feeds)

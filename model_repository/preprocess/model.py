@@ -5,9 +5,6 @@ Everything a caller sends is checked here and only here; the later steps trust `
 
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from shelfbridge.contract import (
     ATTENTION_MASK,
     DEFAULT_K,
@@ -19,15 +16,12 @@ from shelfbridge.contract import (
     WITH_PAYLOAD,
     K,
 )
+from shelfbridge.lengths import padded
 from shelfbridge.profiles.access import check_user
 from shelfbridge.request import Filters, SearchRequest, check_k
 from shelfbridge.steps import Inputs, Outputs, Step, strings
 from shelfbridge.text import check_query
 from shelfbridge.wordpieces import WordPieces
-
-BUCKET = 4
-"""Lengths are rounded up to a multiple of this. Triton joins requests of equal shapes only; coarser steps would join
-more of them, and pad more."""
 
 
 class TritonPythonModel(Step):
@@ -49,10 +43,3 @@ class TritonPythonModel(Step):
             INPUT_IDS: padded(ids[0]),
             ATTENTION_MASK: padded(mask[0]),
         }
-
-
-def padded(row: NDArray[np.int64]) -> NDArray[np.int64]:
-    """A row with zeros behind it, up to a whole `BUCKET`."""
-    out = np.zeros(len(row) + -len(row) % BUCKET, np.int64)
-    out[: len(row)] = row
-    return out
