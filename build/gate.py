@@ -40,7 +40,7 @@ def gate(
     Raises:
         ArtefactError: more is lost, with the name of the step that lost most.
     """
-    record: dict[str, object] = {"queries": len(panel.judgments.queries), "budget": budget}
+    record: dict[str, object] = {"queries": len(panel.judgments.queries), "chose_too": panel.chose, "budget": budget}
     for stage in get_args(Stage):
         counted = [step for step in steps if stage == "deep" or step.network != "cross_encoder"]
         before = panel.judge(originals, stage, console)

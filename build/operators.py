@@ -1,5 +1,7 @@
 """Whether TensorRT's ONNX parser would take a graph: the check for machines that have no TensorRT.
 
+Where TensorRT-RTX is installed (`make rtx`) its parser is asked as well, and both must take the graph.
+
 The facts are in `operators.toml`: per operator the types that it takes, and its restrictions as far as they can be read
 off a file. What cannot be checked (an operator with other restrictions, a type that cannot be inferred) is refused, so
 that a graph which passes holds nothing unknown. Whether an engine builds and how fast it is, only TensorRT can tell.
@@ -19,6 +21,8 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper, shape_inference
 
+from build.engines import api
+from build.engines.builder import Network
 from shelfbridge.errors import ArtefactError, ShelfbridgeError
 
 TABLE = Path(__file__).with_name("operators.toml")
@@ -45,10 +49,24 @@ def table() -> dict[str, Any]:
 
 
 def check_graph(path: Path) -> None:
-    """Hold an un-optimised ONNX file against the parser's table.
+    """Hold an un-optimised ONNX file against the parser's table, and against the parser itself where there is one.
 
     Raises:
         ArtefactError: the file cannot be read, or holds what the parser does not take; each such node is named.
+    """
+    refused = table_faults(path)
+    if refused is not None:
+        raise ArtefactError(refused)
+    trt = api.tensorrt_rtx()
+    if trt is not None:
+        Network.parsed(trt, path)
+
+
+def table_faults(path: Path) -> str | None:
+    """Return what the table has against an ONNX file, None where there is nothing.
+
+    Raises:
+        ArtefactError: the file cannot be read.
     """
     try:
         model = onnx.load(path)
@@ -56,11 +74,12 @@ def check_graph(path: Path) -> None:
     except (OSError, DecodeError, onnx.checker.ValidationError) as error:
         raise ArtefactError(f"{path} is not a whole ONNX graph ({error}); export it again") from error
     found = list(faults(model))
-    if found:
-        raise ArtefactError(
-            f"{path.name} is not what TensorRT parses: {'; '.join(found)}. Change the model or its export so that "
-            f"these do not arise ({table()['source']})"
-        )
+    if not found:
+        return None
+    return (
+        f"{path.name} is not what TensorRT parses: {'; '.join(found)}. Change the model or its export so that "
+        f"these do not arise ({table()['source']})"
+    )
 
 
 def faults(model: onnx.ModelProto) -> Iterator[str]:
@@ -177,7 +196,7 @@ def main() -> None:
     try:
         for path in parser.parse_args().graph:
             check_graph(path)
-            print(f"{path}: every node is in the table")
+            print(f"{path}: every node is in the table{'' if api.tensorrt_rtx() is None else ', and NVIDIA parses it'}")
     except ShelfbridgeError as error:
         raise SystemExit(f"error: {error}") from error
 

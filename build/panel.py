@@ -13,21 +13,22 @@ from scipy import stats
 from build.evaluate import by_place, per_query
 from build.offline import Ensembles, Ranking, ordered
 from build.progress import progress
-from shelfbridge.catalogue import Catalogue, Judgment, Judgments
+from shelfbridge.catalogue import Catalogue, Judgment, Judgments, Split
 from shelfbridge.contract import CANDIDATES, SHORTLIST
 from shelfbridge.errors import ArtefactError
 from shelfbridge.retrieval import Shortlist
 
 Network = Literal["encoder", "ranker", "cross_encoder"]
 Stage = Literal["ranked", "deep"]
+SPLITS: tuple[Split, Split] = ("dev", "train")
 HELD_BACK = 3
 """One in so many training queries is kept from every compression step (students, importance, calibration)."""
 
 
 ROUNDING = 1e-6
 """Relative difference below which scores are the same."""
-LEAST_TO_CHOOSE = 10
-"""Queries without which a choice is made by all of the panel."""
+LEAST_APART = 10
+"""Queries that each of two panels must have at least, one that chooses and one that judges what was chosen."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,13 @@ def to_learn_from(judgments: Judgments) -> Judgments:
     return Judgments(tuple(row for row in judgments.rows if row.split != "train" or row.query_id not in held))
 
 
+def _known(judgments: Judgments) -> tuple[list[str], list[str]]:
+    """Return the ids of dev's queries and of the training queries held back, in file order."""
+    back = held_back(judgments)
+    dev, train = (judgments.of(split).queries for split in SPLITS)
+    return list(dev), [one for one in train if one in back]
+
+
 @dataclass(frozen=True)
 class Panel:
     """Judged queries that no compression step learns from: those of dev, and the training queries held back.
@@ -68,27 +76,41 @@ class Panel:
     judgments: Judgments
     dev: int
     """How many of them are of dev; they come first."""
+    chose: bool = False
+    """Whether the same queries also chose what they are to judge: a shop has too few for two panels."""
 
     @classmethod
     def of(cls, catalogue: Catalogue, judgments: Judgments, most: int) -> "Panel":
         """The panel of a shop, of at most so many queries."""
-        dev, train = (judgments.of(split) for split in ("dev", "train"))
-        held = held_back(judgments)
-        chosen = list(dict.fromkeys([*dev.by_query, *(one for one in train.by_query if one in held)]))[:most]
-        by_query: dict[str, list[Judgment]] = {query_id: [] for query_id in chosen}
-        for row in (*dev.rows, *train.rows):
+        dev, held = _known(judgments)
+        return cls._with(catalogue, judgments, [*dev, *held][:most], dev)
+
+    @classmethod
+    def apart(cls, catalogue: Catalogue, judgments: Judgments, most: int) -> "tuple[Panel, Panel]":
+        """Return two panels of at most so many queries each, without a query in common: one chooses, one judges.
+
+        The training queries held back choose and dev judges. Where either is too small, every third query of both
+        chooses; where that is too few as well, the same queries do both, and the second panel says so.
+        """
+        dev, held = _known(judgments)
+        chooses, judges = held, dev
+        if min(len(held), len(dev)) < LEAST_APART:
+            both = [*dev, *held]
+            chooses = both[::3]
+            judges = [one for place, one in enumerate(both) if place % 3]
+        if shared := len(chooses) < LEAST_APART:
+            chooses = judges = [*dev, *held]
+        first, second = (cls._with(catalogue, judgments, some[:most], dev) for some in (chooses, judges))
+        return first, replace(second, chose=shared)
+
+    @classmethod
+    def _with(cls, catalogue: Catalogue, judgments: Judgments, ids: Sequence[str], dev: Sequence[str]) -> "Panel":
+        by_query: dict[str, list[Judgment]] = {query_id: [] for query_id in ids}
+        for row in judgments.rows:
             if row.query_id in by_query:
                 by_query[row.query_id].append(row)
         rows = tuple(row for some in by_query.values() for row in some)
-        return cls(catalogue, Judgments(rows), len(set(chosen) & set(dev.by_query)))
-
-    @property
-    def choosing(self) -> "Panel":
-        """The part that choices are made by, so that others can judge them: all but dev, if that is enough."""
-        some = list(self.judgments.by_query)[self.dev :]
-        if len(some) < LEAST_TO_CHOOSE:
-            return self
-        return Panel(self.catalogue, Judgments(tuple(r for r in self.judgments.rows if r.query_id in set(some))), 0)
+        return cls(catalogue, Judgments(rows), len(set(ids) & set(dev)))
 
     def judge(self, ensembles: Ensembles, stage: Stage, console: Console) -> Verdict:
         """Rankings of a stage and what they are worth.

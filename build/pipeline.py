@@ -56,7 +56,7 @@ def build(out: Path, shop: Shop) -> Path:
             gate.gate,
             originals=whole,
             steps=steps,
-            panel=shop.panel,
+            panel=shop.panels[1],
             budget=settings.compression.budget,
             console=shop.console,
         ),

@@ -149,6 +149,16 @@ def quantise_product(reference: ModelProto, scale: float) -> ModelProto:
     return _exported(graph, reference, reference)
 
 
+def work_per_value(reference: ModelProto) -> float:
+    """Return the multiply-adds of an fp32 graph's linear layers for each value that int8 would convert at their ends.
+
+    A layer of weights [K, N] converts K values on its way in and N on its way out, for K * N multiply-adds.
+    """
+    weights = [node.inputs[1] for node in gs.import_onnx(reference).nodes if node.op in LINEAR]
+    shapes = [one.values.shape[-2:] for one in weights if isinstance(one, gs.Constant)]
+    return float(sum(rows * columns for rows, columns in shapes) / max(1, sum(map(sum, shapes))))
+
+
 def scales(model: ModelProto) -> Iterator[tuple[str, NDArray[Any]]]:
     """Name of the node and scale of every Q/DQ."""
     for node in gs.import_onnx(model).nodes:

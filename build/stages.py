@@ -51,8 +51,13 @@ class Shop:
 
     @property
     def panel(self) -> Panel:
-        """The queries that compression is judged by."""
+        """The queries that compression is reported by."""
         return Panel.of(self.catalogue, self.judgments, self.settings.compression.queries)
+
+    @property
+    def panels(self) -> tuple[Panel, Panel]:
+        """The queries that choose among ways of compression, and those that judge what was chosen."""
+        return Panel.apart(self.catalogue, self.judgments, self.settings.compression.queries)
 
 
 @dataclass(frozen=True)
@@ -167,9 +172,16 @@ class Stages:
         feeds = space.stage(
             "feeds",
             partial(
-                calibration.write_feeds, tokenizer=words, graph=graph, index=indexed, pieces=pieces, **shop.learnable
+                calibration.write_feeds,
+                tokenizer=words,
+                graph=graph,
+                index=indexed,
+                ranker=head_graph,
+                pieces=pieces,
+                **shop.learnable,
             ),
             index=indexed,
+            ranker=head_graph,
             pieces=pieces,
         )
         return Originals(words, pieces, store, trained, graph, indexed, teacher, head, head_graph, feeds)
@@ -263,7 +275,7 @@ class Stages:
     def compressed(self, made: Originals, network: Network, graph: Path, whole: Ensembles) -> Path:
         """Folder of a network in every form that is served."""
         stage: Stage = "deep" if network == "cross_encoder" else "ranked"
-        panel = self.shop.panel.choosing
+        panel, _ = self.shop.panels
 
         def judge(running: Any) -> float:
             return float(panel.judge(with_network(whole, network, running), stage, self.shop.console).ndcg.mean())

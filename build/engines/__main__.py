@@ -11,15 +11,18 @@ every profile, and times it there. It measures nDCG@10 of every search stage wit
 fp32. Only then is the new release published. What is being served is never touched; a run that fails or is stopped
 leaves everything as it was, and the same command goes on where it ended. engine_report.json, engine_report.md and
 tensorrt.log are written either way: send them back.
+
+Without a GPU, `python -m build.engines check out/releases/current` asks NVIDIA's parser and builder about every graph.
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 from rich.console import Console
 from tokenizers import Tokenizer
 
-from build.engines import api, buckets, configs
+from build.engines import api, buckets, check, configs
 from build.engines.builder import Options
 from build.engines.publishing import masters, precision_of, publish_engines, source_release
 from build.engines.quality import BUDGET, Judged, ensembles, judge
@@ -71,6 +74,10 @@ def _positive(text: str) -> int:
 
 def main(arguments: list[str] | None = None) -> None:
     """The command line's work."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["check"]:
+        check.main(arguments[1:])
+        return
     options, console = parser().parse_args(arguments), Console()
     report = Report(options.out)
     try:

@@ -6,6 +6,10 @@ lengths are put into the fewest buckets whose mean distance from a length to its
 the mean length or a quarter of `STEP` (one-dimensional k-medians, by dynamic programming over edges at multiples of
 `STEP`).
 
+Lengths are counted as they are served (`shelfbridge.lengths`), so a profile is tuned, and a CUDA graph captured, for a
+shape that comes. The `min` of a profile is no served shape: it follows the `max` of the one before, so that whatever a
+caller of a single model sends finds its profile.
+
 A batch of one has buckets of its own beside larger batches: latency and throughput want other kernels. The profiles
 of a model do not overlap and leave no gap, so one and only one admits a shape; with more, Triton's distance rule would
 choose, and two programs could choose differently.
@@ -39,27 +43,24 @@ BATCH = 8
 
 @dataclass(frozen=True)
 class Length:
-    """A kind of length that varies, up to `most`; a tensor is as long as the longest of `drawn` that were counted.
-
-    Of queries and of queries with their shortlists the tensors' own lengths were counted; of products each one's.
-    """
+    """A kind of length that varies, from 1 to `most`."""
 
     name: str
     most: int
-    drawn: int
 
 
-QUERY = Length("query", contract.MAX_QUERY_TOKENS, 1)
-PRODUCT = Length("product", contract.STORED_TOKENS, contract.CANDIDATES)
-PAIR = Length("pair", contract.PAIR_TOKENS, 1)
-EVENT = Length("event", contract.SHELF_EVENTS, 1)
-KINDS = (QUERY, PRODUCT, PAIR)
-"""Of `lengths.json`; those of events are told by the shelf (`with_events`)."""
+QUERY = Length("query", contract.MAX_QUERY_TOKENS)
+CANDIDATES = Length("candidates", contract.STORED_TOKENS)
+PAIR = Length("pair", contract.PAIR_TOKENS)
+EVENT = Length("event", contract.SHELF_EVENTS)
+KINDS = (QUERY, CANDIDATES, PAIR)
+"""Of `lengths.json`, which counts the lengths of served tensors; those of events are told by the shelf
+(`with_events`)."""
 VARYING = {
     contract.INPUT_IDS.name: QUERY,
     contract.ATTENTION_MASK.name: QUERY,
     contract.TOKEN_VECTORS.name: QUERY,
-    contract.CANDIDATE_TOKENS.name: PRODUCT,
+    contract.CANDIDATE_TOKENS.name: CANDIDATES,
     contract.PAIR_IDS.name: PAIR,
     contract.PAIR_TYPES.name: PAIR,
     contract.PAIR_MASK.name: PAIR,
@@ -113,20 +114,13 @@ def with_events(lengths: dict[str, dict[int, int]], manifest: Mapping[str, Any])
     return {**lengths, EVENT.name: events}
 
 
-def longest(histogram: Histogram, kind: Length) -> dict[int, float]:
-    """How probable each tensor length is: that of the longest of `kind.drawn` rows, drawn independently.
-
-    Rows that one query finds resemble each other, so a real tensor is a little shorter than this says.
-    """
-    weights = dict.fromkeys(range(1, kind.most + 1), 0.0)
+def chances(histogram: Histogram, kind: Length) -> dict[int, float]:
+    """Return how probable each length from 1 to the kind's most is; a longer one counts as that."""
+    found = dict.fromkeys(range(1, kind.most + 1), 0.0)
     total = sum(histogram.values())
     for length, count in histogram.items():
-        weights[min(length, kind.most)] += count / total
-    below = itertools.pairwise(itertools.accumulate(weights.values(), initial=0.0))
-    return {
-        length: min(high, 1.0) ** kind.drawn - min(low, 1.0) ** kind.drawn
-        for length, (low, high) in zip(weights, below, strict=True)
-    }
+        found[min(length, kind.most)] += count / total
+    return found
 
 
 def buckets(weights: Mapping[int, float], most: int = MOST) -> list[Bucket]:
@@ -177,8 +171,8 @@ def distance(weights: Mapping[int, float], bucket: Bucket) -> float:
 def profiles(model: contract.Model, lengths: Mapping[str, Histogram], max_batch: int) -> tuple[Profile, ...]:
     """The optimization profiles of a model.
 
-    The length that reaches furthest (of equals, the one of more rows) is put into buckets; a second one (the query
-    beside its candidates) ranges over all. Where none varies, batches alone are told apart.
+    The length that most elements of the inputs hang on is put into buckets; a second one (the query beside its
+    candidates) ranges over all. Where none varies, batches alone are told apart.
     """
     batches = [Bucket(1, 1, 1)]
     if max_batch > 1:
@@ -186,12 +180,12 @@ def profiles(model: contract.Model, lengths: Mapping[str, Histogram], max_batch:
     kinds = varying(model)
     if not kinds:
         return tuple({tensor.name: _range(tensor, batch, {}) for tensor in model.inputs} for batch in batches)
-    chief = max(kinds, key=lambda kind: (kind.most, kind.drawn))
-    whole = {kind: fit(longest(lengths[kind.name], kind), 1, kind.most) for kind in kinds}
+    chief = max(kinds, key=lambda kind: _elements(model, kind))
+    whole = {kind: fit(chances(lengths[kind.name], kind), 1, kind.most) for kind in kinds}
     return tuple(
         {tensor.name: _range(tensor, batch, {**whole, chief: bucket}) for tensor in model.inputs}
         for batch in batches
-        for bucket in buckets(longest(lengths[chief.name], chief))
+        for bucket in buckets(chances(lengths[chief.name], chief))
     )
 
 
@@ -205,15 +199,22 @@ def shape(tensor: contract.Tensor, batch: int, length: int) -> tuple[int, ...]:
     return (batch, *(length if dim == -1 else dim for dim in tensor.dims))
 
 
+def _elements(model: contract.Model, kind: Length) -> int:
+    """Return how many elements of a model's inputs one more of a length adds to a request."""
+    tensors = [tensor for tensor in model.inputs if VARYING.get(tensor.name) == kind]
+    return sum(math.prod(dim for dim in tensor.dims if dim != -1) for tensor in tensors)
+
+
 def usual_lengths(model: contract.Model, lengths: Mapping[str, Histogram]) -> Iterator[tuple[float, dict[str, int]]]:
-    """Combinations of a model's lengths by kind, the most probable first, with their probability."""
-    chances = {kind.name: longest(lengths[kind.name], kind) for kind in varying(model)}
+    """Combinations of a model's served lengths by kind, the most probable first, with their probability."""
+    each = {kind.name: chances(lengths[kind.name], kind) for kind in varying(model)}
+    served = [[length for length, chance in some.items() if chance] for some in each.values()]
     combined = (
-        (math.prod(chances[name][length] for name, length in zip(chances, chosen, strict=True)), chosen)
-        for chosen in itertools.product(*chances.values())
+        (math.prod(some[length] for some, length in zip(each.values(), chosen, strict=True)), chosen)
+        for chosen in itertools.product(*served)
     )
     for chance, chosen in sorted(combined, key=lambda one: (-one[0], one[1])):
-        yield chance, dict(zip(chances, chosen, strict=True))
+        yield chance, dict(zip(each, chosen, strict=True))
 
 
 def _range(tensor: contract.Tensor, batch: Bucket, lengths: Mapping[Length, Bucket]) -> Range:

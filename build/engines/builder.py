@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from rich.console import Console
 from rich.progress import Progress, TaskID
-from typing_extensions import Buffer
 
-from build.engines.api import Builder, BuilderConfig, Messages, OnnxParser, TensorRT, make_logger, network_flags
+from build.engines.api import Messages, make_logger, network_flags
 from build.engines.buckets import Profile
 from build.progress import progress
 from shelfbridge.errors import ArtefactError
@@ -48,9 +48,9 @@ class Built:
 
 
 def build_plan(
-    trt: TensorRT, graph: Path, profiles: Sequence[Profile], options: Options, *, cache: Path, console: Console
+    trt: ModuleType, graph: Path, profiles: Sequence[Profile], options: Options, *, cache: Path, console: Console
 ) -> Built:
-    """Build an engine.
+    """Build an engine and look at it.
 
     Args:
         cache: file of the kernels' timings; read if it is there, and written. Of one GPU and TensorRT version only.
@@ -60,42 +60,80 @@ def build_plan(
         KeyboardInterrupt: the build was cancelled.
     """
     begun = time.monotonic()
-    logger = make_logger(trt)
-    builder = trt.Builder(logger)
-    network = builder.create_network(network_flags(trt))
-    parse(trt.OnnxParser(network, logger), graph)
-    config = builder.create_builder_config()
-    configure(trt, config, options)
-    for number, profile in enumerate(profiles):
-        add_profile(builder, config, profile, number, graph)
-    read_timings(config, cache)
-    serialised = serialise(trt, builder, network, config, console=console)
-    if serialised is None:
-        raise ArtefactError(
-            f"TensorRT builds no engine from {graph}: {logger.cause()}; free the GPU's memory, or set --workspace-mb"
+    network = Network.parsed(trt, graph)
+    plan = network.serialised(profiles, options, cache=cache, console=console)
+    return Built(plan, inspect(trt, plan, options, network.logger), time.monotonic() - begun)
+
+
+@dataclass(frozen=True)
+class Network:
+    """A graph that TensorRT's parser took, and what it was made with: all of it must live as long as the network."""
+
+    trt: ModuleType
+    graph: Path
+    logger: Messages
+    builder: Any
+    definition: Any
+    """TensorRT's INetworkDefinition."""
+
+    @classmethod
+    def parsed(cls, trt: ModuleType, graph: Path) -> "Network":
+        """Let TensorRT's parser read a graph.
+
+        Raises:
+            ArtefactError: it refuses the graph; every error is named by its node.
+        """
+        logger = make_logger(trt)
+        builder = trt.Builder(logger)
+        definition = builder.create_network(network_flags(trt))
+        parser = trt.OnnxParser(definition, logger)
+        if parser.parse_from_file(str(graph)):
+            return cls(trt, graph, logger, builder, definition)
+        errors = [parser.get_error(index) for index in range(parser.num_errors)]
+        nodes = "; ".join(
+            f"node {error.node_name() or error.node()} ({error.node_operator() or 'no operator'}): {error.desc()}"
+            for error in errors
         )
-    write_timings(config, cache)
-    plan = bytes(serialised)
-    return Built(plan, inspect(trt, plan, options, logger), time.monotonic() - begun)
+        raise ArtefactError(
+            f"TensorRT's parser refuses {graph}: {nodes or logger.cause()}; change the model or its export"
+        )
+
+    def serialised(
+        self, profiles: Sequence[Profile], options: Options, *, cache: Path | None = None, console: Console
+    ) -> bytes:
+        """Build a plan.
+
+        Raises:
+            ArtefactError: a profile is refused, or the builder fails.
+            KeyboardInterrupt: the build was cancelled.
+        """
+        config = self.builder.create_builder_config()
+        configure(self.trt, config, options)
+        for number, profile in enumerate(profiles):
+            self._add_profile(config, profile, number)
+        if cache is not None:
+            read_timings(config, cache)
+        plan = run_builder(self.trt, self.builder, self.definition, config, console=console)
+        if plan is None:
+            raise ArtefactError(
+                f"TensorRT builds no engine from {self.graph}: {self.logger.cause()}; free the GPU's memory, or set "
+                "--workspace-mb"
+            )
+        if cache is not None:
+            write_timings(config, cache)
+        return plan
+
+    def _add_profile(self, config: Any, profile: Profile, number: int) -> None:
+        made = self.builder.create_optimization_profile()
+        for name, shapes in profile.items():
+            made.set_shape(name, shapes.min, shapes.opt, shapes.max)
+        if not made or config.add_optimization_profile(made) != number:
+            raise ArtefactError(
+                f"TensorRT refuses profile {number} of {self.graph}: {profile}; build the release again"
+            )
 
 
-def parse(parser: OnnxParser, graph: Path) -> None:
-    """Read the graph into the parser's network.
-
-    Raises:
-        ArtefactError: it is refused; every error is named by its node.
-    """
-    if parser.parse_from_file(str(graph)):
-        return
-    errors = [parser.get_error(index) for index in range(parser.num_errors)]
-    nodes = "; ".join(
-        f"node {error.node_name() or error.node()} ({error.node_operator() or 'no operator'}): {error.desc()}"
-        for error in errors
-    )
-    raise ArtefactError(f"TensorRT's parser refuses {graph}: {nodes or 'it gave no reason'}; export the graph again")
-
-
-def configure(trt: TensorRT, config: BuilderConfig, options: Options) -> None:
+def configure(trt: ModuleType, config: Any, options: Options) -> None:
     """Set the options, none of them a precision."""
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     if options.version_compatible:
@@ -106,20 +144,7 @@ def configure(trt: TensorRT, config: BuilderConfig, options: Options) -> None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mb * MEGABYTE)
 
 
-def add_profile(builder: Builder, config: BuilderConfig, profile: Profile, number: int, graph: Path) -> None:
-    """Add an optimization profile.
-
-    Raises:
-        ArtefactError: TensorRT does not take it, or gives it another number.
-    """
-    made = builder.create_optimization_profile()
-    for name, shapes in profile.items():
-        made.set_shape(name, shapes.min, shapes.opt, shapes.max)
-    if not made or config.add_optimization_profile(made) != number:
-        raise ArtefactError(f"TensorRT refuses profile {number} of {graph}: {profile}; build the release again")
-
-
-def read_timings(config: BuilderConfig, cache: Path) -> None:
+def read_timings(config: Any, cache: Path) -> None:
     """Start from the timings of earlier builds; a file that TensorRT does not take is as good as none."""
     found = config.create_timing_cache(cache.read_bytes() if cache.is_file() else b"")
     if found is None or not config.set_timing_cache(found, False):
@@ -128,7 +153,7 @@ def read_timings(config: BuilderConfig, cache: Path) -> None:
             config.set_timing_cache(empty, False)
 
 
-def write_timings(config: BuilderConfig, cache: Path) -> None:
+def write_timings(config: Any, cache: Path) -> None:
     """Keep the timings for later builds."""
     cache.parent.mkdir(parents=True, exist_ok=True)
     unfinished = cache.with_suffix(".unfinished")
@@ -136,7 +161,7 @@ def write_timings(config: BuilderConfig, cache: Path) -> None:
     unfinished.replace(cache)
 
 
-def inspect(trt: TensorRT, plan: bytes, options: Options, logger: Messages) -> str:
+def inspect(trt: ModuleType, plan: bytes, options: Options, logger: Messages) -> str:
     """What TensorRT tells of a plan's layers, as JSON.
 
     Raises:
@@ -179,9 +204,7 @@ class Watch:
             self._bar.remove_task(self._tasks.pop(phase_name))
 
 
-def serialise(
-    trt: TensorRT, builder: Builder, network: Any, config: BuilderConfig, *, console: Console
-) -> Buffer | None:
+def run_builder(trt: ModuleType, builder: Any, definition: Any, config: Any, *, console: Console) -> bytes | None:
     """Run the builder under a progress bar; None where it failed.
 
     Raises:
@@ -191,14 +214,14 @@ def serialise(
     with progress(console) as bar, ThreadPoolExecutor(1, "tensorrt") as thread:
         bases: tuple[Any, ...] = (Watch, trt.IProgressMonitor)
         config.progress_monitor = type("Monitor", bases, {})(bar, cancelled)
-        plan = _wait(thread.submit(builder.build_serialized_network, network, config), cancelled)
+        plan = _wait(thread.submit(builder.build_serialized_network, definition, config), cancelled)
     if cancelled.is_set():
         raise KeyboardInterrupt
-    return plan
+    return None if plan is None else bytes(plan)
 
 
-def _wait(work: "Future[Buffer | None]", cancelled: threading.Event) -> Buffer | None:
-    """The result of the work; Ctrl-C asks it to stop and goes on waiting."""
+def _wait(work: "Future[Any]", cancelled: threading.Event) -> Any:
+    """Return the result of the work; Ctrl-C asks it to stop and goes on waiting."""
     while True:
         try:
             return work.result()

@@ -3,8 +3,8 @@
 Triton runs an engine's first profile only, unless `instance_group.profile` names the others. Each profile has an
 execution context in each instance; they share no memory, so each takes what its own profile needs and no more.
 
-CUDA graphs are captured for exact shapes: a batch of one, at the lengths that the shop's histogram makes likely. A
-`graph_lower_bound` would let a graph serve shorter inputs too, but Triton leaves what lies behind them uninitialised,
+CUDA graphs are captured for exact shapes: a batch of one, at the served lengths that the shop's histogram makes likely.
+A `graph_lower_bound` would let a graph serve shorter inputs too, but Triton leaves what lies behind them uninitialised,
 and the attention mask is among it.
 """
 
@@ -43,6 +43,7 @@ def adapt(config: Path, profiles: tuple[Profile, ...], lengths: Mapping[str, His
     for group in parsed.instance_group:
         group.profile[:] = [str(number) for number in range(len(profiles))]
     parsed.parameters[CONTEXT_MEMORY].string_value = "ON_PROFILE_CHANGE"
+    parsed.ClearField("response_cache")  # of an older release: it takes CPU memory only, and logs each miss as an error
     parsed.optimization.CopyFrom(_graphs(model, lengths))
     del parsed.model_warmup[:]
     parsed.model_warmup.extend(_warmup(number, profile, model) for number, profile in enumerate(profiles))

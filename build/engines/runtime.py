@@ -6,13 +6,14 @@ Buffers are PyTorch tensors on the GPU.
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from build.engines.api import CudaEngine, ExecutionContext, TensorRT, make_logger
+from build.engines.api import make_logger
 from shelfbridge import contract
 from shelfbridge.engine import CURE, PLAN, RECORD, Range, Shape, plan_refusal, read_record, refusal
 from shelfbridge.errors import ArtefactError, PrerequisiteError
@@ -96,7 +97,7 @@ class Gpu:
 class EngineSession:
     """A loaded plan. `run(None, feeds)` is that of `onnxruntime.InferenceSession`."""
 
-    def __init__(self, folder: Path, *, trt: TensorRT, device: Device) -> None:
+    def __init__(self, folder: Path, *, trt: ModuleType, device: Device) -> None:
         """Load the plan and the record of a folder.
 
         Raises:
@@ -121,7 +122,7 @@ class EngineSession:
             name: np.dtype(trt.nptype(self._engine.get_tensor_dtype(name))) for name in names
         }
         self.profiles = [self._profile(index) for index in range(self._engine.num_optimization_profiles)]
-        self._contexts: dict[int, ExecutionContext] = {}
+        self._contexts: dict[int, Any] = {}
 
     def run(self, outputs: None, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         """All outputs for these inputs, in the contract's order.
@@ -141,7 +142,7 @@ class EngineSession:
             self._execute(context)
         return np.array([self._device.milliseconds(lambda: self._execute(context)) for _ in range(runs)])
 
-    def _prepare(self, feeds: Mapping[str, NDArray[Any]]) -> tuple[ExecutionContext, dict[str, torch.Tensor]]:
+    def _prepare(self, feeds: Mapping[str, NDArray[Any]]) -> tuple[Any, dict[str, torch.Tensor]]:
         """A context of the right profile with all addresses set, and the buffers that must outlive its work."""
         self._check(feeds)
         context = self._context(self.choose({name: feeds[name].shape for name in self.inputs}))
@@ -177,7 +178,7 @@ class EngineSession:
                     "types of shelfbridge.contract"
                 )
 
-    def _context(self, profile: int) -> ExecutionContext:
+    def _context(self, profile: int) -> Any:
         if profile not in self._contexts:
             context = self._engine.create_execution_context(self._memory)
             if context is None or not context.set_optimization_profile_async(profile, self._device.handle):
@@ -185,11 +186,11 @@ class EngineSession:
             self._contexts[profile] = context
         return self._contexts[profile]
 
-    def _execute(self, context: ExecutionContext) -> None:
+    def _execute(self, context: Any) -> None:
         if not context.execute_async_v3(self._device.handle):
             raise self._failed("failed on an input")
 
-    def _load(self) -> CudaEngine:
+    def _load(self) -> Any:
         engine = self._runtime.deserialize_cuda_engine(self._plan.read_bytes())
         if engine is None:
             raise self._failed("cannot be loaded")

@@ -4,11 +4,11 @@ import json
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from rich.console import Console
 
-from build.engines.api import TensorRT
 from build.engines.buckets import Profile
 from build.engines.builder import Options, build_plan
 from build.engines.checks import check, check_vocabulary
@@ -27,7 +27,7 @@ CHECKS = "engine_checks.json"
 class Bench:
     """Where engines are built and tried."""
 
-    trt: TensorRT
+    trt: ModuleType
     device: Device
     caches: Path
     """Folder of the timing caches."""

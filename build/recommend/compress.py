@@ -1,22 +1,23 @@
-"""The networks of a shelf, from fp32 to what is served: each form is held against fp32, and the quickest good one wins.
+"""The networks of a shelf, from fp32 to what is served: each form is held against fp32.
 
-They are small: on a CPU int8 has more to convert than to multiply, so what is served is what was measured.
+They are small: on a CPU int8 may have more to convert than to multiply. So it is served only where there is enough to
+multiply, which is counted: timings of so short a run would choose by noise, and equal builds would differ.
 """
 
 import json
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 from onnxruntime import InferenceSession
 from rich.console import Console
 
-from build import fp16
+from build import fp16, qdq
 from build.calibration import Feed
 from build.offline import session
-from build.quantise import LEAST_ROWS, quantise
+from build.quantise import LEAST_ROWS, LEAST_WORK, quantise
 from build.recommend.metrics import measure
 from build.recommend.ranker import Lists
 from build.recommend.split import Case
@@ -32,10 +33,6 @@ CALIBRATED = 256
 """Histories that ranges are measured on."""
 LISTS = 128
 """Lists of each window that the ranker of shelves is compared on in fp16."""
-TIMED = 200
-"""Calls that a form is timed by, one shopper each."""
-FASTER = 0.8
-"""Share of fp32's time that int8 may take to be served: a clear gain, or what is served would hang on noise."""
 Inputs = ("event_vectors", "event_ages", "event_kinds", "event_mask")
 
 
@@ -50,7 +47,7 @@ def compress_encoder(
 ) -> None:
     """Write `model.onnx` beside `fp32.onnx`, as settings have it `int8.onnx` and `fp16.onnx`, and `compression.json`.
 
-    int8 is served on the CPU if it costs no more than the budget in recall@20 and is faster there.
+    int8 is served on the CPU if it costs no more than the budget in recall@20 and has enough to multiply there.
 
     Args:
         folder: with `fp32.onnx`.
@@ -62,7 +59,6 @@ def compress_encoder(
     """
     feeds = [_feed(users, case.history) for case in known[-CALIBRATED:]]
     enough = len(feeds) >= LEAST_ROWS
-    served = "fp32"
     forms = {"fp32": folder / "fp32.onnx"}
     record: dict[str, Any] = {}
     if chosen.half and enough:
@@ -80,16 +76,34 @@ def compress_encoder(
         for left in place.iterdir():
             left.unlink()
         place.rmdir()
-    record["forms"] = {name: _judged(session(file), users, some) for name, file in forms.items()}
-    fp32, int8 = record["forms"]["fp32"], record["forms"].get("int8")
-    if int8 and fp32["recall"] - int8["recall"] <= chosen.budget and int8["ms"] < FASTER * fp32["ms"]:
-        served = "int8"
+    record["forms"] = {name: {"recall": _recall(session(file), users, some)} for name, file in forms.items()}
+    recalls = {name: one["recall"] for name, one in record["forms"].items()}
+    served, record["why"] = choose(recalls, qdq.work_per_value(onnx.load(forms["fp32"])), chosen.budget)
     hard_link(forms[served], folder / "model.onnx")
     (folder / ".model.onnx").unlink(missing_ok=True)
     record["served"] = served
     (folder / "compression.json").write_text(json.dumps(record, indent=2) + "\n")
-    told = ", ".join(f"{name} {one['recall']:.4f} in {one['ms']:.3f} ms" for name, one in record["forms"].items())
-    console.print(f"  user encoder, recall@20: {told}; {served} is served", highlight=False, soft_wrap=True)
+    told = ", ".join(f"{name} {one['recall']:.4f}" for name, one in record["forms"].items())
+    console.print(
+        f"  user encoder, recall@20: {told}; {served} is served: {record['why']}", highlight=False, soft_wrap=True
+    )
+
+
+def choose(recalls: Mapping[str, float], work: float, budget: float) -> tuple[str, str]:
+    """Return the form that is served on a CPU, and why.
+
+    Args:
+        recalls: recall@20 by form.
+        work: `qdq.work_per_value` of the fp32 form.
+        budget: recall@20 that int8 may cost.
+    """
+    if "int8" not in recalls:
+        return "fp32", "there is no int8 form"
+    why = f"{work:.0f} multiply-adds for each value that int8 converts; it is quicker from {LEAST_WORK} on"
+    if work < LEAST_WORK:
+        return "fp32", why
+    lost = recalls["fp32"] - recalls["int8"]
+    return "int8" if lost <= budget else "fp32", f"{why}; it costs {lost:.4f} recall@20 of {budget:g} allowed"
 
 
 def compress_head(folder: Path, *, lessons: Sequence[Lists]) -> None:
@@ -107,14 +121,7 @@ def _feed(users: Trained, history: History) -> Feed:
     return dict(zip(Inputs, (users.items[items], *others), strict=True))
 
 
-def _judged(network: InferenceSession, users: Trained, some: Sequence[Case]) -> dict[str, float]:
-    """Mean recall@20 of baskets by a form's vectors, and the median of its milliseconds."""
-    vectors, spent = [], []
-    for case in some:
-        feed = _feed(users, case.history)
-        begun = time.perf_counter()
-        (vector,) = network.run(None, feed)
-        spent.append(time.perf_counter() - begun)
-        vectors.append(vector[0])
-    recall = measure(some, list(np.stack(vectors) @ users.items.T)).mean("overall", "recall")
-    return {"recall": recall, "ms": float(np.median(spent[-TIMED:])) * 1e3}
+def _recall(network: InferenceSession, users: Trained, some: Sequence[Case]) -> float:
+    """Return the mean recall@20 of baskets by a form's vectors."""
+    vectors = [network.run(None, _feed(users, case.history))[0][0] for case in some]
+    return measure(some, list(np.stack(vectors) @ users.items.T)).mean("overall", "recall")

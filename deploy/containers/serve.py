@@ -25,7 +25,7 @@ from shelfbridge.errors import ArtefactError, PrerequisiteError, SettingsError
 LIBRARIES = ("libnvinfer.so.11", "libnvinfer.so.10", "libnvinfer.so")
 GPUS = ("nvidia-smi", "--query-gpu=name,compute_cap", "--format=csv,noheader")
 MODEL_CACHE = f"--cache-config=local,size={16 << 20}"
-"""For models whose configs enable the response cache: the encoder."""
+"""For models whose configs enable the response cache: the encoder, where it runs on the CPU."""
 NEEDS_ENGINE = re.compile(r'^\s*platform\s*:\s*"tensorrt_plan"', re.MULTILINE)
 
 
@@ -105,9 +105,9 @@ def refusals(records: Mapping[Path, EngineRecord], version: str, gpus: Mapping[s
 
 def command(repository: Path, config_name: str | None, version_compatible: bool, others: list[str]) -> list[str]:
     """The server's command line."""
-    line = ["tritonserver", f"--model-repository={repository}", "--disable-auto-complete-config", MODEL_CACHE]
+    line = ["tritonserver", f"--model-repository={repository}", "--disable-auto-complete-config"]
     if config_name is not None:
-        line.append(f"--model-config-name={config_name}")
+        line += [f"--model-config-name={config_name}", MODEL_CACHE]
     if version_compatible:  # such plans bring a runtime of their own, which Triton runs only when told
         line.append("--backend-config=tensorrt,version-compatible=true")
     return [*line, *others]

@@ -26,7 +26,7 @@ MASTERS = ("fp32.onnx", "int8.onnx", "fp16.onnx")
 QUIET = Console(file=io.StringIO())
 PLAIN = Options()
 WORDS = 50
-LENGTHS = {"query": {5: 30, 8: 50}, "product": {20: 60, 33: 40}, "pair": {12: 40, 16: 60}}
+LENGTHS = {"query": {4: 30, 8: 50}, "candidates": {20: 60, 33: 40}, "pair": {12: 40, 16: 60}}
 RANKER = (
     tiny.RANKER.replace("SIGNALS", str(len(SIGNALS)))
     .replace("Cast <to = 1> (candidate_tokens)", "DequantizeLinear (candidate_tokens, step)")

@@ -3,6 +3,7 @@
 import itertools
 import json
 
+import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -12,31 +13,30 @@ from build.engines.buckets import (
     KINDS,
     MOST,
     PAIR,
-    PRODUCT,
     QUERY,
     STEP,
     VARYING,
-    Length,
     buckets,
+    chances,
     distance,
     fit,
-    longest,
     profiles,
     read_lengths,
     usual_lengths,
 )
 from shelfbridge.contract import MODELS
 from shelfbridge.errors import ArtefactError
+from shelfbridge.lengths import padded
 
 NETWORKS = ("encoder", "ranker", "cross_encoder")
-LENGTHS = {"query": {5: 30, 8: 50, 21: 20}, "product": {20: 60, 33: 40, 90: 2}, "pair": {48: 10, 60: 30, 96: 8}}
+LENGTHS = {"query": {4: 30, 8: 50, 20: 20}, "candidates": {20: 60, 33: 40, 64: 2}, "pair": {48: 10, 60: 30, 96: 8}}
 histograms = st.dictionaries(st.integers(1, 300), st.integers(1, 1000), min_size=1, max_size=40)
 
 
 class TestBuckets:
     @given(histogram=histograms, kind=st.sampled_from(KINDS))
     def test_hold_every_length_once_and_in_order(self, histogram, kind):
-        made = buckets(longest(histogram, kind))
+        made = buckets(chances(histogram, kind))
         assert 1 <= len(made) <= MOST
         assert [one.least for one in made] == [1, *(one.most + 1 for one in made[:-1])]
         assert made[-1].most == kind.most
@@ -45,7 +45,7 @@ class TestBuckets:
     @given(histogram=histograms, kind=st.sampled_from(KINDS))
     @example(histogram={1: 1, 6: 1}, kind=QUERY)  # no edge parts the two
     def test_are_as_few_as_the_rule_permits(self, histogram, kind):
-        weights = longest(histogram, kind)
+        weights = chances(histogram, kind)
         made = buckets(weights)
         bound = max(DISTANCE * sum(length * weight for length, weight in weights.items()), STEP / 4)
         if len(made) > 1:
@@ -57,14 +57,14 @@ class TestBuckets:
             assert sum(distance(weights, one) for one in made) <= max(bound, least * (1 + 1e-9))
 
     def test_two_crowds_get_a_bucket_each(self):
-        made = buckets(longest({8: 50, 48: 50}, QUERY))
+        made = buckets(chances({8: 50, 48: 50}, QUERY))
         assert [one.usual for one in made] == [8, 48]
 
     def test_one_crowd_needs_one(self):
-        assert len(buckets(longest({15: 1, 16: 50, 17: 1}, QUERY))) == 1
+        assert len(buckets(chances({15: 1, 16: 50, 17: 1}, QUERY))) == 1
 
     def test_are_no_worse_than_any_other_cut_into_two(self):
-        weights = longest({4: 30, 9: 30, 22: 20, 40: 10, 63: 10}, QUERY)
+        weights = chances({4: 30, 9: 30, 22: 20, 40: 10, 63: 10}, QUERY)
         made = buckets(weights, most=2)
         cost = sum(distance(weights, one) for one in made)
         for edge in range(STEP, QUERY.most, STEP):
@@ -80,17 +80,14 @@ class TestBuckets:
         assert distance(weights, only) > STEP / 4
 
     @given(histogram=histograms, kind=st.sampled_from(KINDS))
-    def test_the_longest_of_many_is_a_distribution(self, histogram, kind):
-        weights = longest(histogram, kind)
+    def test_chances_are_a_distribution(self, histogram, kind):
+        weights = chances(histogram, kind)
         assert list(weights) == list(range(1, kind.most + 1))
         assert min(weights.values()) >= 0
         assert sum(weights.values()) == pytest.approx(1)
 
-    def test_the_longest_of_two_is_worked_out(self):
-        assert longest({1: 1, 2: 1}, Length("two", 2, 2)) == pytest.approx({1: 0.25, 2: 0.75})
-
     def test_a_length_above_the_limit_counts_as_the_limit(self):
-        assert longest({500: 3}, PAIR)[PAIR.most] == pytest.approx(1)
+        assert chances({500: 3}, PAIR)[PAIR.most] == pytest.approx(1)
 
 
 class TestProfiles:
@@ -139,20 +136,25 @@ class TestProfiles:
         for profile in profiles(MODELS["ranker"], LENGTHS, 64):
             assert (profile["token_vectors"].min[1], profile["token_vectors"].max[1]) == (1, QUERY.most)
 
-    def test_the_candidates_of_a_query_are_as_long_as_the_longest_of_them(self):
-        (first, *_) = profiles(MODELS["ranker"], {**LENGTHS, "product": {20: 90, 56: 10}}, 1)[::-1]
-        assert first["candidate_tokens"].opt[2] == 56
+    @pytest.mark.parametrize("name", NETWORKS)
+    def test_are_tuned_for_lengths_that_are_served(self, name):
+        """A length that the first step rounds up never comes: neither a tuned shape nor a CUDA graph may have it."""
+        queries = {len(padded(np.zeros(length, np.int64))) for length in range(1, QUERY.most + 1)}
+        for profile in profiles(MODELS[name], LENGTHS, 64):
+            for tensor in MODELS[name].inputs:
+                if VARYING.get(tensor.name) is QUERY:
+                    assert {profile[tensor.name].opt[1], profile[tensor.name].max[1]} <= queries
 
     def test_usual_lengths_come_in_order_of_their_chance(self):
         (chance, first), (other, second) = itertools.islice(usual_lengths(MODELS["encoder"], LENGTHS), 2)
-        assert (first, second) == ({"query": 8}, {"query": 5})
+        assert (first, second) == ({"query": 8}, {"query": 4})
         assert (chance, other) == pytest.approx((0.5, 0.3))
 
     def test_usual_lengths_of_two_kinds_are_combined(self):
         all_of_them = list(usual_lengths(MODELS["ranker"], LENGTHS))
-        assert len(all_of_them) == QUERY.most * PRODUCT.most
+        assert len(all_of_them) == len(LENGTHS["query"]) * len(LENGTHS["candidates"])
         assert sum(chance for chance, _ in all_of_them) == pytest.approx(1)
-        assert set(all_of_them[0][1]) == {"query", "product"}
+        assert set(all_of_them[0][1]) == {"query", "candidates"}
 
 
 class TestReading:

@@ -108,9 +108,21 @@ def test_targets_differ_in_where_and_how_they_run_only() -> None:
     for path in REPOSITORY.glob("*/configs/*.pbtxt"):
         ours, plain = parse(path), parse(path.parents[1] / "config.pbtxt")
         for config in (ours, plain):
-            for field in ("platform", "backend", "instance_group", "parameters"):
+            for field in ("platform", "backend", "instance_group", "parameters", "response_cache"):
                 config.ClearField(field)
         assert ours == plain
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=named)
+def test_no_model_on_a_gpu_has_a_response_cache(path: Path) -> None:
+    """Triton's cache takes CPU memory only: of outputs on the GPU, between two steps, each miss is an error logged."""
+    config = parse(path)
+    on_gpu = any(group.kind == model_config_pb2.ModelInstanceGroup.KIND_GPU for group in config.instance_group)
+    assert not (on_gpu and config.response_cache.enable)
+
+
+def test_the_encoder_on_a_cpu_has_one() -> None:
+    assert parse(REPOSITORY / "encoder/configs/cpu.pbtxt").response_cache.enable
 
 
 @pytest.mark.parametrize("name", STEPS)

@@ -1,6 +1,7 @@
 """A model's config matches its engine: profiles, warmups, CUDA graphs."""
 
 import shutil
+from collections import Counter
 
 import pytest
 from google.protobuf import text_format
@@ -10,6 +11,9 @@ from build.engines.buckets import profiles, usual_lengths
 from build.engines.configs import CONTEXT_MEMORY, GRAPH_CHANCE, GRAPHS, adapt, max_batch
 from build.release import SOURCES
 from shelfbridge.contract import MODELS
+from shelfbridge.lengths import padded
+from shelfbridge.wordpieces import WordPieces
+from tests.functional import tiny
 from tests.unit.engine_samples import LENGTHS, NETWORKS
 
 
@@ -68,6 +72,29 @@ class TestConfigs:
         adapt(config, profiles(MODELS["encoder"], spread, 64), spread)
         parsed = text_format.Parse(config.read_text(), model_config_pb2.ModelConfig())
         assert not parsed.optimization.cuda.graphs
+
+    def test_the_response_cache_of_an_older_release_goes(self, tmp_path):
+        config = tmp_path / "config.pbtxt"
+        plain = (SOURCES / "encoder/config.pbtxt").read_text()
+        config.write_text(plain + "response_cache { enable: true }\n")
+        adapt(config, profiles(MODELS["encoder"], LENGTHS, 64), LENGTHS)
+        assert "response_cache" not in config.read_text()
+
+    def test_graphs_answer_what_is_served(self, tmp_path):
+        """Triton replays a graph for exactly its shape. Those for lengths as tokenised, not as sent, never fired."""
+        texts = ["red tent", "a", "green garden hose for rent", "usb cable", "camping tent red blue"]
+        texts += [f"{one} {two}" for one in texts for two in texts]
+        tiny.write_repository(tmp_path / "repository")
+        words = WordPieces(tmp_path / "repository/preprocess/1/tokenizer.json")
+        sent = [padded(words.queries([text])[0][0]).shape for text in texts]
+        config = tmp_path / "config.pbtxt"
+        shutil.copy(SOURCES / "encoder/config.pbtxt", config)
+        lengths = {**LENGTHS, "query": Counter(length for (length,) in sent)}
+        adapt(config, profiles(MODELS["encoder"], lengths, 64), lengths)
+        specs = text_format.Parse(config.read_text(), model_config_pb2.ModelConfig()).optimization.cuda.graph_spec
+        shapes = {tuple(spec.input["input_ids"].dim) for spec in specs}
+        assert shapes <= set(sent)
+        assert sum(shape in shapes for shape in sent) > 0.9 * len(sent)
 
     def test_contexts_take_the_memory_of_their_own_profile(self, adapted):
         assert adapted[2].parameters[CONTEXT_MEMORY].string_value == "ON_PROFILE_CHANGE"

@@ -160,9 +160,11 @@ class TestServing:
             "tritonserver",
             f"--model-repository={repository}",
             "--disable-auto-complete-config",
-            "--cache-config=local,size=16777216",
             "--log-verbose=1",
         ]
+
+    def test_the_cache_is_there_for_the_encoder_on_a_cpu(self, repository):
+        assert "--cache-config=local,size=16777216" in serve.prepare(repository, "cpu", [])
 
     def test_compatible_plans_are_announced_to_triton(self, repository):
         (repository / "ranker/3/engine.json").write_text(COMPATIBLE.model_dump_json())

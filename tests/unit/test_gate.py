@@ -85,10 +85,28 @@ class TestPanel:
     def test_is_cut_at_the_most(self, panel):
         assert len(Panel.of(panel.catalogue, judged(panel.catalogue), most=1).judgments.queries) == 1
 
-    def test_choices_are_made_without_dev_where_enough_is_left(self, panel):
-        assert list(panel.choosing.judgments.queries) == list(panel.judgments.queries)[1:]
-        small = Panel.of(panel.catalogue, judged(panel.catalogue), most=4)
-        assert small.choosing is small
+    @pytest.mark.parametrize("dev", [0, 5, 30, 150, 400])
+    @pytest.mark.parametrize("train", [0, 60, 900])
+    def test_no_query_judges_what_it_chose(self, panel, dev, train):
+        """Of 150 dev queries and more, the same ones once did both."""
+        product = panel.catalogue.products[0].product_id
+        rows = tuple(
+            Judgment(query_id=f"{split}{number}", query=f"{number} {split}", product_id=product, label="E", split=split)
+            for split, count in (("dev", dev), ("train", train))
+            for number in range(count)
+        )
+        chooses, judges = Panel.apart(panel.catalogue, Judgments(rows), most=150)
+        one, other = (set(some.judgments.queries) for some in (chooses, judges))
+        learnt = set(to_learn_from(Judgments(rows)).of("train").queries)
+        assert learnt.isdisjoint(one | other)
+        assert max(len(one), len(other)) <= 150
+        assert judges.chose == bool(one & other)
+        assert not chooses.chose
+        if dev >= 30 or train == 900:
+            assert not judges.chose
+            assert min(len(one), len(other)) >= 10
+        if dev >= 30 and train:
+            assert (chooses.dev, judges.dev) == (0, min(dev, 150))
 
     def test_rankings_are_worth_what_their_products_are(self, panel, ensembles):
         verdict = panel.judge(ensembles, "ranked", QUIET)

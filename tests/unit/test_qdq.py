@@ -141,3 +141,10 @@ def test_other_scales_take_the_place_of_the_calibrated_ones(master):
 def test_a_graph_without_stored_vectors_is_refused(reference):
     with pytest.raises(ArtefactError, match="0 products with stored int8 vectors"):
         qdq.stored_product(reference)
+
+
+def test_work_is_counted_over_the_linear_layers(reference):
+    """Of width 32: four layers of 32 x 32, two of 32 x 64, and the projection of token vectors."""
+    sizes = [(32, 32)] * 4 + [(32, 64), (64, 32), (32, 64)]
+    expected = sum(rows * columns for rows, columns in sizes) / sum(map(sum, sizes))
+    assert qdq.work_per_value(reference) == pytest.approx(expected)

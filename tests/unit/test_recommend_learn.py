@@ -5,13 +5,17 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 from rich.console import Console
 
 from build.inputs import add_arguments, chosen
+from build.qdq import work_per_value
+from build.quantise import LEAST_WORK
 from build.recommend import baselines
 from build.recommend.baselines import ItemItem, OfSold, ease
+from build.recommend.compress import choose
 from build.recommend.learn import Behaviour, learn, weeks_for
 from build.recommend.network import Shape
 from build.recommend.ranker import neighbours
@@ -185,13 +189,16 @@ class TestLearned:
         assert figures["shelf"]["overall"] > figures["popular"]["overall"] - 0.05
         assert set(figures) == {"popular", "EASE", "shelf"}
 
-    def test_what_is_served_is_the_form_that_was_measured_best(self, learned):
+    def test_what_is_served_hangs_on_counted_work_and_recall_alone(self, learned):
+        """By the clock, equal builds would serve different forms."""
         told = json.loads((learned / "user_encoder/compression.json").read_text())
         forms = told["forms"]
         assert set(forms) == {"fp32", "fp16", "int8"}
-        quick = forms["int8"]["ms"] < 0.8 * forms["fp32"]["ms"]
-        good = forms["fp32"]["recall"] - forms["int8"]["recall"] <= 0.02
-        assert told["served"] == ("int8" if quick and good else "fp32")
+        work = work_per_value(onnx.load(learned / "user_encoder/fp32.onnx"))
+        assert work < LEAST_WORK
+        assert told["served"] == "fp32"
+        assert told["why"] == f"{work:.0f} multiply-adds for each value that int8 converts; it is quicker from 100 on"
+        assert not any("ms" in form for form in forms.values())
         same = (learned / "user_encoder/model.onnx").read_bytes() == (learned / "user_encoder/fp32.onnx").read_bytes()
         assert same == (told["served"] == "fp32")
         assert {path.name for path in (learned / "user_encoder").iterdir()} == {
@@ -199,3 +206,16 @@ class TestLearned:
         }
         # this shop's lists are too few to hold fp16 against
         assert {path.name for path in (learned / "shelf_ranker").iterdir()} == {"model.onnx", "fp32.onnx"}
+
+
+@pytest.mark.parametrize(
+    ("recalls", "work", "served"),
+    [
+        ({"fp32": 0.3}, 400, "fp32"),
+        ({"fp32": 0.3, "int8": 0.3}, 99, "fp32"),
+        ({"fp32": 0.3, "int8": 0.295}, 100, "int8"),
+        ({"fp32": 0.3, "int8": 0.29}, 400, "fp32"),
+    ],
+)
+def test_int8_is_served_where_there_is_enough_to_multiply_and_little_is_lost(recalls, work, served):
+    assert choose(recalls, work, 0.006)[0] == served
