@@ -26,9 +26,10 @@ from build.engines import api, buckets, configs
 from build.engines.buckets import Profile
 from build.engines.builder import Network, Options
 from build.operators import table_faults
-from build.release import PRODUCT_ENCODER, read_manifest
+from build.release import PRODUCT_ENCODER
 from shelfbridge import contract
 from shelfbridge.errors import ArtefactError, ShelfbridgeError
+from shelfbridge.release import read_manifest
 
 NO_RTX = "TensorRT-RTX is not installed (make rtx): only the table of operators was asked."
 MODELS = ("encoder", "ranker", "cross_encoder", "user_encoder", "shelf_ranker")

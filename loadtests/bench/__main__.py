@@ -24,22 +24,23 @@ from typing import Any
 
 from rich.console import Console
 
-from build.evaluate import by_place, per_query
 from deploy.embedded import EmbeddedServer, EmbeddedSettings
 from loadtests.bench import rounds
 from loadtests.bench.contenders import CANDIDATES, PEERS, ours, peer
 from loadtests.bench.environments import pins
 from loadtests.bench.queries import QueryStream, words_of
-from loadtests.bench.report import closed_loops, plot, ratios, relevance, table
+from loadtests.bench.report import closed_loops, draw, ratios, relevance, table
 from loadtests.bench.rounds import Course, Plan
 from loadtests.bench.servers import Contender
 from loadtests.bench.weights import PAIR_TOKENS, WORDS, originals, write_shop
 from loadtests.machine import machine
-from loadtests.program import add_shop, amount, command_line, count, ending, flags, write
+from loadtests.program import add_shop, amount, command_line, count, ending, flags
 from loadtests.serving import settings_of, sold
 from shelfbridge import contract
 from shelfbridge.catalogue import read_judgments
 from shelfbridge.errors import DataError, ShelfbridgeError
+from shelfbridge.measure.ranking import NDCG, by_place, per_query
+from shelfbridge.measure.report import Report
 from shelfbridge.release import read_manifest
 
 QUICK = Plan(rounds=1, rates=(), fractions=(0.5,), seconds=5.0, searches=1000)
@@ -52,7 +53,8 @@ def main() -> None:
     options = parser().parse_args()
     with ending("stopped; nothing was measured yet, and all servers are down"):
         record = bench(options, Console())
-        write(options.out, "bench", record, table(record), partial(plot, record=record))
+        drawn = partial(draw, record=record)
+        Report("bench", record, [table(record)], drawn, (12, 4.5)).write(options.out, quiet=False)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -148,7 +150,7 @@ def bench(options: argparse.Namespace, console: Console) -> dict[str, Any]:
         "reads": reads(release, options.candidates),
         "versions": {one.name: pins(one.environment) for one in course.contenders if one.environment},
         "idle_cores": idle,
-        "relevance": relevance({name: row["nDCG@10"] for name, row in judged.items()}),
+        "relevance": relevance({name: row[NDCG] for name, row in judged.items()}),
         "closed": closed_loops(course.points),
         "ratios": ratios(course.points),
         "refused": course.refused,
