@@ -12,21 +12,17 @@ since 1970 or ISO 8601), and basket, quantity, price where they are known; six w
 
 Stages: encoder -> its ONNX graph -> index -> cross-encoder -> ranker -> students -> int8 and fp16 -> gate -> shelf ->
 release -> evaluation. Each skips what is unchanged, so a second run takes seconds and an interrupted one goes on where
-it stopped. The gate refuses a release that loses more nDCG@10 by its compression than the budget.
+it stopped; --list shows how they stand, --why what a stage would run again for, --from runs one and all after it again.
+A changed price trains nothing. The gate refuses a release that loses more nDCG@10 by its compression than the budget.
 """
 
 import argparse
-from functools import partial
-from pathlib import Path
 
 from rich.console import Console
 
-from build import evaluate
-from build.inputs import add_arguments, read_shop
-from build.pipeline import build
-from build.stages import Shop
-from build.workspace import Workspace
-from shelfbridge.catalogue import Split
+from build.inputs import add_arguments, given_by, read_shop
+from build.pipeline import Plan, build, check_name, names
+from build.workspace import State, Workspace
 from shelfbridge.errors import ShelfbridgeError
 
 
@@ -36,29 +32,50 @@ def main() -> None:
         prog="python -m build", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_arguments(parser)
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument("--list", action="store_true", help="show the stages and how they stand; run nothing")
+    instead.add_argument("--why", metavar="STAGE", help="show what changed since the stage's last result; run nothing")
+    instead.add_argument("--from", dest="again", metavar="STAGE", help="run this stage and all after it again")
     options = parser.parse_args()
     console = Console()
     try:
-        shop = read_shop(options, console)
-        made = build(options.out, shop)
-        console.print(measured(options.out, shop, made), highlight=False)
+        given = given_by(options)
+        if name := options.why or options.again:
+            check_name(name, names(given.settings, shelf=given.interactions is not None))
+        shop = read_shop(given, console)
+        if options.list or options.why:
+            plan = Plan.of(shop, given.out)
+            states = list(Workspace(given.out / "stages", console).states(plan.all).values())
+            text = listed(states) if options.list else told(states, options.why)
+            console.print(text, soft_wrap=True, highlight=False, markup=False)
+            return
+        made, figures = build(given.out, shop, options.again)
     except ShelfbridgeError as error:
         raise SystemExit(f"error: {error}") from error
     except KeyboardInterrupt:
         raise SystemExit("stopped; the same command goes on where this one ended") from None
+    console.print(figures, highlight=False)
     console.print(f"release: {made}")
 
 
-def measured(out: Path, shop: Shop, made: Path) -> str:
-    """The release's figures on the test split, or on dev where there is none, as a table."""
-    split: Split = "test" if shop.judgments.of("test").rows else "dev"
-    folder = Workspace(out / "stages", shop.console).stage(
-        "evaluation",
-        partial(evaluate.evaluate, release=made, split=split, console=shop.console, **shop.known),
-        data=shop.data,
-        release=made / "manifest.json",
-    )
-    return (folder / "evaluation.md").read_text()
+def listed(states: list[State]) -> str:
+    """Stages, their versions, and how they stand, a line for each."""
+    width = max(len(state.stage.name) for state in states)
+    lines = []
+    for state in states:
+        first, *others = state.reasons or ("",)
+        more = f" (and {len(others)} more: --why {state.stage.name})" if others else ""
+        how = f"to be made: {first}{more}" if first else "unchanged"
+        lines.append(f"{state.stage.name:{width}}  v{state.stage.version}  {how}")
+    return "\n".join(lines)
+
+
+def told(states: list[State], name: str) -> str:
+    """Why a stage would run, a line for each reason."""
+    (state,) = (one for one in states if one.stage.name == name)
+    if state.folder is not None:
+        return f"{name} is unchanged: {state.folder}"
+    return "\n".join([f"{name} is to be made:", *(f"  {reason}" for reason in state.reasons)])
 
 
 if __name__ == "__main__":

@@ -5,171 +5,36 @@
     python -m build.change --release out/releases/current status
 
 `upsert` takes whole products in any form that a build reads: those that the release has are replaced, others are added.
-The server must see the folder that holds the release, as changes lie beside it. Nothing is restarted.
+The server must see the folder that holds the release, as changes lie beside it. Nothing is restarted. It is asked which
+release it answers from (--server), and a change that it would not see is refused.
 
 The release itself stays as it is, and so does what it knows of its shop: models, and how rare words are. A change costs
 what has changed since the release, not what the catalogue holds; after some thousands of changes build a new release,
-from a catalogue that has them: it begins without any.
+from a catalogue that has them. What is changed after that catalogue was written is carried over when it goes live.
 """
 
 import argparse
+import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
+from tritonclient.grpc import InferenceServerClient
+from tritonclient.utils import InferenceServerException
 
-from build.index import encode, quantised
-from build.offline import session
-from build.release import PRODUCT_ENCODER
+from build.later import Later, Release
 from build.workspace import unfinished
 from shelfbridge.catalogue import Product, read_catalogue, summary
-from shelfbridge.changes import changes_beside, check, generation, sync, write_record
+from shelfbridge.changes import generation, sync, write_record
 from shelfbridge.errors import ArtefactError, DataError, ShelfbridgeError
-from shelfbridge.release import read_manifest
-from shelfbridge.retrieval import CandidateIndex, ProductPairs, ProductStore
-from shelfbridge.retrieval.names import Names
-from shelfbridge.retrieval.ragged import Ragged, load
-from shelfbridge.wordpieces import WordPieces
+from shelfbridge.retrieval import CandidateIndex, ProductStore
 
 LIMIT = 10_000
 """Most products that may have changed: every search compares all of them, and every change writes all of them."""
-
-
-@dataclass(frozen=True)
-class Release:
-    """What a change reads of a release."""
-
-    folder: Path
-    number: str
-
-    @classmethod
-    def open(cls, folder: Path) -> "Release":
-        """The release in a folder, or that a link points to.
-
-        Raises:
-            ArtefactError: it is none.
-        """
-        folder = folder.resolve()
-        return cls(folder, str(read_manifest(folder)["release"]))
-
-    @property
-    def changes(self) -> Path:
-        """Folder of its changes."""
-        return changes_beside(self.folder)
-
-    def part(self, model: str) -> Path:
-        """A model's version folder."""
-        return self.folder / model / self.number
-
-    def numbers(self) -> Names:
-        """The rows of its product ids."""
-        return ProductStore.numbers(self.part("postprocess"))
-
-    def pieces(self) -> WordPieces:
-        """Its tokeniser."""
-        return WordPieces(self.part("preprocess") / "tokenizer.json")
-
-
-@dataclass
-class Later:
-    """All that came after a release, by row; `gone` counts on from the release's rows."""
-
-    products: list[Product]
-    vectors: list[NDArray[np.float32]]
-    tokens: list[NDArray[np.int8]]
-    pieces: list[NDArray[Any]]
-    gone: set[int]
-
-    @classmethod
-    def read(cls, release: Release) -> "Later":
-        """What the current generation holds.
-
-        Raises:
-            ArtefactError: it is damaged, or was made for another release.
-        """
-        current = generation(release.changes)
-        if current is None:
-            return cls([], [], [], [], set())
-        folder = release.changes / str(current)
-        check(folder, release.folder)
-        lines = (folder / "products.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
-        vectors = CandidateIndex.open(folder).vectors
-        return cls(
-            products=[Product.model_validate_json(line) for line in lines],
-            vectors=list(vectors.fetch(np.arange(len(vectors)))),
-            tokens=_rows(folder, "tokens"),
-            pieces=_rows(folder, "pieces"),
-            gone=set(load(folder / "gone.npy").tolist()),
-        )
-
-    def put(self, products: Iterable[Product], ids: Names) -> list[int]:
-        """Give products their rows, the ones that they had before if any.
-
-        Returns:
-            Rows whose text is new.
-        """
-        rows = {product.product_id: row for row, product in enumerate(self.products)}
-        unread = []
-        for product in products:
-            if (sold := ids.find(product.product_id)) >= 0:
-                self.gone.add(sold)
-            row = rows.setdefault(product.product_id, len(self.products))
-            if row == len(self.products):
-                self.products.append(product)
-                unread.append(row)
-            elif self.products[row].full_text != product.full_text:
-                unread.append(row)
-            self.products[row] = product
-            self.gone.discard(len(ids) + row)
-        return unread
-
-    def remove(self, product_ids: Iterable[str], ids: Names) -> list[str]:
-        """Take products out of the catalogue.
-
-        Returns:
-            Ids that it does not have.
-        """
-        rows = {product.product_id: row + len(ids) for row, product in enumerate(self.products)}
-        unknown = []
-        for product_id in product_ids:
-            there = {ids.find(product_id), rows.get(product_id, -1)} - {-1} - self.gone
-            if not there:
-                unknown.append(product_id)
-            self.gone |= there
-        return unknown
-
-    def encode(self, release: Release, rows: Sequence[int], console: Console) -> None:
-        """Compute everything of rows that comes from their text, as the build did for the release's."""
-        texts = [self.products[row].full_text for row in rows]
-        pieces, scale = release.pieces(), float(load(release.part("retrieve") / "scale.npy"))
-        # One thread, as this runs beside a server
-        vectors, tokens = encode(texts, pieces, session(release.folder / PRODUCT_ENCODER, threads=1), console)
-        columns: tuple[tuple[list[Any], Iterable[Any]], ...] = (
-            (self.vectors, vectors),
-            (self.tokens, quantised(tokens, scale)),
-            (self.pieces, pieces.pieces(texts)),
-        )
-        for column, values in columns:
-            for row, value in zip(rows, values, strict=True):
-                column[row : row + 1] = [value]  # behind the last row, this adds one
-
-    def write(self, folder: Path, base: CandidateIndex) -> None:
-        """Write a generation beside a release's index, but for its record."""
-        width = self.vectors[0].shape[0] if self.vectors else base.vectors.fetch(np.zeros(1, np.int64)).shape[1]
-        vectors = np.array(self.vectors, np.float32).reshape(-1, width)
-        CandidateIndex.write(folder, self.products, vectors, self.tokens, known=base.lexicon)
-        ProductPairs.write(folder, self.pieces)
-        ProductStore.write(folder, self.products)
-        np.save(folder / "gone.npy", np.array(sorted(self.gone), np.int64))
-        lines = "".join(f"{product.model_dump_json()}\n" for product in self.products)
-        (folder / "products.jsonl").write_text(lines, encoding="utf-8")
 
 
 @dataclass(frozen=True)
@@ -193,10 +58,11 @@ def change(
 ) -> list[str]:
     """Change the products of a release; what is served changes in one step, or not at all.
 
-    Changes made at the same time wait for each other.
+    Changes made at the same time wait for each other. Where the folder is a link, and another release goes live while
+    this waits, that one is changed.
 
     Args:
-        folder: of the release.
+        folder: of the release, or a link to it.
         upsert: products to add, or to replace those of the same id.
         delete: ids of products that are no longer sold.
         console: for the progress.
@@ -208,29 +74,48 @@ def change(
         ArtefactError: the release or its changes are damaged, or were made by an older build.
         DataError: more than `LIMIT` products would differ from the release's.
     """
-    release = Release.open(folder)
-    with unfinished(release.changes) as made:
-        ids = release.numbers()
-        later = Later.read(release)
-        before = (list(later.products), set(later.gone))
-        unread = later.put(upsert, ids)
-        unknown = later.remove(delete, ids)
-        if (later.products, later.gone) == before:
-            return unknown
-        if len(later.products) > LIMIT:
-            raise DataError(
-                f"{len(later.products)} products differ or differed from the release's, and {LIMIT} may; "
-                "build a new release"
-            )
-        if unread:
-            later.encode(release, unread, console or Console(quiet=True))
-        retrieve, store = release.part("retrieve"), release.part("postprocess")
-        base = CandidateIndex.open(retrieve)
-        later.write(made, base)
-        write_record(made, release.folder)
-        base.with_changes(made)  # what cannot be opened is not published
-        ProductStore.open(store).with_changes(made)
-        _publish(made)
+    while True:
+        release = Release.open(folder)
+        with unfinished(release.changes) as made:
+            if folder.resolve() == release.folder:
+                times = dict.fromkeys([*(product.product_id for product in upsert), *delete], time.time())
+                return change_with(
+                    release, made, times, upsert=upsert, delete=delete, console=console or Console(quiet=True)
+                )
+
+
+def change_with(
+    release: Release,
+    made: Path,
+    times: Mapping[str, float],
+    *,
+    upsert: Sequence[Product],
+    delete: Sequence[str],
+    console: Console,
+) -> list[str]:
+    """As `change`, by who has an unfinished folder beside the other generations, with the time of each change."""
+    ids = release.numbers()
+    later = Later.read(release)
+    before = (list(later.products), set(later.gone))
+    unread = later.put(upsert, ids)
+    unknown = later.remove(delete, ids)
+    if (later.products, later.gone) == before:
+        return unknown
+    if len(later.products) > LIMIT:
+        raise DataError(
+            f"{len(later.products)} products differ or differed from the release's, and {LIMIT} may; "
+            "build a new release"
+        )
+    later.times |= times
+    if unread:
+        later.encode(release, unread, console)
+    retrieve, store = release.part("retrieve"), release.part("postprocess")
+    base = CandidateIndex.open(retrieve)
+    later.write(made, base)
+    write_record(made, release.folder)
+    base.with_changes(made)  # what cannot be opened is not published
+    ProductStore.open(store).with_changes(made)
+    _publish(made)
     return unknown
 
 
@@ -275,9 +160,35 @@ def _publish(made: Path) -> None:
             shutil.rmtree(old, ignore_errors=True)
 
 
-def _rows(folder: Path, name: str) -> list[NDArray[Any]]:
-    rows = Ragged.open(folder, name)
-    return [rows[row] for row in range(len(rows))]
+def served(address: str) -> tuple[str, ...] | None:
+    """Numbers of the release that a server answers from, None where no server answers within a second."""
+    try:
+        with InferenceServerClient(address) as client:
+            return tuple(client.get_model_metadata("search", client_timeout=1.0).versions)
+    except InferenceServerException:
+        return None
+
+
+def check_served(release: Release, address: str) -> str:
+    """Hold a release against what a server answers from.
+
+    Returns:
+        A sentence on what was seen.
+
+    Raises:
+        ArtefactError: it answers from another release, whose searches would not see a change of this one.
+    """
+    found = served(address)
+    if found is None:
+        return f"no server answers at {address}, so whether release {release.number} is served was not seen"
+    if release.number not in found:
+        other = release.folder.with_name(found[0]) if found else release.folder.parent
+        raise ArtefactError(
+            f"the server at {address} serves release {', '.join(found) or 'none'}, not {release.number} "
+            f"({release.folder}): its searches would not see a change of that one. Change what is served "
+            f"(--release {other}), or start the server again; --server none changes it all the same, to be seen later"
+        )
+    return f"the server at {address} serves release {release.number}"
 
 
 def main() -> None:
@@ -286,6 +197,12 @@ def main() -> None:
         prog="python -m build.change", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--release", type=Path, required=True, help="folder of the release, or out/releases/current")
+    parser.add_argument(
+        "--server",
+        default=os.environ.get("SHELFBRIDGE_SERVER", "localhost:8001"),
+        metavar="ADDRESS",
+        help="gRPC address of the server that is to see the change, none to ask none (default: %(default)s)",
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     upsert = commands.add_parser("upsert", help="add products, or replace those of the same id")
     upsert.add_argument("file", type=Path, help=".jsonl, .csv, .tsv or .parquet, as --catalogue of a build")
@@ -296,7 +213,7 @@ def main() -> None:
     console = Console(highlight=False, soft_wrap=True)
     try:
         if options.command != "status":
-            _change(options, console)
+            _change_by(options, console)
         console.print(str(status(options.release)))
     except ShelfbridgeError as error:
         raise SystemExit(f"error: {error}") from error
@@ -306,8 +223,9 @@ def main() -> None:
         raise SystemExit("stopped; status says what has changed") from None
 
 
-def _change(options: argparse.Namespace, console: Console) -> None:
-    begun = time.monotonic()
+def _change_by(options: argparse.Namespace, console: Console) -> None:
+    begun, release = time.monotonic(), Release.open(options.release)
+    seen = "" if options.server == "none" else check_served(release, options.server)
     if options.command == "upsert":
         catalogue = read_catalogue(options.file)
         if catalogue.rejected:
@@ -315,7 +233,7 @@ def _change(options: argparse.Namespace, console: Console) -> None:
         change(options.release, upsert=catalogue.products, console=console)
     elif unknown := change(options.release, delete=options.id, console=console):
         console.print(f"not in the catalogue: {', '.join(unknown)}", markup=False)
-    console.print(f"release {options.release.resolve().name} as asked after {time.monotonic() - begun:.1f} s")
+    console.print(f"release {release.number} is as asked after {time.monotonic() - begun:.1f} s; {seen}".rstrip("; "))
 
 
 if __name__ == "__main__":

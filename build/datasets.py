@@ -138,13 +138,15 @@ def subset(catalogue: Catalogue, judgments: Judgments, most: int) -> tuple[Catal
     Raises:
         DataError: not even the first query fits.
     """
+    texts, judged = judgments.queries, judgments.by_query
     queries: set[str] = set()
     wanted: set[str] = set()
-    for query_id in sorted(judgments.queries, key=lambda one: _chance(judgments.queries[one])):
-        more = wanted | judgments.by_query[query_id].keys()
-        if len(more) > most:
+    for query_id in sorted(texts, key=lambda one: _chance(texts[one])):
+        more = judged[query_id].keys() - wanted
+        if len(wanted) + len(more) > most:
             break
-        queries, wanted = queries | {query_id}, more
+        queries.add(query_id)
+        wanted |= more
     if not queries:
         raise DataError(f"--products {most} is less than one query's judged products; give a few hundred or more")
     products = tuple(product for product in catalogue.products if product.product_id in wanted)

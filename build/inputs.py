@@ -1,27 +1,48 @@
-"""What the build and its frontier are told on the command line: the shop's files, a preset, and what changes of it."""
+"""What the build and its frontier are told on the command line: the shop's files, a preset, and what changes of it.
+
+Everything that can be told without reading a file to its end is told first: `given_by` takes milliseconds.
+"""
 
 import argparse
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from build.foreign import ForeignPairs, read_pairs
-from build.recommend import interactions
-from build.recommend.learn import Behaviour, weeks_for
-from build.settings import PRESETS, Settings
-from build.stages import Shop
+from build.settings import PRESETS, Given, given
+from build.shop import Shop
 from build.workspace import tree_digest
-from shelfbridge.catalogue import Catalogue, Judgments, Rejection, read_catalogue, read_judgments, summary
-from shelfbridge.errors import DataError
+from shelfbridge.catalogue import Catalogue, Judgments, Rejection, read_catalogue, read_judgments, read_rows, summary
+from shelfbridge.errors import DataError, SettingsError
+
+if TYPE_CHECKING:
+    from build.recommend.learn import Behaviour
+
+COLUMNS = {
+    "catalogue": ("product_id", "title"),
+    "judgments": ("query_id", "query", "product_id", "label"),
+    "pairs": ("query", "name", "label"),
+}
+"""That a file needs, by what it is."""
+TABLES = (".parquet", ".csv", ".jsonl")
+"""Kinds of files of interactions."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of both programs."""
-    parser.add_argument("--catalogue", type=Path, required=True, metavar="FILE")
-    parser.add_argument("--judgments", type=Path, required=True, metavar="FILE")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="stage results and releases go here")
+    parser.add_argument("--catalogue", type=Path, metavar="FILE", help="the products")
+    parser.add_argument("--judgments", type=Path, metavar="FILE", help="judged queries")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="stage results and releases go here")
     parser.add_argument("--preset", choices=PRESETS, default="full", help="how long to train (default: %(default)s)")
+    parser.add_argument(
+        "--settings",
+        type=Path,
+        metavar="FILE",
+        help="a .toml file of what differs from the preset, in the form of those in build/presets; "
+        "it may name the files of the shop too. Variables SHELFBRIDGE_BUILD_… win over it, flags over both",
+    )
     parser.add_argument(
         "--encoder", metavar="ID-OR-FOLDER", help="base model: a Hugging Face id, or a folder with its files"
     )
@@ -37,9 +58,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weeks",
         type=int,
-        choices=range(1, 53),
         metavar="N",
-        help="longest window of time that a shelf learns from (default: that of the preset)",
+        help="longest window of time that a shelf learns from, 1 to 52 (default: that of the preset)",
     )
     parser.add_argument("--precision", choices=("int8", "fp32"), help="of what the CPU serves (default: int8)")
     parser.add_argument(
@@ -47,31 +67,93 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--vectors",
-        default="faiss",
         metavar="PLACE",
         help="of the products: faiss, files beside the index; milvus, at SHELFBRIDGE_MILVUS_URI; or its address "
-        "(default: %(default)s)",
+        "(default: faiss)",
     )
     parser.add_argument(
         "--budget", type=float, metavar="X", help="nDCG@10 that compression may cost (default: that of the preset)"
     )
 
 
-def read_shop(options: argparse.Namespace, console: Console) -> Shop:
+def chosen(options: argparse.Namespace) -> Given:
+    """The preset with what a file, the environment and the command line change of it.
+
+    Raises:
+        SettingsError: a setting cannot be used.
+    """
+    flat = {
+        name: getattr(options, name)
+        for name in ("catalogue", "judgments", "out", "pairs", "interactions", "vectors")
+        if getattr(options, name) is not None
+    }
+    flags: dict[str, Any] = dict(flat)
+    flags |= {"base": options.encoder} if options.encoder else {}
+    flags |= {"teacher": options.ranker} if options.ranker else {}
+    flags |= {"shelf": {"weeks": options.weeks}} if options.weeks is not None else {}
+    flags |= {"encoder_student": None, "cross_encoder_student": None} if options.no_students else {}
+    compression = {"precision": options.precision, "budget": options.budget}
+    flags["compression"] = {name: value for name, value in compression.items() if value is not None}
+    return given(options.preset, options.settings, flags)
+
+
+def given_by(options: argparse.Namespace) -> Given:
+    """What a build is given, with all checks that need no file read to its end.
+
+    Raises:
+        DataError: a file is not there, of a kind that is not read, or without a needed column.
+        SettingsError: a setting cannot be used.
+    """
+    found = chosen(options)
+    for name, needed in COLUMNS.items():
+        if (path := getattr(found, name)) is not None:
+            next(read_rows(path, needed), None)
+    if found.interactions is not None:
+        check_table(found.interactions)
+    for base in filter(None, (found.base, found.teacher)):
+        if base.startswith((".", "/", "~")) and not (Path(base) / "config.json").is_file():
+            raise SettingsError(f"{base}: no folder of a base model, as it has no config.json")
+    if found.vectors not in ("faiss", "milvus") and "://" not in found.vectors and not found.vectors.endswith(".db"):
+        raise SettingsError(
+            f"{found.vectors!r} is no place for vectors; use faiss, milvus, or an address as http://host:19530"
+        )
+    if found.out.exists() and not found.out.is_dir():
+        raise SettingsError(f"{found.out} is a file; --out takes a folder")
+    return found
+
+
+def check_table(path: Path) -> None:
+    """Refuse what cannot be a file of interactions.
+
+    Raises:
+        DataError: it is not there, or of another kind.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; give the path of a {', '.join(TABLES)} file of interactions")
+    if path.suffix not in TABLES:
+        raise DataError(f"{path}: not a kind of file that is read here; give {', '.join(TABLES)}")
+
+
+def read_shop(found: Given, console: Console) -> Shop:
     """What a build starts from.
 
     Raises:
         DataError: a file cannot be used.
     """
-    catalogue, judgments = read(options.catalogue, options.judgments, console)
-    foreign = read_pairs(options.pairs) if options.pairs else ForeignPairs()
-    if options.pairs:
-        report(console, options.pairs, len(foreign.rows), "pairs", foreign.rejected)
-    made = Shop(catalogue, judgments, foreign, data_digest(options), chosen(options), console)
-    return replace(made, behaviour=_behaviour(options.interactions, made)) if options.interactions else made
+    written = found.catalogue.stat().st_mtime
+    catalogue, judgments = read(found.catalogue, found.judgments, console)
+    foreign = read_pairs(found.pairs) if found.pairs else ForeignPairs()
+    if found.pairs:
+        report(console, found.pairs, len(foreign.rows), "pairs", foreign.rejected)
+    data = tree_digest(found.catalogue) + tree_digest(found.judgments)
+    made = Shop(catalogue, judgments, foreign, data, found.settings, console, written=written)
+    return replace(made, behaviour=_behaviour(found.interactions, made)) if found.interactions else made
 
 
-def _behaviour(file: Path, shop: Shop) -> Behaviour:
+def _behaviour(file: Path, shop: Shop) -> "Behaviour":
+    from build.recommend import interactions  # these take seconds to import
+    from build.recommend.learn import Behaviour, weeks_for
+
     found = Behaviour.of(interactions.read(file), shop.catalogue)
     weeks_for(found.interactions, shop.settings.shelf.weeks)  # too few are refused now, not after the training
     shop.console.print(f"{file.name}: {len(found.interactions):,} interactions", highlight=False)
@@ -80,27 +162,6 @@ def _behaviour(file: Path, shop: Shop) -> Behaviour:
             f"{found.unknown:,} more are with products that the catalogue does not have", highlight=False
         )
     return found
-
-
-def chosen(options: argparse.Namespace) -> Settings:
-    """The preset with what the command line changes of it."""
-    settings = PRESETS[options.preset]
-    compression = settings.compression
-    if options.precision:
-        compression = replace(compression, precision=options.precision)
-    if options.budget is not None:
-        compression = replace(compression, budget=options.budget)
-    if options.no_students:
-        settings = replace(settings, encoder_student=None, cross_encoder_student=None)
-    if options.weeks:
-        settings = replace(settings, shelf=replace(settings.shelf, weeks=options.weeks))
-    base = options.encoder or settings.base
-    return replace(settings, base=base, teacher=options.ranker, compression=compression, vectors=options.vectors)
-
-
-def data_digest(options: argparse.Namespace) -> str:
-    """Identity of the data files."""
-    return tree_digest(options.catalogue) + tree_digest(options.judgments)
 
 
 def read(catalogue_file: Path, judgments_file: Path, console: Console) -> tuple[Catalogue, Judgments]:

@@ -7,7 +7,6 @@ left in each layer.
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,26 +15,11 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import AutoConfig, PreTrainedModel
 
+from build.settings import Shape
 from shelfbridge.errors import ArtefactError
 
 ATTENTION = ("query", "key", "value", "attention_head_size")
 """What is cut in the attention of a layer."""
-
-
-@dataclass(frozen=True)
-class Shape:
-    """What is left of a transformer: layers, and heads and feed-forward neurons in each of them."""
-
-    layers: int
-    heads: int
-    neurons: int
-
-    def __str__(self) -> str:
-        return f"{self.layers}x{self.heads}x{self.neurons}"
-
-    def within(self, other: "Shape") -> "Shape":
-        """As much of it as another has."""
-        return Shape(min(self.layers, other.layers), min(self.heads, other.heads), min(self.neurons, other.neurons))
 
 
 def layers_of(trunk: PreTrainedModel) -> list[Any]:

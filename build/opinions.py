@@ -1,12 +1,5 @@
-"""What the fine-tuned cross-encoder says of the candidates that retrieval would show it: its student learns from that.
+"""What the fine-tuned cross-encoder says of the candidates that retrieval shows it: its student learns from that."""
 
-    python -m build.opinions --teacher FOLDER --tokenizer FOLDER --encoder FOLDER --index FOLDER --pieces FOLDER \\
-        --catalogue F --judgments F --out DIR
-
-The folders are those of a build: out/stages/cross-encoder/DIGEST and so on.
-"""
-
-import argparse
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,16 +14,13 @@ from build.examples import Example
 from build.models import CrossEncoder
 from build.offline import Retrieval
 from build.progress import progress
+from build.settings import Asking
 from build.tokenizer import hold
-from shelfbridge.catalogue import Catalogue, Judgments, read_catalogue, read_judgments
+from shelfbridge.catalogue import Catalogue, Judgments
 from shelfbridge.contract import SHORTLIST
-from shelfbridge.errors import ShelfbridgeError
 from shelfbridge.retrieval import ProductPairs
 
-ASKED = 24
-"""Candidates of a query that the teacher is asked about: the first `SHORTLIST`, and some of the rest."""
-UNSEEN = 8
-"""One training query in so many is not trained on: students' checkpoints are chosen by it."""
+DEFAULTS = Asking()
 
 
 @dataclass(frozen=True)
@@ -72,6 +62,7 @@ def ask(
     judgments: Judgments,
     synthetic: int,
     console: Console,
+    settings: Asking = DEFAULTS,
 ) -> None:
     """Write the cross-encoder's logits for what retrieval finds: `train.json`, and `unseen.json` to choose by.
 
@@ -83,17 +74,18 @@ def ask(
         index: folder of the index.
         pieces: folder of the products' word pieces.
         catalogue: all products.
-        judgments: queries of train with their judged products; one in `UNSEEN` of them is for `unseen.json`.
+        judgments: queries of train with their judged products; one in `settings.unseen` of them is for `unseen.json`.
         synthetic: queries made from products' words beside those of train.
         console: for the progress.
+        settings: how many candidates are asked about, and which queries are kept for `unseen.json`.
     """
     retrieval = Retrieval.open(tokenizer / "tokenizer.json", graph / "model.onnx", index)
     network, products = CrossEncoder.load(teacher), ProductPairs.open(pieces)
     hold(network.trunk, tokenizer, teacher)
     judged = examples.judged(catalogue, judgments.of("train"))
     made = [Example(text, (), ()) for text in examples.unlabelled(catalogue, (), synthetic, seed=0)]
-    learnt = [example for place, example in enumerate(judged) if place % UNSEEN]
-    for name, some in (("train", [*learnt, *made]), ("unseen", judged[::UNSEEN])):
+    learnt = [example for place, example in enumerate(judged) if place % settings.unseen]
+    for name, some in (("train", [*learnt, *made]), ("unseen", judged[:: settings.unseen])):
         opinions = Opinions([], [], [])
         with progress(console) as bar:
             for example in bar.track(some, description=f"asking the teacher, {name}"):
@@ -101,7 +93,7 @@ def ask(
                 found = retrieval.candidates(query).rows
                 found = found[found >= 0]
                 rest = np.random.default_rng(len(opinions.queries)).permutation(found[SHORTLIST:])
-                rows = np.concatenate([found[:SHORTLIST], rest[: ASKED - SHORTLIST]])
+                rows = np.concatenate([found[:SHORTLIST], rest[: max(0, settings.asked - SHORTLIST)]])
                 if name == "train":
                     rows = np.union1d(rows, np.array(example.rows, np.int32))
                 opinions.queries.append(example.query)
@@ -118,42 +110,3 @@ def logits_of(
     ids, types, mask = (torch.from_numpy(array) for array in products.pair(query, rows))
     logits: NDArray[np.float32] = network(ids, mask, types).numpy()
     return logits
-
-
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, what in {
-        "teacher": "the fine-tuned cross-encoder",
-        "tokenizer": "tokenizer.json",
-        "encoder": "the encoder's model.onnx",
-        "index": "the index",
-        "pieces": "the products' word pieces",
-    }.items():
-        parser.add_argument(f"--{name}", type=Path, required=True, metavar="FOLDER", help=f"of {what}")
-    parser.add_argument("--catalogue", type=Path, required=True, metavar="FILE")
-    parser.add_argument("--judgments", type=Path, required=True, metavar="FILE", help="those of train are used")
-    parser.add_argument("--synthetic", type=int, default=200, help="queries of products' words (default: %(default)s)")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
-    options = parser.parse_args()
-    try:
-        options.out.mkdir(parents=True, exist_ok=True)
-        catalogue = read_catalogue(options.catalogue)
-        ask(
-            options.out,
-            teacher=options.teacher,
-            tokenizer=options.tokenizer,
-            graph=options.encoder,
-            index=options.index,
-            pieces=options.pieces,
-            catalogue=catalogue,
-            judgments=read_judgments(options.judgments, catalogue),
-            synthetic=options.synthetic,
-            console=Console(),
-        )
-    except ShelfbridgeError as error:
-        raise SystemExit(f"error: {error}") from error
-
-
-if __name__ == "__main__":
-    main()

@@ -1,95 +1,145 @@
 """From a shop's data to a published release: the originals, what compression makes of them, the gate."""
 
 import json
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from build import gate, release
-from build.models import Encoder
-from build.narrow import layers_of
-from build.panel import Network
-from build.recommend.learn import PARTS_OF_RELEASE, RECORD
-from build.stages import Shop, Stages
+from rich.console import Console
+
+from build.declaration import Stage
+from build.foreign import ForeignPairs
+from build.settings import Settings
+from build.shop import Shop
+from build.stages import Originals, Stages
 from build.workspace import Workspace
+from shelfbridge.catalogue import Catalogue, Judgments
+from shelfbridge.errors import SettingsError
 
 
-def build(out: Path, shop: Shop) -> Path:
-    """Run all stages and publish.
+@dataclass(frozen=True)
+class Plan:
+    """All stages of a build, in an order in which they can run, and which of them go into a release."""
+
+    stages: Stages
+    originals: Originals
+    parts: dict[str, Stage]
+    """By model, what goes into its version folder."""
+    shelf: Stage | None
+    evaluation: Stage
+    """Of the release; it runs after all others."""
+
+    @classmethod
+    def of(cls, shop: Shop, out: Path) -> "Plan":
+        """The plan for a shop whose releases go to `out`. No data are read."""
+        stages, settings = Stages(shop), shop.settings
+        if settings.encoder_student or settings.cross_encoder_student:
+            _ = stages.prunable
+        made = stages.originals
+        teacher = stages.blended(made.cross_encoder)
+        students: dict[str, Stage] = {}
+        if settings.encoder_student:
+            students["encoder"] = stages.encoder_graph(stages.encoder_student(settings.encoder_student))
+        if settings.cross_encoder_student:
+            reader = stages.cross_encoder_student(settings.cross_encoder_student)
+            students["cross_encoder"] = stages.blended(reader)
+        graphs = {"encoder": made.encoder_graph, "ranker": made.ranker_graph, "cross_encoder": teacher, **students}
+        parts = {network: stages.compressed(network, graph, teacher) for network, graph in graphs.items()}
+        stages.gate(parts, students, teacher)
+        shelf = stages.shelf() if shop.behaviour is not None else None
+        served = {
+            "preprocess": made.tokenizer,
+            "retrieve": made.retrieve,
+            "shortlist": made.pieces,
+            "postprocess": made.store,
+            **parts,
+        }
+        return cls(stages, made, served, shelf, stages.evaluation(served, out / "releases" / "current"))
+
+    @property
+    def all(self) -> list[Stage]:
+        """All stages, those that others read first."""
+        return list(self.stages.declared.values())
+
+    def named(self, name: str) -> Stage:
+        """A stage by its name.
+
+        Raises:
+            SettingsError: there is none of that name.
+        """
+        check_name(name, self.stages.declared)
+        return self.stages.declared[name]
+
+
+def check_name(name: str, declared: Sequence[str] | dict[str, Stage]) -> None:
+    """Refuse a name that no stage has.
+
+    Raises:
+        SettingsError: none has.
+    """
+    if name not in declared:
+        raise SettingsError(f"there is no stage {name!r} in this build; its stages are {', '.join(declared)}")
+
+
+def names(settings: Settings, *, shelf: bool) -> list[str]:
+    """What the stages of a build are called, without its data."""
+    anything: Any = object()
+    shop = Shop(
+        Catalogue(()),
+        Judgments(()),
+        ForeignPairs(),
+        "",
+        settings,
+        Console(quiet=True),
+        behaviour=anything if shelf else None,
+    )
+    return list(Plan.of(shop, Path()).stages.declared)
+
+
+def build(out: Path, shop: Shop, again: str | None = None) -> tuple[Path, str]:
+    """Run all stages, publish and measure.
+
+    Args:
+        out: results of stages and releases go there.
+        shop: what to build from.
+        again: the stage from which on everything is made anew.
 
     Returns:
-        Folder of the release.
+        Folder of the release, and its figures as a table.
 
     Raises:
         ArtefactError: a network cannot be used, or compression costs more than its budget; what was current stays.
     """
-    space, settings = Workspace(out / "stages", shop.console), shop.settings
-    stages = Stages(space, shop)
-    if settings.encoder_student or settings.cross_encoder_student:
-        for base in {settings.base, settings.teacher or settings.base}:
-            layers_of(Encoder(base).trunk)  # refused now, not after hours of training
-    made = stages.originals()
-    reader, steps = made.cross_encoder, []
-    teacher_graph = stages.blended(made, reader)
-    graphs: dict[Network, Path] = {
-        "encoder": made.encoder_graph,
-        "ranker": made.ranker_graph,
-        "cross_encoder": teacher_graph,
-    }
-    if settings.encoder_student:
-        student = stages.encoder_student(made, settings.encoder_student)
-        graphs["encoder"] = stages.encoder_graph(student)
-        steps.append(gate.Step("distilling the encoder", "encoder", graphs["encoder"] / "model.onnx"))
-    if settings.cross_encoder_student:
-        reader = stages.cross_encoder_student(made, settings.cross_encoder_student)
-        graphs["cross_encoder"] = stages.blended(made, reader)
-    whole = made.ensembles(teacher_graph)
-    parts: dict[str, Path] = {}
-    for network, graph in graphs.items():
-        parts[network] = stages.compressed(made, network, graph, whole)
-        if network == "cross_encoder" and settings.cross_encoder_student:
-            steps.append(gate.Step("distilling the cross-encoder", network, graph / "model.onnx"))
-        if settings.compression.precision == "int8" and network != "ranker":  # whose CPU form stays in fp32
-            steps.append(gate.Step(f"quantising the {network}", network, parts[network] / "model.onnx"))
-    space.stage(
-        "gate",
-        partial(
-            gate.gate,
-            originals=whole,
-            steps=steps,
-            panel=shop.panels[1],
-            budget=settings.compression.budget,
-            console=shop.console,
-        ),
-        originals=(teacher_graph.name, made.ranker_graph.name, made.encoder_graph.name, made.index.name),
-        of=settings.compression,
-        **parts,
-    )
-    shelf: dict[str, Path] = {}
+    space, plan, settings = Workspace(out / "stages", shop.console), Plan.of(shop, out), shop.settings
+    if again is not None:
+        plan.named(again)
+        space.forget(plan.stages.after([again]))
+    folders = {stage.name: space.run(stage) for stage in plan.all if stage is not plan.evaluation}
+    from build import release  # takes seconds to import, as what follows does
+    from build.recommend.learn import PARTS_OF_RELEASE, RECORD
+
+    parts = {model: folders[stage.name] for model, stage in plan.parts.items()}
     about: dict[str, object] = {}
-    if shop.behaviour is not None:
-        learned = stages.shelf(made, shop.behaviour)
-        shelf = {part: learned / part for part in PARTS_OF_RELEASE}
+    if plan.shelf is not None:
+        learned = folders[plan.shelf.name]
+        parts |= {part: learned / part for part in PARTS_OF_RELEASE}
         about["shelf"] = json.loads((learned / RECORD).read_text())
-    return release.publish(
+    made = release.publish(
         out / "releases",
-        parts={
-            "preprocess": made.tokenizer,
-            "retrieve": made.index,
-            "shortlist": made.pieces,
-            "postprocess": made.store,
-            **parts,
-            **shelf,
-        },
+        parts=parts,
         extra={
-            "lengths.json": made.feeds / "lengths.json",
-            release.PRODUCT_ENCODER: made.encoder_graph / "model.onnx",
+            "lengths.json": folders["feeds"] / "lengths.json",
+            release.PRODUCT_ENCODER: folders[plan.originals.encoder_graph.name] / "model.onnx",
         },
         about={
             "base": settings.base,
             "teacher": settings.teacher or settings.base,
             "data": shop.data,
             "pairs": len(shop.foreign.rows),
-            "originals": made.networks,
+            "originals": {one.name: f"{one.name}/{folders[one.name].name}" for one in plan.originals.networks},
             **about,
         },
+        since=shop.written,
     )
+    return made, (space.run(plan.evaluation) / "evaluation.md").read_text()

@@ -22,8 +22,8 @@ from transformers import PreTrainedModel
 
 from build import cross_encoder, encoder, examples
 from build.models import CrossEncoder, Encoder
-from build.narrow import Shape, layers_of, multiplications, narrow, shape_of
-from build.settings import CrossEncoderSettings, EncoderSettings, Training
+from build.narrow import layers_of, multiplications, narrow, shape_of
+from build.settings import CrossEncoderSettings, EncoderSettings, Shape, Training
 from build.tokenizer import hold
 from shelfbridge.catalogue import Catalogue, Judgments, read_catalogue, read_judgments
 from shelfbridge.errors import ArtefactError, ShelfbridgeError

@@ -25,6 +25,7 @@ from google.protobuf.message import DecodeError
 from build.offline import Ensembles, Retrieval, session
 from build.workspace import file_digest, tree_digest, unfinished
 from shelfbridge import configs, contract
+from shelfbridge.changes import changes_beside
 from shelfbridge.errors import ArtefactError
 from shelfbridge.pipeline import STEPS
 from shelfbridge.release import HOMES, SHELF, Files, read_manifest
@@ -109,26 +110,35 @@ def publish(
     parts: Mapping[str, Path],
     about: Mapping[str, Any],
     extra: Mapping[str, Path] = MappingProxyType({}),
+    since: float | None = None,
 ) -> Path:
     """Assemble the next release, verify it, and make it current. An equal current release is kept.
+
+    Args:
+        since: when the catalogue was written, seconds since 1970. What was changed later of the release that is current
+            is changed of the new one too, in the moment in which it goes live. None leaves all changes behind.
 
     Returns:
         Folder of the release.
 
     Raises:
         ArtefactError: the new release does not load; what was current stays current.
+        DataError: too much was changed since the catalogue was written.
     """
+    from build.live import carried  # which reads releases
+
     current = releases / "current"
     made_from = {model: f"{part.parent.name}/{part.name}" for model, part in parts.items()}
     made_from["model_repository"] = tree_digest(SOURCES)
-    if _holds(current, made_from):
+    if _holds(current, made_from, parts):
         return current.resolve()
     with unfinished(releases) as folder:
         number = next_number(releases)
         assemble(folder, number=number, parts=parts, about={**about, "made_from": made_from}, extra=extra)
         verify(folder)
         open_release(folder).rankings("a first search")
-        return make_current(folder, number)
+        with carried(current, folder, since) as changes:
+            return make_current(folder, number, changes)
 
 
 def next_number(releases: Path) -> int:
@@ -137,13 +147,20 @@ def next_number(releases: Path) -> int:
     return 1 + max((int(name) for name in names if name.isdigit()), default=0)
 
 
-def make_current(folder: Path, number: int) -> Path:
+def make_current(folder: Path, number: int, changes: Path | None = None) -> Path:
     """Give an unfinished release its name and let `current` point to it, in one step.
+
+    Args:
+        folder: of the release.
+        number: of the release.
+        changes: folder of what was changed of it already, if anything.
 
     Returns:
         Its folder from now on.
     """
     releases = folder.parent
+    if changes is not None:
+        changes.rename(changes_beside(releases / str(number)))
     release = folder.rename(releases / str(number))
     link = releases / ".next"
     link.unlink(missing_ok=True)
@@ -152,12 +169,20 @@ def make_current(folder: Path, number: int) -> Path:
     return release
 
 
-def _holds(release: Path, made_from: Mapping[str, str]) -> bool:
-    """Whether a release is there, made from this, and whole."""
+def _holds(release: Path, made_from: Mapping[str, str], parts: Mapping[str, Path]) -> bool:
+    """Whether a release is there, made from this, and whole. A stage that ran again may have made other files."""
     try:
-        return bool(verify(release)["made_from"] == made_from)
+        manifest = verify(release)
     except ArtefactError:
         return False
+    files, number = manifest["files"], manifest["release"]
+    homes = {model: f"{model}/{number}" + (f"/{SHELF}" if model == HOMES["shelf"] else "") for model in parts}
+    return bool(manifest["made_from"] == made_from) and all(
+        files.get(f"{homes[model]}/{file.relative_to(part)}") == file_digest(file)
+        for model, part in parts.items()
+        for file in part.rglob("*")
+        if file.is_file()
+    )
 
 
 def verify(release: Path) -> dict[str, Any]:

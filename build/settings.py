@@ -1,15 +1,47 @@
-"""What a build is told: how long to train, on how much. A preset is one set of it."""
+"""What a build is told: how long to train, on how much.
 
-from dataclasses import dataclass, field, replace
-from typing import Literal
+A preset is a file of it in `build/presets`. A file of the user's (`--settings build.toml`), environment variables
+(`SHELFBRIDGE_BUILD_…`, two underscores between a section and its entry) and flags
+each win over what stands before them.
+"""
 
-from build.narrow import Shape
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic.dataclasses import dataclass
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from shelfbridge.errors import SettingsError
+from shelfbridge.request import explain
+
+PRESETS = ("quick", "full", "smoke")
+"""`full` is what a shop serves; `quick` fits a coffee break; `smoke` only shows that every stage runs."""
+FOLDER = Path(__file__).parent / "presets"
+STRICT = ConfigDict(extra="forbid")
 
 Method = Literal["max", "entropy", "percentile"]
 """Of choosing an activation's range: its largest value, least relative entropy (Migacz, GTC 2017), or a percentile."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
+class Shape:
+    """What is left of a transformer: layers, and heads and feed-forward neurons in each of them."""
+
+    layers: int
+    heads: int
+    neurons: int
+
+    def __str__(self) -> str:
+        return f"{self.layers}x{self.heads}x{self.neurons}"
+
+    def within(self, other: "Shape") -> "Shape":
+        """As much of it as another has."""
+        return Shape(min(self.layers, other.layers), min(self.heads, other.heads), min(self.neurons, other.neurons))
+
+
+@dataclass(frozen=True, config=STRICT)
 class Training:
     """One fine-tuning run. `batch` counts queries; `patience` is how many validations without gain end it."""
 
@@ -21,7 +53,7 @@ class Training:
     seed: int = 7
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class EncoderSettings:
     """Fine-tuning of the encoder."""
 
@@ -35,7 +67,7 @@ class EncoderSettings:
     """Word pieces of a product read in training; the index holds more."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class CrossEncoderSettings:
     """Fine-tuning of the cross-encoder."""
 
@@ -45,7 +77,7 @@ class CrossEncoderSettings:
     dev_queries: int = 40
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class RankerSettings:
     """Training of the ranker's head."""
 
@@ -57,7 +89,7 @@ class RankerSettings:
     """Dev queries that say how much the cross-encoder counts in `search_deep`."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class ShelfSettings:
     """Learning a shelf from interactions."""
 
@@ -69,11 +101,11 @@ class ShelfSettings:
     """Of the ranker."""
     baskets: int = 1_000_000
     """Most that an epoch learns from, the latest."""
-    weeks: int = 4
+    weeks: Annotated[int, Field(ge=1, le=52)] = 4
     """Most of a window of time, of which there are six at least."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Student:
     """A smaller network that learns from a fine-tuned one."""
 
@@ -83,7 +115,7 @@ class Student:
     """That an encoder's student reads in an epoch; queries beside train's whose candidates a cross-encoder's reads."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Compression:
     """From fp32 to what is served."""
 
@@ -101,59 +133,103 @@ class Compression:
     """1 - cosine of the outputs down to which the worst layers stay in floating point where the budget is broken."""
 
 
-@dataclass(frozen=True)
-class Settings:
+@dataclass(frozen=True, config=STRICT)
+class Asking:
+    """What the cross-encoder's student asks its teacher."""
+
+    asked: int = 24
+    """Candidates of a query: those that are read when it is served, and some of the rest."""
+    unseen: int = 8
+    """One training query in so many is not trained on: students' checkpoints are chosen by it."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class IndexSettings:
+    """Encoding and indexing of the products."""
+
+    batch: int = 64
+    """Products that are encoded at a time."""
+    likely: int = 300
+    """Queries by which search in a large catalogue is set up."""
+
+
+def _none(value: object) -> object:
+    return None if value == "none" else value
+
+
+class Settings(BaseModel):
     """All that a build is told beside its data."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     base: str = "sentence-transformers/all-MiniLM-L6-v2"
     """Hugging Face id or folder of the encoder."""
     teacher: str | None = None
     """The same of the cross-encoder; None for the encoder's base. Their tokenisers must be equal."""
-    encoder: EncoderSettings = field(kw_only=True)
-    cross_encoder: CrossEncoderSettings = field(kw_only=True)
-    ranker: RankerSettings = field(kw_only=True)
-    encoder_student: Student | None = None
-    """None: the fine-tuned encoder itself reads queries."""
-    cross_encoder_student: Student | None = None
-    """None: the fine-tuned cross-encoder itself is served."""
+    encoder: EncoderSettings
+    cross_encoder: CrossEncoderSettings
+    ranker: RankerSettings
+    encoder_student: Annotated[Student | None, BeforeValidator(_none)] = None
+    """None, "none" in a file: the fine-tuned encoder itself reads queries."""
+    cross_encoder_student: Annotated[Student | None, BeforeValidator(_none)] = None
+    """None, "none" in a file: the fine-tuned cross-encoder itself is served."""
+    opinions: Asking = Asking()
     compression: Compression = Compression()
     shelf: ShelfSettings = ShelfSettings()
+    index: IndexSettings = IndexSettings()
     vectors: str = "faiss"
     """Where the products' vectors go: `faiss`, `milvus`, or an address of Milvus."""
 
 
-FULL = Settings(
-    encoder=EncoderSettings(Training(epochs=3, batch=32, learning_rate=2e-5, patience=1), judged=4000, synthetic=1000),
-    cross_encoder=CrossEncoderSettings(Training(epochs=1, batch=16, learning_rate=5e-5), judged=6000, synthetic=1000),
-    ranker=RankerSettings(teacher_queries=200),
-    encoder_student=Student(Shape(2, 12, 1536), Training(epochs=3, batch=64, learning_rate=3e-4), texts=12000),
-    cross_encoder_student=Student(Shape(2, 4, 384), Training(epochs=10, batch=32, learning_rate=5e-4), texts=200),
-)
-QUICK = replace(
-    FULL,
-    encoder=EncoderSettings(
-        Training(epochs=1, batch=24, learning_rate=5e-5), judged=1100, synthetic=0, dev_queries=10, tokens=48
-    ),
-    cross_encoder=CrossEncoderSettings(
-        Training(epochs=1, batch=16, learning_rate=8e-5), judged=1200, synthetic=0, dev_queries=5
-    ),
-    ranker=RankerSettings(teacher_queries=20, blend_queries=40),
-    encoder_student=None,
-    cross_encoder_student=None,
-    compression=Compression(half=False, queries=30, budget=0.02),
-    shelf=ShelfSettings(Training(epochs=2, batch=128, learning_rate=4e-3), refresh=1, head_epochs=6, baskets=5000),
-)
-SMOKE = replace(
-    FULL,
-    encoder=EncoderSettings(Training(epochs=1, batch=8, learning_rate=5e-5), judged=16, synthetic=8, dev_queries=2),
-    cross_encoder=CrossEncoderSettings(
-        Training(epochs=1, batch=8, learning_rate=5e-5), judged=16, synthetic=8, dev_queries=2
-    ),
-    ranker=RankerSettings(teacher_queries=4),
-    encoder_student=Student(Shape(1, 12, 512), Training(epochs=1, batch=64, learning_rate=1e-4), texts=128),
-    cross_encoder_student=Student(Shape(2, 12, 1024), Training(epochs=1, batch=16, learning_rate=3e-4), texts=2),
-    compression=Compression(methods=("max",), queries=6, budget=1.0),
-    shelf=ShelfSettings(Training(epochs=1, batch=128, learning_rate=4e-3), refresh=1, head_epochs=1),
-)
-PRESETS = {"quick": QUICK, "full": FULL, "smoke": SMOKE}
-"""`full` is what a shop serves; `quick` fits a coffee break; `smoke` only shows that every stage runs."""
+class Given(Settings, BaseSettings):
+    """The same, and the files of the shop, read from a preset, a file, the environment and the command line."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="SHELFBRIDGE_BUILD_", env_nested_delimiter="__", frozen=True, extra="forbid"
+    )
+
+    catalogue: Path
+    judgments: Path
+    out: Path
+    pairs: Path | None = None
+    interactions: Path | None = None
+
+    @property
+    def settings(self) -> Settings:
+        """What the stages are told."""
+        return Settings(**{name: getattr(self, name) for name in Settings.model_fields})
+
+
+def given(preset: str, file: Path | None, flags: dict[str, Any]) -> Given:
+    """What a build is given by a preset, a file of the user's, the environment and flags.
+
+    Raises:
+        SettingsError: the file cannot be read, or a setting cannot be used.
+    """
+    if file is not None and not file.is_file():
+        raise SettingsError(f"{file}: no such file; --settings takes a .toml file, such as those of {FOLDER}")
+    files = [*([file] if file else []), FOLDER / f"{preset}.toml"]
+
+    class Read(Given):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return init_settings, env_settings, *(TomlConfigSettingsSource(settings_cls, one) for one in files)
+
+    try:
+        return Read(**flags)
+    except (ValidationError, ValueError) as error:
+        reason = explain(error) if isinstance(error, ValidationError) else error
+        told = f"{file}, SHELFBRIDGE_BUILD_…" if file else "SHELFBRIDGE_BUILD_…"
+        raise SettingsError(f"a setting cannot be used ({reason}); see to {told} and the flags") from error
+
+
+def preset(name: str) -> Settings:
+    """What a preset says, whatever the environment does."""
+    return Settings.model_validate(tomllib.loads((FOLDER / f"{name}.toml").read_text(encoding="utf-8")))

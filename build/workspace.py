@@ -1,36 +1,45 @@
-"""Stages that run once: a stage's result lies in a folder named after everything it was made from.
+"""Results of stages, each in a folder named after everything that it was made from.
 
 A stage works in a temporary folder that is renamed when it is complete, so a result is whole or absent, an interrupted
-build goes on where it stopped, and going back to earlier settings finds the earlier results. DVC and doit were
-considered: both track single files in a store of their own and neither makes a folder appear atomically.
+build goes on where it stopped, and going back to earlier settings finds the earlier results. Beside each result lies a
+record of what it was made from and of what came of it. DVC and doit were considered: both track single files in a store
+of their own and neither makes a folder appear atomically.
 """
 
-import ast
 import fcntl
 import hashlib
-import inspect
 import json
 import os
 import shutil
-import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+from pydantic_core import to_jsonable_python
 from rich.console import Console
+
+from build.declaration import Recipe, Stage, differences
 
 KEPT = 3
 """Results kept per stage; older ones are deleted when a new one appears."""
-_PARSING = threading.Lock()
-"""Python 3.11's ast.parse takes another thread's recursion for its own (CPython issue 106905)."""
-SETTINGS = "build.settings"
-"""No code: what a stage needs of it is among what the stage is made from."""
+NO_RESULT = ("__pycache__", "tensorboard")
+"""Folders that are no part of what a stage made: caches, and logs that differ from run to run."""
+
+
+@dataclass(frozen=True)
+class State:
+    """How a stage stands before it is run."""
+
+    stage: Stage
+    folder: Path | None
+    """Of its result, if it would not run."""
+    reasons: tuple[str, ...]
+    """Why it would run."""
 
 
 @dataclass(frozen=True)
@@ -39,51 +48,150 @@ class Workspace:
 
     root: Path
     console: Console
+    _found: dict[Stage, Path] = field(default_factory=dict, repr=False, compare=False)
 
-    def stage(self, name: str, work: Callable[[Path], object], **made_from: Any) -> Path:
-        """The folder of a stage's result; `work(folder)` fills it unless it is there already.
+    def run(self, stage: Stage) -> Path:
+        """The folder of a stage's result; it and those before it run where their results are not there already."""
+        if stage not in self._found:
+            folders = {name: self.run(one) for name, one in stage.before.items()}
+            recipe = stage.recipe({name: self.contents(folder) for name, folder in folders.items()})
+            self._found[stage] = self._made(stage.name, recipe, partial(stage.fill, before=folders))
+        return self._found[stage]
+
+    def stage(self, name: str, work: Callable[[Path], object], *, version: int = 1, **made_from: Any) -> Path:
+        """The folder of a result that is no stage of a declared build; `work(folder)` fills it if it is not there.
 
         Args:
             name: of the stage, shown and used as a folder name.
-            work: a function, or a `functools.partial` of one. A change in its module, or in a module of this project
-                that it uses, makes the stage run again.
-            made_from: what else the result depends on. A path to an earlier stage's folder or to a file counts by its
-                content, everything else by its representation.
+            work: what makes the result.
+            version: raised by hand when `work` computes something else from the same.
+            made_from: what the result depends on. A path to an earlier stage's folder or to a file counts by its
+                content, everything else by its value.
         """
-        function = getattr(work, "func", work)
-        recipe = {
-            "code": code_digest(inspect.getmodule(function)),
-            **{k: self._identity(v) for k, v in made_from.items()},
-        }
-        digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
-        folder = self.root / name / digest
-        if folder.is_dir():
+        inputs = {key: self._identity(value) for key, value in made_from.items() if isinstance(value, Path)}
+        parameters = {key: value for key, value in made_from.items() if not isinstance(value, Path)}
+        recipe = {"version": version, "inputs": inputs, "parameters": to_jsonable_python(parameters, fallback=repr)}
+        return self._made(name, recipe, work)
+
+    def states(self, stages: Sequence[Stage]) -> dict[Stage, State]:
+        """Of each stage, whether it would run now, and why; nothing is run."""
+        known: dict[Stage, State] = {}
+        for stage in stages:
+            self._look(stage, known)
+        return {stage: known[stage] for stage in stages}
+
+    def _look(self, stage: Stage, known: dict[Stage, State]) -> Path | None:
+        if stage not in known:
+            before = {name: self._look(one, known) for name, one in stage.before.items()}
+            missing = [name for name, folder in before.items() if folder is None]
+            recipe = stage.recipe({name: self.contents(folder) for name, folder in before.items() if folder})
+            folder, last = self._folder(stage.name, recipe), self._last(stage.name)
+            if not missing and _record(folder) is not None:
+                known[stage] = State(stage, folder, ())
+            else:
+                for name in missing:  # not known yet, so no difference
+                    recipe["inputs"][name] = (last or recipe)["inputs"].get(name)
+                reasons = ["it has no result yet"] if last is None else [*differences(last, recipe)]
+                reasons += [f"input {name}: {stage.before[name].name} is to be made first" for name in missing]
+                known[stage] = State(stage, None, tuple(reasons))
+        return known[stage].folder
+
+    def forget(self, stages: Sequence[Stage]) -> None:
+        """Delete what stages have made with the settings of now, so that they run again."""
+        found = [state.folder for state in self.states(stages).values() if state.folder is not None]
+        self._found.clear()
+        for folder in found:
+            _delete(folder)
+
+    def contents(self, folder: Path) -> str:
+        """Digest of what a stage has made.
+
+        Raises:
+            KeyError: no stage has made this folder.
+        """
+        record = _record(folder)
+        if record is None:
+            raise KeyError(folder)
+        return str(record["contents"])
+
+    def record(self, folder: Path) -> dict[str, Any]:
+        """What a result was made from (`recipe`), what came of it (`contents`), and the seconds that it took."""
+        return _record(folder) or {}
+
+    def _made(self, name: str, recipe: Recipe, work: Callable[[Path], object]) -> Path:
+        folder = self._folder(name, recipe)
+        if _record(folder) is not None:
             os.utime(folder)
             self.console.print(f"[dim]{name}: unchanged[/dim]")
             return folder
         self.console.print(f"[bold]{name}[/bold]")
         begun = time.monotonic()
         with unfinished(folder.parent) as result:
-            if not folder.is_dir():  # another build may have made it meanwhile
+            if _record(folder) is None:  # another build may have made it meanwhile
                 work(result)
                 os.utime(result)
+                seconds = time.monotonic() - begun
+                shutil.rmtree(folder, ignore_errors=True)  # one without its record
+                record = {"recipe": recipe, "contents": tree_digest(result), "seconds": round(seconds, 1)}
+                _record_of(folder).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
                 result.rename(folder)
             self._prune(folder.parent)
         self.console.print(f"[dim]{name}: {time.monotonic() - begun:.1f} s[/dim]")
         return folder
 
-    def _identity(self, value: Any) -> str:
-        if not isinstance(value, Path):
-            return repr(value)
-        if value.parent.parent == self.root:
-            return f"{value.parent.name}/{value.name}"
-        return tree_digest(value)
+    def _folder(self, name: str, recipe: Recipe) -> Path:
+        digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
+        return self.root / name / digest
+
+    def _identity(self, path: Path) -> str:
+        record = _record(path) if path.parent.parent == self.root else None
+        return tree_digest(path) if record is None else str(record["contents"])
+
+    def _last(self, name: str) -> Recipe | None:
+        """The recipe of the result of a stage that was used last."""
+        for folder in reversed(_results(self.root / name)):
+            if (record := _record(folder)) is not None:
+                recipe: Recipe = record["recipe"]
+                return recipe
+        return None
 
     @staticmethod
     def _prune(folder: Path) -> None:
-        results = sorted((p for p in folder.iterdir() if not p.name.startswith(".")), key=lambda p: p.stat().st_mtime)
-        for old in results[:-KEPT]:
-            shutil.rmtree(old)
+        for old in _results(folder)[:-KEPT]:
+            _delete(old)
+
+
+def _results(folder: Path) -> list[Path]:
+    """All results in a stage's folder, that which was used last at the end."""
+    there = folder.iterdir() if folder.is_dir() else ()
+    return sorted((p for p in there if not p.name.startswith(".")), key=lambda p: p.stat().st_mtime)
+
+
+def _record_of(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.json")
+
+
+def _record(folder: Path) -> dict[str, Any] | None:
+    """What is written down of a result; None where the result or its record is not there."""
+    try:
+        record: dict[str, Any] = json.loads(_record_of(folder).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return record if folder.is_dir() else None
+
+
+def _delete(folder: Path) -> None:
+    _record_of(folder).unlink(missing_ok=True)
+    shutil.rmtree(folder)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Be alone in a folder, which is made if it is not there, among all who ask for it so."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @contextmanager
@@ -92,9 +200,7 @@ def unfinished(parent: Path) -> Iterator[Path]:
 
     One process at a time has one, so that what an earlier one left when it was killed can be deleted too.
     """
-    parent.mkdir(parents=True, exist_ok=True)
-    with (parent / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(parent):
         for left in parent.glob(".unfinished-*"):
             shutil.rmtree(left)
         folder = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=parent))
@@ -106,9 +212,9 @@ def unfinished(parent: Path) -> Iterator[Path]:
 
 
 def tree_digest(path: Path) -> str:
-    """sha256 over a file, or over the names and contents of a folder's files, but for Python's caches."""
+    """sha256 over a file, or over the names and contents of a folder's files, but for those in `NO_RESULT`."""
     digest = hashlib.sha256()
-    files = (p for p in path.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
+    files = (p for p in path.rglob("*") if p.is_file() and not set(NO_RESULT) & set(p.relative_to(path).parts))
     for file in [path] if path.is_file() else sorted(files):
         digest.update(str(file.relative_to(path)).encode())
         digest.update(file_digest(file).encode())
@@ -119,39 +225,3 @@ def file_digest(path: Path) -> str:
     """sha256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def code_digest(module: ModuleType | None) -> str:
-    """sha256 over the source of a module and of the project's modules that it uses."""
-    if module is None:
-        return ""
-    digest = hashlib.sha256()
-    for used in sorted(_used(module, set()), key=lambda m: m.__name__):
-        digest.update(_source(used))
-    return digest.hexdigest()
-
-
-def _used(module: ModuleType, seen: set[ModuleType]) -> set[ModuleType]:
-    if module in seen or module.__name__ == SETTINGS:
-        return seen
-    seen.add(module)
-    for name in _imports(module):
-        if name.split(".")[0] in ("build", "shelfbridge") and name in sys.modules:
-            _used(sys.modules[name], seen)
-    return seen
-
-
-def _imports(module: ModuleType) -> Iterator[str]:
-    """Names that a module imports; of `from a import b` both a and a.b, as b may be a module."""
-    with _PARSING:
-        tree = ast.parse(_source(module))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-
-
-def _source(module: ModuleType) -> bytes:
-    return Path(str(module.__file__)).read_bytes()

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from hashlib import sha1
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -162,12 +163,12 @@ class Judgments:
         """Those of one split."""
         return Judgments(tuple(row for row in self.rows if row.split == split))
 
-    @property
+    @cached_property
     def queries(self) -> dict[str, str]:
         """Query text by query id, in order of first appearance."""
         return {row.query_id: row.query for row in self.rows}
 
-    @property
+    @cached_property
     def by_query(self) -> dict[str, dict[str, Label]]:
         """Label by product id by query id."""
         table: dict[str, dict[str, Label]] = {}

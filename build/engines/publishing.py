@@ -12,7 +12,7 @@ from typing import Any
 from build.engines import configs
 from build.engines.buckets import Histogram, Profile
 from build.release import hard_link, make_current, next_number, verify, write_manifest
-from build.workspace import unfinished
+from build.workspace import locked, unfinished
 from shelfbridge.changes import changes_beside, generation, write_record
 from shelfbridge.engine import Precision
 from shelfbridge.errors import ArtefactError
@@ -63,8 +63,9 @@ def publish_engines(
         kept = {key: value for key, value in before.items() if key not in OWN}
         write_manifest(folder, number=number, about={**kept, "engines": {**about, "of_release": before["release"]}})
         verify(folder)
-        carry_changes(source, folder, changes_beside(releases / str(number)))
-        return make_current(folder, number)
+        with locked(changes_beside(source)):  # nothing is changed between the copy and the moment it goes live
+            carry_changes(source, folder, changes_beside(releases / str(number)))
+            return make_current(folder, number)
 
 
 def carry_changes(source: Path, release: Path, changes: Path) -> None:

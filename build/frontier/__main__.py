@@ -13,7 +13,6 @@ import json
 import os
 import platform
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -21,9 +20,10 @@ from rich.console import Console
 from build.frontier.grid import GRIDS
 from build.frontier.networks import Workbench
 from build.frontier.report import write_report
-from build.frontier.tokens import measure
-from build.inputs import add_arguments, read_shop
-from build.stages import Shop, Stages
+from build.inputs import add_arguments, given_by, read_shop
+from build.shop import Shop
+from build.stages import Stages
+from build.works import ensembles
 from build.workspace import Workspace
 from shelfbridge.errors import ShelfbridgeError
 
@@ -43,11 +43,12 @@ def main() -> None:
     options = parser.parse_args()
     console = Console()
     try:
-        shop = read_shop(options, console)
+        given = given_by(options)
+        shop = read_shop(given, console)
         compression = shop.settings.compression
         compression = replace(compression, half=True, queries=max(compression.queries, LEAST_QUERIES))
-        shop = replace(shop, settings=replace(shop.settings, compression=compression))
-        write_report(options.results, frontier(options.out, shop, options.preset))
+        shop = replace(shop, settings=shop.settings.model_copy(update={"compression": compression}))
+        write_report(options.results, frontier(given.out, shop, options.preset))
     except ShelfbridgeError as error:
         raise SystemExit(f"error: {error}") from error
     except KeyboardInterrupt:
@@ -61,26 +62,13 @@ def frontier(out: Path, shop: Shop, preset: str) -> dict[str, object]:
     Returns:
         The record that `frontier.json` holds.
     """
-    stages = Stages(Workspace(out / "stages", shop.console), shop)
-    made = stages.originals()
-    panel = shop.panel
-    whole = made.ensembles(stages.blended(made, made.cross_encoder))
-    bench = Workbench(stages, made, panel, whole)
+    stages, space = Stages(shop), Workspace(out / "stages", shop.console)
+    made, panel = stages.originals, shop.panel
+    teacher = stages.blended(made.cross_encoder)
+    whole = ensembles(**{name: space.run(stage) for name, stage in made.ensembles(teacher).items()})
+    bench = Workbench(stages, space, teacher, panel, whole)
     rows = bench.rows(GRIDS[preset])
-    tokens = stages.space.stage(
-        "token-frontier",
-        partial(
-            measure,
-            tokenizer=made.tokenizer / "tokenizer.json",
-            encoder=made.encoder_graph / "model.onnx",
-            index=made.index,
-            decay=shop.settings.ranker.decay,
-            console=shop.console,
-            **shop.known,
-        ),
-        index=made.index,
-        decay=shop.settings.ranker.decay,
-    )
+    tokens = space.run(stages.token_frontier())
     return {
         "preset": preset,
         "products": len(shop.catalogue.products),

@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from build.narrow import Shape
-from build.settings import Student, Training
+from build.settings import Shape, Student, Training
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from rich.console import Console
 from transformers import PreTrainedModel
 
 from build.calibration import feeds_of
+from build.declaration import Stage
 from build.frontier.grid import Grid
 from build.frontier.timing import timed
 from build.gate import compared
@@ -18,6 +19,7 @@ from build.narrow import multiplications
 from build.offline import Ensembles, deep_inputs, ordered, session
 from build.panel import Network, Panel, Verdict, check_read, tau, with_network
 from build.stages import Originals, Stages
+from build.workspace import Workspace
 from shelfbridge.contract import SHORTLIST
 from shelfbridge.errors import ArtefactError
 from shelfbridge.retrieval import Shortlist
@@ -74,11 +76,18 @@ class Workbench:
     """Everything that candidates are made with and judged by."""
 
     stages: Stages
-    made: Originals
+    space: Workspace
+    teacher: Stage
+    """The graph of the fine-tuned cross-encoder."""
     panel: Panel
     whole: Ensembles
     refused: list[str] = field(default_factory=list)
     """Candidates whose compressed forms could not be used, and why."""
+
+    @property
+    def made(self) -> Originals:
+        """The fine-tuned networks."""
+        return self.stages.originals
 
     @property
     def console(self) -> Console:
@@ -102,10 +111,10 @@ class Workbench:
 
     def _encoders(self, grid: Grid) -> list[Candidate]:
         trained = {"teacher": self.made.encoder}
-        trained |= {str(one.shape): self.stages.encoder_student(self.made, one) for one in grid.encoders}
+        trained |= {str(one.shape): self.stages.encoder_student(one) for one in grid.encoders}
         return [
-            self._candidate("encoder", name, self.stages.encoder_graph(folder), Encoder.load(folder).trunk)
-            for name, folder in trained.items()
+            self._candidate("encoder", name, self.stages.encoder_graph(one), Encoder.load(self.space.run(one)).trunk)
+            for name, one in trained.items()
         ]
 
     def _ranker(self) -> Candidate:
@@ -113,23 +122,23 @@ class Workbench:
 
     def _cross_encoders(self, grid: Grid) -> list[Candidate]:
         trained = {"teacher": self.made.cross_encoder}
-        trained |= {str(one.shape): self.stages.cross_encoder_student(self.made, one) for one in grid.cross_encoders}
+        trained |= {str(one.shape): self.stages.cross_encoder_student(one) for one in grid.cross_encoders}
         return [
             self._candidate(
-                "cross_encoder", name, self.stages.blended(self.made, folder), CrossEncoder.load(folder).trunk
+                "cross_encoder", name, self.stages.blended(one), CrossEncoder.load(self.space.run(one)).trunk
             )
-            for name, folder in trained.items()
+            for name, one in trained.items()
         ]
 
-    def _candidate(self, network: Network, name: str, graph: Path, trunk: PreTrainedModel | None = None) -> Candidate:
+    def _candidate(self, network: Network, name: str, graph: Stage, trunk: PreTrainedModel | None = None) -> Candidate:
         length = PIECES.get(network, 0)
         cost = None if trunk is None else length * multiplications(trunk, length)
         try:
-            folder = self.stages.compressed(self.made, network, graph, self.whole)
+            folder = self.space.run(self.stages.compressed(network, graph, self.teacher))
         except ArtefactError as error:
             self.refused.append(f"{network} {name}: {error}")
             self.console.print(f"  {self.refused[-1]}", highlight=False, markup=False)
-            folder = graph
+            folder = self.space.run(graph)
         return Candidate(network, name, folder, cost)
 
     def _judged(self, candidates: Sequence[Candidate]) -> list[Row]:
@@ -191,7 +200,7 @@ class Workbench:
         if network == "cross_encoder":
             feeds = [deep_inputs(one) for one in self.shortlists[:TIMED]]
         else:
-            batches = feeds_of(self.made.feeds, network)[:TIMED]
+            batches = feeds_of(self.space.run(self.made.feeds), network)[:TIMED]
             feeds = [{name: array[:1] for name, array in batch.items()} for batch in batches]
         figures = timed(graphs, feeds, self.console)
         for row in rows:

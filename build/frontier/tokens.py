@@ -36,7 +36,7 @@ from build.models import Ranker
 from build.offline import Retrieval
 from build.progress import progress
 from build.ranker import Lists, fit_head, gather, ndcgs
-from build.settings import PRESETS
+from build.settings import PRESETS, preset
 from shelfbridge.catalogue import Catalogue, Judgments, read_catalogue, read_judgments
 from shelfbridge.errors import DataError, ShelfbridgeError
 from shelfbridge.measure.intervals import paired_difference
@@ -239,7 +239,7 @@ def main() -> None:
             index=options.index,
             catalogue=catalogue,
             judgments=read_judgments(options.judgments, catalogue),
-            decay=PRESETS[options.preset].ranker.decay,
+            decay=preset(options.preset).ranker.decay,
             console=console,
         )
     except ShelfbridgeError as error:

@@ -27,7 +27,6 @@ from build.settings import Compression
 from shelfbridge.catalogue import Catalogue
 from shelfbridge.contract import SHELF_EVENTS
 from shelfbridge.errors import DataError
-from shelfbridge.retrieval.facets import Facets
 from shelfbridge.retrieval.vectors import open_vectors
 from shelfbridge.shelf.history import DAY
 from shelfbridge.shelf.products import Projection, ShelfProducts
@@ -110,6 +109,7 @@ def learn(
     *,
     behaviour: Behaviour,
     index: Path,
+    prices: NDArray[np.float32],
     settings: Settings,
     compression: Compression,
     weeks: int,
@@ -124,7 +124,8 @@ def learn(
     Args:
         folder: to write to.
         behaviour: what shoppers did.
-        index: folder of the index, whose vectors are the texts' and whose prices are those that the server reads too.
+        index: folder of the index, whose vectors are the texts'.
+        prices: of the catalogue, as the server reads them; NaN where not known, float32 [N].
         settings: of the user encoder's training.
         compression: of the networks.
         weeks: most of a window.
@@ -136,7 +137,6 @@ def learn(
     """
     interactions, unsold = behaviour.interactions, behaviour.unsold
     texts = open_vectors(index).fetch(np.arange(len(interactions.items)))
-    prices = Facets.open(index / "facets").price
     weeks = weeks_for(interactions, weeks)
     split = Split.of(interactions, weeks)
     cuts = (split.validation, split.test, split.end)

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from build.change import Release
 from build.index import encode
+from build.later import Release
 from build.offline import session
 from build.release import PRODUCT_ENCODER
 from shelfbridge.errors import DataError

@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -11,13 +12,17 @@ from shelfbridge.catalogue import Catalogue
 from tests.functional import tiny
 
 
-def publish_tiny(folder: Path) -> Path:
-    """Publish `tiny.catalogue()` in `folder/releases`.
+def publish_tiny(folder: Path, releases: Path | None = None, *, backwards: bool = False, **more: Any) -> Path:
+    """Publish `tiny.catalogue()` in `folder/releases`, or in another folder of releases.
+
+    Args:
+        backwards: whether the last product has the first row.
+        more: as `publish` takes it.
 
     Returns:
         Folder of the release.
     """
-    stages, catalogue = folder / "stages", Catalogue(tuple(tiny.catalogue()))
+    stages, catalogue = folder / "stages", Catalogue(tuple(tiny.catalogue())[:: -1 if backwards else 1])
     parts = tiny.write_parts(stages)
     for model in ("retrieve", "shortlist", "postprocess"):
         shutil.rmtree(parts[model])
@@ -33,4 +38,5 @@ def publish_tiny(folder: Path) -> Path:
     )
     write_pieces(parts["shortlist"], catalogue=catalogue, tokenizer=words)
     write_store(parts["postprocess"], catalogue=catalogue)
-    return publish(folder / "releases", parts=parts, about={}, extra={PRODUCT_ENCODER: graph / "model.onnx"})
+    extra = {PRODUCT_ENCODER: graph / "model.onnx"}
+    return publish(releases or folder / "releases", parts=parts, about={}, extra=extra, **more)

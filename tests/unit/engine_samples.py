@@ -126,4 +126,4 @@ def content(folder: Path) -> dict[str, bytes]:
 
 def names(releases: Path) -> set[str]:
     """What is in a folder of releases."""
-    return {path.name for path in releases.iterdir()} - {".lock"}
+    return {path.name for path in releases.iterdir() if path.name != ".lock" and not path.match("[0-9]*.changes")}

@@ -1,8 +1,6 @@
 """What the peers read is our networks, our tokenizer and our products."""
 
 import json
-from dataclasses import fields
-from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -11,11 +9,14 @@ import torch
 from rich.console import Console
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertConfig, BertModel
 
+from build.foreign import ForeignPairs
 from build.models import CrossEncoder, Encoder
-from build.stages import Originals
+from build.settings import preset
+from build.shop import Shop
+from build.stages import Stages
 from build.tokenizer import claim
 from loadtests.bench.weights import NETWORKS, WORDS, originals, write_shop
-from shelfbridge.catalogue import Catalogue
+from shelfbridge.catalogue import Catalogue, Judgments
 from shelfbridge.errors import ArtefactError
 from shelfbridge.wordpieces import WordPieces
 from tests.functional import tiny
@@ -89,8 +90,8 @@ def test_originals_are_those_that_the_manifest_names(release, stages):
 
 
 def test_a_build_names_its_networks_as_they_are_looked_for():
-    made = Originals(**{one.name: Path("stages", one.name.replace("_", "-"), "1") for one in fields(Originals)})
-    assert made.networks == {name: f"{name}/1" for name in NETWORKS}
+    shop = Shop(Catalogue(()), Judgments(()), ForeignPairs(), "", preset("quick"), QUIET)
+    assert tuple(one.name for one in Stages(shop).originals.networks) == NETWORKS
 
 
 def test_originals_that_no_manifest_names_are_taken_where_there_is_one_of_each(unnamed, stages, tmp_path):

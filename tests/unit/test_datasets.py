@@ -14,7 +14,16 @@ import pytest
 from build import datasets
 from build.datasets import PUBLISHED, Published, download, esci, subset, wands, write, write_pairs
 from build.foreign import read_pairs
-from shelfbridge.catalogue import Catalogue, Judgments, Label, read_catalogue, read_judgments, split_of
+from shelfbridge.catalogue import (
+    Catalogue,
+    Judgment,
+    Judgments,
+    Label,
+    Product,
+    read_catalogue,
+    read_judgments,
+    split_of,
+)
 from shelfbridge.errors import DataError
 
 
@@ -180,6 +189,30 @@ def test_a_subset_has_whole_queries_of_every_split(tmp_path: Path) -> None:
     assert all(judged.by_query[query] == judgments.by_query[query] for query in judged.queries)
     assert {row.split for row in judged.rows} == {"train", "dev", "test"}
     assert subset(catalogue, judgments, 20)[1].queries.items() <= judged.queries.items()
+
+
+class Rows(tuple):
+    """Judgments that count how often one of them is looked at."""
+
+    looked = 0
+
+    def __iter__(self):
+        for row in super().__iter__():
+            Rows.looked += 1
+            yield row
+
+
+def test_a_subset_looks_at_every_judgment_a_few_times_however_many_queries_there_are() -> None:
+    queries, each = 300, 4
+    products = tuple(Product(product_id=f"p{n}", title=f"lamp {n}") for n in range(queries * each))
+    rows = Rows(
+        Judgment(query_id=f"q{query}", query=f"lamp {query}", product_id=f"p{n}", label=Label.EXACT, split="dev")
+        for n, query in ((n, n // each) for n in range(queries * each))
+    )
+    Rows.looked = 0
+    some, judged = subset(Catalogue(products), Judgments(rows), 600)
+    assert len(some.products) == len(judged.rows) == 600
+    assert Rows.looked <= 5 * len(rows)
 
 
 def test_a_subset_without_room_for_a_query_is_refused(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from build.frontier.grid import GRIDS
 from build.frontier.networks import Row, choose
 from build.frontier.report import _draw, summary
 from build.frontier.timing import timed
-from build.settings import PRESETS
+from build.settings import preset
 from shelfbridge.measure.report import picture
 
 FIGURE = {"original": 0.7, "served": 0.69, "difference": -0.01, "low": -0.02, "high": 0.0}
@@ -79,9 +79,9 @@ class TestReport:
 
 
 def test_every_student_that_a_preset_serves_is_in_its_grid():
-    for preset, grid in GRIDS.items():
-        settings = PRESETS[preset]
-        if preset != "smoke":
+    for name, grid in GRIDS.items():
+        settings = preset(name)
+        if name != "smoke":
             assert settings.encoder_student in (None, *grid.encoders)
             assert settings.cross_encoder_student in (None, *grid.cross_encoders)
 

@@ -24,7 +24,6 @@ from build.settings import Compression, Training
 from shelfbridge.catalogue import Catalogue, Product
 from shelfbridge.contract import SHELF_CANDIDATES, SHELF_EVENTS, SHELF_SIGNALS, SHELF_WIDTH
 from shelfbridge.errors import DataError
-from shelfbridge.retrieval.facets import Facets
 from shelfbridge.retrieval.vectors import write_vectors
 from shelfbridge.shelf.history import BUY, DAY, History
 from shelfbridge.shelf.products import ShelfProducts
@@ -60,13 +59,13 @@ def behaviour() -> Behaviour:
 def learned(tmp_path_factory, behaviour):
     index, folder = tmp_path_factory.mktemp("index"), tmp_path_factory.mktemp("learned")
     write_vectors(index, vectors())
-    Facets.write(index / "facets", catalogue().products)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(baselines, "LARGEST", GROUPS * EACH)  # fewer than are in the catalogue, as many as were sold
         learn(
             folder,
             behaviour=behaviour,
             index=index,
+            prices=np.array([product.price for product in catalogue().products], np.float32),
             settings=SETTINGS,
             compression=Compression(methods=("percentile",), budget=0.02),
             weeks=2,

@@ -119,6 +119,7 @@ def build(folder: Path, known: Interactions) -> Built:
             folder,
             behaviour=behaviour,
             index=index,
+            prices=np.array([product.price for product in products], np.float32),
             settings=SETTINGS,
             compression=Compression(methods=("percentile",), budget=0.02, half=False, precision="fp32"),
             weeks=2,

@@ -53,7 +53,8 @@ def changed(parts: dict[str, Path], folder: Path, model: str) -> dict[str, Path]
 
 
 def names(releases: Path) -> set[str]:
-    return {path.name for path in releases.iterdir()} - {".lock"}
+    """What is there, but for the locks, of which that of a release's changes is in their folder."""
+    return {path.name for path in releases.iterdir() if path.name != ".lock" and not path.match("[0-9]*.changes")}
 
 
 class TestPublishing:

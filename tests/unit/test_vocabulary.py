@@ -2,7 +2,6 @@
 
 import json
 import string
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import BertConfig, BertModel, XLMRobertaConfig, XLMRobertaModel
 
 from build.models import CrossEncoder, Encoder
-from build.settings import SMOKE
+from build.settings import preset
 from build.tokenizer import write_tokenizer
 from build.vocabulary import cut_otherwise, main, prune, scripts, slice_embeddings, usage
 from shelfbridge.catalogue import Catalogue, Judgment, Judgments, Product
@@ -252,7 +251,7 @@ def test_the_stage_counts_only_training_queries_at_seen(tmp_path):
     judgments = Judgments(
         tuple(Judgment(query_id=i, query=q, product_id="1", label="E", split=split) for i, q, split in rows)
     )
-    settings = replace(SMOKE, base=str(tmp_path))
+    settings = preset("smoke").model_copy(update={"base": str(tmp_path)})
     left = {}
     for level in ("script", "seen"):
         (tmp_path / level).mkdir()

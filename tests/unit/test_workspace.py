@@ -1,19 +1,17 @@
 """A stage's result is made once from what it is made from, and is whole or absent."""
 
-import importlib.util
 import io
 import os
 import signal
 import subprocess
 import sys
 import threading
-from functools import partial
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from build.workspace import KEPT, Workspace, code_digest, tree_digest
+from build.workspace import KEPT, Workspace, tree_digest
 
 
 @pytest.fixture
@@ -38,7 +36,8 @@ def work():
 
 
 def contents(space: Workspace, name: str) -> list[str]:
-    return sorted(p.name for p in (space.root / name).iterdir() if p.name != ".lock")
+    """Folders there."""
+    return sorted(p.name for p in (space.root / name).iterdir() if p.is_dir())
 
 
 class TestRunning:
@@ -82,13 +81,28 @@ class TestRunning:
         (folder / "a").rename(folder / "b")
         assert space.stage("s", work, data=folder) != first
 
-    def test_an_earlier_stage_counts_by_its_name(self, space, work):
+    def test_an_earlier_result_counts_by_what_was_made_then(self, space, work):
         earlier = space.stage("first", work, data="d")
         later = space.stage("second", work, first=earlier)
         (earlier / "result.txt").write_text("its content is not read again")
         assert space.stage("second", work, first=earlier) == later
-        other = space.stage("first", work, data="e")
+
+    def test_another_result_runs_what_reads_it_and_the_same_result_does_not(self, space, work):
+        later = space.stage("second", work, first=space.stage("first", work, data="d"))
+        assert space.stage("second", work, first=space.stage("first", work, data="e")) == later
+        other = space.stage("first", lambda folder: work(folder, "else"), data="f")
         assert space.stage("second", work, first=other) != later
+
+    def test_a_raised_version_runs_it_again(self, space, work):
+        first = space.stage("s", work, data="d")
+        assert space.stage("s", work, version=2, data="d") != first
+
+    def test_a_result_without_its_record_is_made_again(self, space, work):
+        folder = space.stage("s", work, data="d")
+        (folder.parent / f".{folder.name}.json").unlink()
+        assert space.stage("s", work, data="d") == folder
+        assert work.runs == 2
+        assert space.record(folder)["contents"] == tree_digest(folder)
 
     def test_others_may_read_the_result(self, space, work):
         assert space.stage("s", work).stat().st_mode & 0o777 == 0o755
@@ -161,6 +175,8 @@ class TestPruning:
             made.append(space.stage("s", work, number=number))
             os.utime(made[-1], (number, number))
         assert contents(space, "s") == sorted(folder.name for folder in made[-KEPT:])
+        records = sorted(path.name[1:-5] for path in (space.root / "s").glob(".*.json"))
+        assert records == contents(space, "s")
 
     def test_use_counts_as_late(self, space, work):
         made = [space.stage("s", work, number=number) for number in range(KEPT)]
@@ -175,83 +191,6 @@ class TestPruning:
         for number in range(KEPT):
             space.stage("s", lambda folder: None, number=number)
         assert space.stage("s", lambda folder: os.utime(folder, (1, 1)), number="copied").is_dir()
-
-
-class TestCode:
-    """Modules made for the test stand in for the project's, under its name."""
-
-    @pytest.fixture
-    def module(self, tmp_path, monkeypatch):
-        def make(name: str, source: str):
-            path = tmp_path / f"{name}.py"
-            path.write_text(source)
-            spec = importlib.util.spec_from_file_location(name, path)
-            made = importlib.util.module_from_spec(spec)
-            monkeypatch.setitem(sys.modules, name, made)
-            spec.loader.exec_module(made)
-            return made
-
-        return make
-
-    STAGE = "def work(folder, size=1):\n    (folder / 'result').write_text('x')\n"
-
-    def test_a_change_of_the_works_module_runs_it_again(self, space, module):
-        first = space.stage("s", module("build._stage", self.STAGE).work)
-        assert space.stage("s", module("build._stage", self.STAGE).work) == first
-        assert space.stage("s", module("build._stage", self.STAGE + "# changed\n").work) != first
-
-    def test_a_partial_is_as_the_function_in_it(self, space, module):
-        made = module("build._stage", self.STAGE)
-        assert space.stage("s", partial(made.work, size=2)) == space.stage("s", made.work)
-
-    @pytest.mark.parametrize(
-        "line",
-        [
-            "from shelfbridge._limits import LIMIT",
-            "from shelfbridge import _limits",
-            "import shelfbridge._limits",
-            "def f():\n    from shelfbridge._limits import LIMIT",
-        ],
-    )
-    def test_a_change_of_a_used_module_runs_it_again(self, module, monkeypatch, line):
-        import shelfbridge
-
-        monkeypatch.setattr(shelfbridge, "_limits", module("shelfbridge._limits", "LIMIT = 1\n"), raising=False)
-        stage = module("build._stage", f"{line}\n{self.STAGE}")
-        before = code_digest(stage)
-        assert code_digest(stage) == before
-        module("shelfbridge._limits", "LIMIT = 2\n")
-        assert code_digest(stage) != before
-
-    def test_a_change_two_imports_away_runs_it_again(self, module):
-        module("shelfbridge._limits", "LIMIT = 1\n")
-        module("build._between", "from shelfbridge._limits import LIMIT\n")
-        stage = module("build._stage", f"from build._between import LIMIT\n{self.STAGE}")
-        before = code_digest(stage)
-        module("shelfbridge._limits", "LIMIT = 2\n")
-        assert code_digest(stage) != before
-
-    def test_other_peoples_modules_do_not_count(self, module):
-        module("elsewhere", "LIMIT = 1\n")
-        stage = module("build._stage", f"from elsewhere import LIMIT\n{self.STAGE}")
-        before = code_digest(stage)
-        module("elsewhere", "LIMIT = 2\n")
-        assert code_digest(stage) == before
-
-    def test_settings_do_not_count_as_code(self):
-        import build.encoder
-        from build.workspace import SETTINGS, _used
-
-        used = {module.__name__ for module in _used(build.encoder, set())}
-        assert "build.models" in used
-        assert SETTINGS not in used
-
-    def test_the_index_depends_on_the_contract(self):
-        import build.index
-        from build.workspace import _used
-        from shelfbridge import contract
-
-        assert contract in _used(build.index, set())
 
 
 def test_pythons_caches_do_not_change_a_folders_identity(tmp_path):

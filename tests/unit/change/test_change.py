@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from build import change as changing
+from build import later
 from build.change import change, status
 from shelfbridge.catalogue import Product
 from shelfbridge.changes import changes_beside
@@ -152,7 +152,7 @@ def test_a_row_stays_its_products(shop, release):
 
 def test_an_unchanged_text_is_not_encoded_again(release, monkeypatch):
     change(release, upsert=[LAMP])
-    monkeypatch.setattr(changing, "encode", lambda *_: pytest.fail("encoded"))
+    monkeypatch.setattr(later, "encode", lambda *_: pytest.fail("encoded"))
     change(release, upsert=[LAMP.model_copy(update={"price": 5})])
 
 

@@ -1,0 +1,98 @@
+"""What a build is told: by a preset, a file, the environment and flags, of which the later win."""
+
+import argparse
+from pathlib import Path
+
+import pytest
+
+from build.inputs import add_arguments, chosen
+from build.settings import FOLDER, PRESETS, given, preset
+from shelfbridge.errors import SettingsError
+
+FILES = {"catalogue": "products.jsonl", "judgments": "judgments.tsv", "out": "out"}
+
+
+def told(*arguments: str):
+    """What a command line gives."""
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return chosen(parser.parse_args(list(arguments)))
+
+
+@pytest.fixture
+def file(tmp_path) -> Path:
+    """A user's file."""
+    path = tmp_path / "build.toml"
+    path.write_text(
+        'catalogue = "shop.parquet"\njudgments = "judged.tsv"\nout = "made"\nencoder_student = "none"\n'
+        "[encoder]\njudged = 99999\n[encoder.training]\nepochs = 7\n[compression]\nbudget = 0.5\n"
+    )
+    return path
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_is_a_file(name):
+    assert (FOLDER / f"{name}.toml").is_file()
+    assert given(name, None, FILES).settings == preset(name)
+
+
+def test_a_file_wins_over_the_preset_entry_by_entry(file):
+    found, before = told("--settings", str(file)).settings, preset("full")
+    assert (found.encoder.judged, found.encoder.training.epochs) == (99999, 7)
+    assert found.encoder.training.batch == before.encoder.training.batch
+    assert found.encoder.synthetic == before.encoder.synthetic
+    assert found.encoder_student is None
+    assert found.cross_encoder_student == before.cross_encoder_student
+
+
+def test_the_environment_wins_over_the_file_and_flags_over_both(file, monkeypatch):
+    monkeypatch.setenv("SHELFBRIDGE_BUILD_ENCODER__TRAINING__EPOCHS", "9")
+    monkeypatch.setenv("SHELFBRIDGE_BUILD_COMPRESSION__BUDGET", "0.25")
+    found = told("--settings", str(file), "--budget", "0.125", "--out", "elsewhere")
+    assert (found.encoder.judged, found.encoder.training.epochs) == (99999, 9)
+    assert found.compression.budget == 0.125
+    assert (found.catalogue, found.out) == (Path("shop.parquet"), Path("elsewhere"))
+
+
+def test_flags_are_entries_of_the_same_settings():
+    arguments = [text for name, value in FILES.items() for text in (f"--{name}", value)]
+    arguments += [
+        "--encoder",
+        "base",
+        "--ranker",
+        "other",
+        "--weeks",
+        "2",
+        "--precision",
+        "fp32",
+        "--vectors",
+        "milvus",
+    ]
+    found = told(*arguments, "--no-students").settings
+    assert (found.base, found.teacher, found.shelf.weeks, found.vectors) == ("base", "other", 2, "milvus")
+    assert found.compression == type(found.compression)(precision="fp32", queries=150)
+    assert found.encoder_student is found.cross_encoder_student is None
+    assert told(*arguments[:6]).settings == preset("full")
+
+
+def test_a_large_shop_is_given_what_it_asks_for(tmp_path):
+    path = tmp_path / "build.toml"
+    path.write_text("[encoder]\njudged = 10_000_000\n[ranker]\nteacher_queries = 100_000\n[index]\nbatch = 4096\n")
+    found = given("full", path, FILES).settings
+    assert (found.encoder.judged, found.ranker.teacher_queries, found.index.batch) == (10_000_000, 100_000, 4096)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[encoder]\njuged = 5\n", r"encoder\.juged: Unexpected keyword argument"),
+        ("catalog = 'x'\n", "catalog: Extra inputs are not permitted"),
+        ("[encoder]\njudged = 'many'\n", r"encoder\.judged: Input should be a valid integer"),
+        ("[encoder\n", r"Expected '\]'"),
+    ],
+)
+def test_what_cannot_be_used_is_named_with_its_file(tmp_path, text, words):
+    path = tmp_path / "build.toml"
+    path.write_text(text)
+    with pytest.raises(SettingsError, match=f"{words}.*see to .*build.toml"):
+        given("full", path, FILES)

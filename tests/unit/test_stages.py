@@ -1,0 +1,379 @@
+"""What a build runs again, and what not: by what its stages declare, and by nothing else."""
+
+import inspect
+import io
+import json
+import os
+import pkgutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from build import declaration
+from build.__main__ import listed, told
+from build.declaration import Data, Stage, device, differences
+from build.foreign import ForeignPairs
+from build.pipeline import Plan, names
+from build.settings import preset
+from build.shop import TEXTS, Shop
+from build.stages import Stages, only
+from build.workspace import Workspace
+from shelfbridge.catalogue import Catalogue, Judgment, Judgments, Product
+
+ROOT = Path(__file__).parents[2]
+QUIET = Console(file=io.StringIO())
+LEARNED = {"tokenizer", "encoder", "index", "cross-encoder", "ranker", "feeds", "shelf", "gate", "evaluation"}
+"""Some stages that a price does not concern."""
+
+
+def shop(name: str = "full", **changes) -> Shop:
+    """Five products, a query of each split for each of them, and purchases; `changes` are Shop's fields."""
+    products = tuple(Product(product_id=f"p{n}", title=f"lamp {n}", price=n, stock=1) for n in range(5))
+    rows = tuple(
+        Judgment(query_id=f"{split}{n}", query=f"{split} lamp {n}", product_id=f"p{n}", label="E", split=split)
+        for split in ("train", "dev", "test")
+        for n in range(5)
+    )
+    given = {
+        "catalogue": Catalogue(products),
+        "judgments": Judgments(rows),
+        "foreign": ForeignPairs(),
+        "data": "d",
+        "settings": preset(name),
+        "console": QUIET,
+        "behaviour": Bought(),
+    }
+    return Shop(**{**given, **changes})
+
+
+class Bought:
+    """Stands for what shoppers did."""
+
+    identity = "bought"
+
+
+def recipes(of: Shop) -> dict[str, dict]:
+    """What each stage of a build is made from; the results of others count by their recipes."""
+    found: dict[str, dict] = {}
+    for stage in Plan.of(of, Path("out")).all:
+        before = {name: json.dumps(found[one.name], sort_keys=True) for name, one in stage.before.items()}
+        found[stage.name] = stage.recipe(before)
+    return found
+
+
+def changed(one: Shop, other: Shop) -> set[str]:
+    """Stages whose own inputs, not those of stages before, differ."""
+    found = set()
+    plans = [{stage.name: stage for stage in Plan.of(shop, Path("out")).all} for shop in (one, other)]
+    for name, stage in plans[0].items():
+        before = dict.fromkeys(stage.before, "as before")
+        if stage.recipe(before) != plans[1][name].recipe(before):
+            found.add(name)
+    return found
+
+
+def with_price(of: Shop, price: float) -> Shop:
+    first, *others = of.catalogue.products
+    return replace(of, catalogue=Catalogue((first.model_copy(update={"price": price, "stock": 0}), *others)))
+
+
+class TestWhatCounts:
+    def test_a_price_and_a_stock_concern_what_shows_and_filters_them(self):
+        one = shop()
+        assert changed(one, with_price(one, 99)) == {"store", "retrieve", "shelf-prices"}
+
+    def test_a_title_concerns_all_that_reads_texts(self):
+        one = shop()
+        first, *others = one.catalogue.products
+        other = replace(one, catalogue=Catalogue((first.model_copy(update={"title": "chair"}), *others)))
+        assert changed(one, other) >= {*LEARNED, "store", "retrieve", "pieces"}
+
+    def test_a_rating_concerns_the_signals_and_what_shows_it(self):
+        one = shop()
+        first, *others = one.catalogue.products
+        other = replace(one, catalogue=Catalogue((first.model_copy(update={"rating_count": 7}), *others)))
+        assert changed(one, other) == {"store", "retrieve", "index", "shelf-prices"}
+
+    @pytest.mark.parametrize(
+        ("split", "reads", "not_these"),
+        [
+            ("train", {"encoder", "index", "cross-encoder", "ranker", "gate"}, {"evaluation", "cross-encoder-blend"}),
+            ("dev", {"encoder", "cross-encoder", "ranker", "cross-encoder-blend", "gate"}, {"index", "feeds"}),
+            ("test", {"evaluation"}, {"tokenizer", "encoder", "index", "cross-encoder", "ranker", "feeds", "gate"}),
+        ],
+    )
+    def test_a_changed_split_concerns_what_reads_it(self, split, reads, not_these):
+        one = shop()
+        rows = [
+            row.model_copy(update={"query": "chair", "label": "S"}) if row.query_id == f"{split}0" else row
+            for row in one.judgments.rows
+        ]
+        found = changed(one, replace(one, judgments=Judgments(tuple(rows))))
+        assert found >= reads
+        assert not found & not_these
+
+    def test_a_query_that_moves_to_another_split_concerns_what_reads_either(self):
+        one = shop()
+        rows = [
+            row.model_copy(update={"split": "test"}) if row.query_id == "dev0" else row for row in one.judgments.rows
+        ]
+        assert changed(one, replace(one, judgments=Judgments(tuple(rows)))) >= {"encoder", "ranker", "evaluation"}
+
+    def test_another_hold_out_concerns_what_compression_learns_from(self, monkeypatch):
+        from build import panel
+
+        one = shop()
+        assert one.learnable.identity
+        monkeypatch.setattr(panel, "held_back", lambda judgments: {"train0"})
+        first = shop()
+        assert first.learnable.identity
+        monkeypatch.setattr(panel, "held_back", lambda judgments: {"train1"})
+        assert {"feeds", "opinions-200"} <= changed(first, shop())
+
+    def test_a_setting_concerns_the_stages_that_are_told_it(self):
+        one = shop()
+        settings = one.settings.model_copy(update={"ranker": replace(one.settings.ranker, teacher_queries=1)})
+        assert changed(one, replace(one, settings=settings)) == {"ranker"}
+
+    def test_another_library_concerns_the_stages_that_name_it(self, monkeypatch):
+        before = recipes(shop())
+        installed = declaration.installed
+        monkeypatch.setattr(declaration, "installed", lambda name: "9" if name == "torch" else installed(name))
+        one, other = before["encoder"], recipes(shop())["encoder"]
+        assert list(differences(one, other)) == [f"library torch: {one['libraries']['torch']} -> 9"] + [
+            line for line in differences(one, other) if line.startswith("input")
+        ]
+        assert before["pieces"]["libraries"] == recipes(shop())["pieces"]["libraries"]
+
+    def test_a_gpu_concerns_what_learns(self, monkeypatch):
+        before = recipes(shop())
+        monkeypatch.setattr(declaration, "device", lambda: "cuda")
+        after = recipes(shop())
+        others = {name for name in before if before[name]["arithmetic"] != after[name]["arithmetic"]}
+        assert {"encoder", "cross-encoder", "ranker", "shelf"} <= others
+        assert not {"tokenizer", "index", "store", "retrieve", "shelf-prices"} & others
+        assert device() in ("cpu", "cuda")
+
+
+class TestWhatAStageIsGiven:
+    def test_products_without_the_fields_that_it_does_not_declare(self):
+        given = Stages(shop()).originals.encoder.inputs["catalogue"].value
+        assert [product.title for product in given.products] == [f"lamp {n}" for n in range(5)]
+        assert {product.price for product in given.products} == {product.stock for product in given.products} == {None}
+        assert given.rows_of["p3"] == 3
+
+    def test_no_stage_before_the_evaluation_sees_the_test_split(self):
+        plan = Plan.of(shop(), Path("out"))
+        for stage in plan.all:
+            for one in stage.inputs.values():
+                if isinstance(one, Data) and isinstance(one.value, Judgments):
+                    splits = {row.split for row in one.value.rows}
+                    assert splits == {"test"} if stage is plan.evaluation else "test" not in splits
+
+    def test_settings_that_it_does_not_declare_are_not_there(self):
+        some = only(preset("full"), "base", "ranker")
+        assert some.ranker.teacher_queries == 200
+        with pytest.raises(AttributeError, match="encoder"):
+            _ = some.encoder
+
+    def test_every_function_takes_what_its_stage_gives(self):
+        stages = Stages(shop())
+        plan = Plan.of(shop(), Path("out"))
+        for stage in [*plan.all, stages.token_frontier()]:
+            function = pkgutil.resolve_name(stage.work)
+            inspect.signature(function).bind(Path(), **stage.inputs, **stage.parameters, **stage.given)
+
+    def test_every_library_is_installed(self):
+        for stage in Plan.of(shop(), Path("out")).all:
+            assert "absent" not in stage.recipe(dict.fromkeys(stage.before, ""))["libraries"].values(), stage.name
+
+
+STAGE = '''
+"""{doc}"""
+
+def first(folder, text):
+    (folder / "made").write_text(text[:1])
+
+def second(folder, first):
+    (folder / "made").write_text((first / "made").read_text() * 2)
+'''
+
+
+@pytest.fixture
+def space(tmp_path):
+    return Workspace(tmp_path / "stages", Console(file=io.StringIO()))
+
+
+def chain(version: int = 1, text: str = "ab") -> tuple[Stage, Stage]:
+    """Two stages of the module `stage_works`: the second reads the first."""
+    one = Stage("first", "stage_works:first", version, parameters={"text": text})
+    return one, Stage("second", "stage_works:second", 1, inputs={"first": one})
+
+
+class TestRunning:
+    @pytest.fixture(autouse=True)
+    def works(self, tmp_path, monkeypatch) -> Path:
+        file = tmp_path / "stage_works.py"
+        file.write_text(STAGE.format(doc="As it was."))
+        monkeypatch.syspath_prepend(tmp_path)
+        monkeypatch.delitem(sys.modules, "stage_works", raising=False)
+        return file
+
+    def run(self, space: Workspace, *chains: tuple[Stage, Stage]) -> list[str]:
+        """Stages that ran."""
+        fresh = Workspace(space.root, Console(file=io.StringIO(), width=200))
+        for _, last in chains:
+            fresh.run(last)
+        lines = fresh.console.file.getvalue().splitlines()
+        return [line for line in lines if ":" not in line]
+
+    def test_a_changed_comment_or_docstring_runs_nothing(self, space, works):
+        assert self.run(space, chain()) == ["first", "second"]
+        works.write_text("# A remark\n" + STAGE.format(doc="Said better."))
+        sys.modules.pop("stage_works")
+        assert self.run(space, chain()) == []
+
+    def test_what_was_imported_before_has_no_effect(self, space):
+        """Each process has imported something else when it asks: all name the same results."""
+        program = (
+            "import sys\nfor name in sys.argv[2:]: __import__(name)\n"
+            "from pathlib import Path\nfrom build.workspace import Workspace\nfrom rich.console import Console\n"
+            "from tests.unit.test_stages import chain\n"
+            "print(Workspace(Path(sys.argv[1]), Console(quiet=True)).run(chain()[1]))\n"
+        )
+        told = {
+            subprocess.run(
+                [sys.executable, "-c", program, str(space.root), *imported],
+                cwd=ROOT,
+                env={**os.environ, "PYTHONPATH": str(space.root.parent)},
+                capture_output=True,
+                text=True,
+                check=True,
+            ).stdout
+            for imported in ([], ["build.works"])
+        }
+        assert len(told) == 1
+        assert self.run(space, chain()) == []
+
+    def test_a_raised_version_runs_it_and_not_what_reads_the_same_result(self, space):
+        self.run(space, chain())
+        assert self.run(space, chain(version=2)) == ["first"]
+
+    def test_another_result_runs_what_reads_it(self, space):
+        self.run(space, chain())
+        assert self.run(space, chain(text="ac")) == ["first"]
+        assert self.run(space, chain(text="ba")) == ["first", "second"]
+        assert self.run(space, chain()) == []
+
+    def test_nothing_is_imported_for_what_is_unchanged(self, space):
+        self.run(space, chain())
+        sys.modules.pop("stage_works")
+        self.run(space, chain())
+        assert "stage_works" not in sys.modules
+
+    def test_why_names_what_changed(self, space):
+        one, two = chain()
+        assert space.states([one, two])[two].reasons == (
+            "it has no result yet",
+            "input first: first is to be made first",
+        )
+        self.run(space, (one, two))
+        assert [state.reasons for state in space.states([one, two]).values()] == [(), ()]
+        one, two = chain(version=2, text="ba")
+        states = space.states([one, two])
+        assert states[one].reasons == ("version: 1 -> 2", "parameter text: ab -> ba")
+        assert states[two].reasons == ("input first: first is to be made first",)
+        text = listed(list(states.values()))
+        assert "first   v2  to be made: version: 1 -> 2 (and 1 more: --why first)" in text
+        assert "parameter text: ab -> ba" in told(list(states.values()), "first")
+        self.run(space, (one, two))
+        assert "second is unchanged: " in told(list(space.states([one, two]).values()), "second")
+
+    def test_what_is_forgotten_runs_again_and_nothing_else(self, space):
+        one, two = chain()
+        self.run(space, (one, two))
+        Workspace(space.root, QUIET).forget([two])
+        assert self.run(space, chain()) == ["second"]
+        Workspace(space.root, QUIET).forget([one, two])
+        assert self.run(space, chain()) == ["first", "second"]
+
+    def test_from_a_stage_are_it_and_all_that_read_its_result(self):
+        plan = Plan.of(shop("quick"), Path("out"))
+        after = [stage.name for stage in plan.stages.after(["cross-encoder"])]
+        assert after[0] == "cross-encoder"
+        assert {"ranker", "ranker-onnx", "gate", "evaluation"} <= set(after)
+        assert not {"tokenizer", "encoder", "index", "retrieve", "feeds", "shelf"} & set(after)
+
+
+class TestCommandLine:
+    """The program is run as its users run it; what it has imported when it ends says how soon it could tell."""
+
+    HEAVY = ("torch", "transformers", "onnx", "onnxruntime", "scipy", "pandas", "faiss", "sklearn", "modelopt")
+
+    @pytest.fixture
+    def files(self, tmp_path) -> dict[str, str]:
+        (tmp_path / "products.jsonl").write_text('{"product_id": "1", "title": "lamp"}\n')
+        (tmp_path / "judgments.csv").write_text("query_id,query,product_id,label,split\n1,lamp,1,E,train\n")
+        names = {"catalogue": "products.jsonl", "judgments": "judgments.csv", "out": "out"}
+        return {name: str(tmp_path / file) for name, file in names.items()}
+
+    WRONG = (
+        ({"catalogue": "nowhere.jsonl"}, "nowhere.jsonl: no such file"),
+        ({"catalogue": "README.md"}, "README.md: .md is not read"),
+        ({"catalogue": None}, "catalogue: Field required"),
+        ({"judgments": "pyproject.toml"}, "pyproject.toml: .toml is not read"),
+        ({"pairs": "nowhere.csv"}, "nowhere.csv: no such file"),
+        ({"interactions": "nowhere.csv"}, "nowhere.csv: no such file"),
+        ({"interactions": "README.md"}, "not a kind of file that is read here"),
+        ({"settings": "nowhere.toml"}, "nowhere.toml: no such file"),
+        ({"encoder": "./nowhere"}, "./nowhere: no folder of a base model"),
+        ({"vectors": "nowhere"}, "'nowhere' is no place for vectors"),
+        ({"weeks": "60"}, "shelf.weeks: Input should be less than or equal to 52"),
+        ({"budget": "much"}, "invalid float value"),
+        ({"preset": "slow"}, "invalid choice"),
+        ({"from": "nothing"}, "there is no stage 'nothing'"),
+        ({"why": "nothing"}, "there is no stage 'nothing'"),
+        ({"out": "README.md"}, "README.md is a file"),
+    )
+
+    def test_a_wrong_argument_is_told_before_anything_heavy_is_imported(self, files):
+        """All in one process, which would have kept what any of them imported."""
+        lines = [
+            [text for name, value in (files | change).items() if value is not None for text in (f"--{name}", value)]
+            for change, _ in self.WRONG
+        ]
+        program = (
+            "import json, sys\nfrom build.__main__ import main\n"
+            "for sys.argv[1:] in json.loads(sys.argv[1]):\n"
+            "    try:\n        main()\n    except SystemExit as error:\n        print(error, file=sys.stderr)\n"
+            "    print('----', file=sys.stderr)\n"
+            f"print([name for name in {self.HEAVY} if name in sys.modules])\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", program, json.dumps(lines)],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=True,
+        )
+        answers = done.stderr.split("----\n")
+        for (_, words), answer in zip(self.WRONG, answers, strict=False):
+            assert words in answer
+            assert "Traceback" not in answer
+        assert done.stdout.splitlines()[-1] == "[]"
+
+    def test_names_of_stages_need_no_data(self):
+        assert "shelf" in names(preset("full"), shelf=True)
+        assert "shelf" not in names(preset("full"), shelf=False)
+        assert not [name for name in names(preset("quick"), shelf=False) if "student" in name]
+
+
+def test_texts_are_all_that_is_learned_from():
+    assert {"price", "stock", "rating"}.isdisjoint(TEXTS)
+    assert TEXTS[0] == "product_id"
+    assert set(TEXTS) <= set(Product.model_fields)
