@@ -20,7 +20,7 @@ export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
 endif
 
 .PHONY: help install demo ports serve stop frontier bench bench-index bench-roofline bench-profiles bench-shelf sweep \
-    soak changes loadtest curves plan bench-gateway fuzz security engines test test-all check format lint types lock clean
+    soak changes loadtest curves plan bench-gateway fuzz security engines rtx test test-all check format lint types lock clean
 .DEFAULT_GOAL := demo
 
 help: ## what can be made
@@ -126,6 +126,12 @@ engines: ## on a GPU host with Docker: TensorRT engines for the current release,
 	    --release out/releases/current --precision $(PRECISION) --out out/engine_report $(if $(ENGINE_JUDGMENTS), \
 	    --catalogue /catalogue/$(notdir $(ENGINE_CATALOGUE)) --judgments /judgments/$(notdir $(ENGINE_JUDGMENTS))) \
 	    $(ENGINE_FLAGS)
+
+# NVIDIA's own parser and builder, which need no GPU. Proprietary, so never a dependency; --no-deps leaves CUDA out
+RTX_VERSION ?= 1.7.1.116
+rtx: .venv/installed ## TensorRT-RTX (proprietary licence): the build and the tests then ask NVIDIA's parser too
+	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --no-deps \
+	    tensorrt-rtx-cu13-libs==$(RTX_VERSION) tensorrt-rtx-cu13-bindings==$(RTX_VERSION)
 
 # Before the long work, not after it
 ports:

@@ -1,4 +1,5 @@
 """TensorRT engines from a release's ONNX masters: on the GPU that serves them, judged before they are published.
 
-The code has run against a recording double of TensorRT only (`tests/unit/tensorrt_double.py`), not yet on a GPU.
+Parsing and building have run through NVIDIA's TensorRT-RTX (`check`), and all of it through a recording double
+(`tests/unit/tensorrt_double.py`); none of it on a GPU yet.
 """

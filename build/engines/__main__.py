@@ -24,7 +24,7 @@ from tokenizers import Tokenizer
 
 from build.engines import api, buckets, check, configs
 from build.engines.builder import Options
-from build.engines.publishing import masters, precision_of, publish_engines, source_release
+from build.engines.publishing import MODELS, OF_SHELF, masters, precision_of, publish_engines, source_release
 from build.engines.quality import BUDGET, Judged, ensembles, judge
 from build.engines.report import Report
 from build.engines.runtime import EngineSession, Gpu
@@ -34,9 +34,6 @@ from shelfbridge import contract
 from shelfbridge.catalogue import Split, read_catalogue, read_judgments
 from shelfbridge.engine import Precision
 from shelfbridge.errors import ArtefactError, DataError, ShelfbridgeError
-
-MODELS = ("encoder", "ranker", "cross_encoder")
-OF_SHELF = ("user_encoder", "shelf_ranker")
 
 
 def parser() -> argparse.ArgumentParser:

@@ -20,11 +20,11 @@ from pathlib import Path
 from types import ModuleType
 
 from rich.console import Console
-from rich.markdown import Markdown
 
 from build.engines import api, buckets, configs
 from build.engines.buckets import Profile
 from build.engines.builder import Network, Options
+from build.engines.publishing import MODELS, OF_SHELF
 from build.operators import table_faults
 from build.release import PRODUCT_ENCODER
 from shelfbridge import contract
@@ -32,7 +32,6 @@ from shelfbridge.errors import ArtefactError, ShelfbridgeError
 from shelfbridge.release import read_manifest
 
 NO_RTX = "TensorRT-RTX is not installed (make rtx): only the table of operators was asked."
-MODELS = ("encoder", "ranker", "cross_encoder", "user_encoder", "shelf_ranker")
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ def graphs(release: Path) -> Iterator[Graph]:
     """
     manifest = read_manifest(release)
     lengths = buckets.with_events(buckets.read_lengths(release / "lengths.json"), manifest)
-    for name in MODELS:
+    for name in MODELS + OF_SHELF:
         folder = release / name / str(manifest["release"])
         if not folder.is_dir():
             continue
@@ -133,7 +132,7 @@ def main(arguments: list[str]) -> None:
         verdicts = [judge(graph, trt, console) for graph in graphs(release)]
     except ShelfbridgeError as error:
         raise SystemExit(f"error: {error}") from error
-    console.print(Markdown(markdown(verdicts, trt)))
+    console.print(markdown(verdicts, trt), highlight=False, markup=False, soft_wrap=True)
     wrong = [one for one in verdicts if not one.as_wanted]
     if wrong:
         raise SystemExit(f"error: {len(wrong)} of {len(verdicts)} graphs are not judged as they should be")

@@ -18,6 +18,9 @@ from shelfbridge.engine import Precision
 from shelfbridge.errors import ArtefactError
 from shelfbridge.release import read_manifest
 
+MODELS = ("encoder", "ranker", "cross_encoder")
+OF_SHELF = ("user_encoder", "shelf_ranker")
+"""What has engines: the models of searches, and those of a shelf where a release has one."""
 OWN = ("release", "files")
 """Entries of a manifest that are of one release only. Its tools stay: they made all but the engines."""
 NO_MASTERS = {

@@ -7,7 +7,7 @@ Buffers are PyTorch tensors on the GPU.
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,33 +27,8 @@ cuda: Any = torch.cuda
 """PyTorch leaves parts of it untyped."""
 
 
-class Device(Protocol):
-    """Where an engine's buffers are and its work is queued."""
-
-    name: str
-    compute_capability: str
-    handle: int
-    """Of the stream."""
-
-    def put(self, array: NDArray[Any]) -> torch.Tensor:
-        """A copy of an array on the device."""
-        ...
-
-    def empty(self, shape: Shape, dtype: torch.dtype) -> torch.Tensor:
-        """Room on the device."""
-        ...
-
-    def finish(self) -> None:
-        """Wait for all queued work."""
-        ...
-
-    def milliseconds(self, work: Callable[[], object]) -> float:
-        """How long queued work takes the device."""
-        ...
-
-
 class Gpu:
-    """The first CUDA device, with a stream of its own."""
+    """The first CUDA device: where an engine's buffers are, and a stream of its own that work is queued in."""
 
     def __init__(self) -> None:
         try:
@@ -97,7 +72,7 @@ class Gpu:
 class EngineSession:
     """A loaded plan. `run(None, feeds)` is that of `onnxruntime.InferenceSession`."""
 
-    def __init__(self, folder: Path, *, trt: ModuleType, device: Device) -> None:
+    def __init__(self, folder: Path, *, trt: ModuleType, device: Gpu) -> None:
         """Load the plan and the record of a folder.
 
         Raises:

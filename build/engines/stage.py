@@ -12,7 +12,7 @@ from rich.console import Console
 from build.engines.buckets import Profile
 from build.engines.builder import Options, build_plan
 from build.engines.checks import check, check_vocabulary
-from build.engines.runtime import Device, EngineSession
+from build.engines.runtime import EngineSession, Gpu
 from build.operators import check_graph
 from build.workspace import Workspace, file_digest
 from shelfbridge import contract
@@ -28,7 +28,7 @@ class Bench:
     """Where engines are built and tried."""
 
     trt: ModuleType
-    device: Device
+    device: Gpu
     caches: Path
     """Folder of the timing caches."""
     runs: int

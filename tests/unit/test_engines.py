@@ -1,4 +1,4 @@
-"""The builder keeps to TensorRT's API, as the recording double beside this file holds it to."""
+"""The builder keeps to TensorRT's API: NVIDIA's own where it needs no GPU, else the double beside this file."""
 
 import io
 import json
@@ -12,16 +12,20 @@ from rich.console import Console
 
 from build.engines import api
 from build.engines.buckets import profiles
-from build.engines.builder import Options, Watch, build_plan
+from build.engines.builder import Network, Options, Watch, build_plan, configure
 from build.engines.runtime import Gpu
 from build.engines.stage import Bench
 from build.training import progress
 from shelfbridge.contract import MODELS
 from shelfbridge.errors import ArtefactError, PrerequisiteError
+from tests.functional import tiny
 from tests.unit.engine_double import CpuDevice
 from tests.unit.engine_samples import LENGTHS, PLAIN, QUIET, write_graphs
 from tests.unit.tensorrt_double import BuilderFlag, MemoryPoolType, Severity, TensorRTDouble, WithFlag
 
+RTX = api.tensorrt_rtx()
+DETERMINANT = """<ir_version: 9, opset_import: ["": 18]>
+g (float[n, 3, 3] x) => (float[n] y) { y = Det (x) }"""
 FLAVOURS = {"10.12": ("10.12.0.36", True), "11": ("11.1.0.106", True), "flagless": ("12.0.0.1", False)}
 
 
@@ -124,13 +128,6 @@ class TestBuilding:
 
         assert len({file(trt, "9.0"), file(trt, "8.9"), file(TensorRTDouble("11.1.0.106"), "9.0")}) == 3
 
-    def test_every_parser_error_is_named(self, trt, graphs, tmp_path):
-        trt.parser_errors = [("/layer/Einsum", "Einsum", "no ellipsis"), ("", "", "something else")]
-        with pytest.raises(ArtefactError) as refused:
-            plan(trt, graphs["encoder"], tmp_path / "cache")
-        assert "node /layer/Einsum (Einsum): no ellipsis; node 7 (no operator): something else" in str(refused.value)
-        assert trt.named("step") == []
-
     def test_a_failed_build_tells_tensorrts_reason(self, trt, graphs, tmp_path):
         trt.build_error = "could not find any implementation for node X"
         with pytest.raises(ArtefactError, match=r"encoder\.onnx: could not find any implementation for node X; free"):
@@ -155,10 +152,59 @@ class TestBuilding:
             logger.log(Severity.ERROR, f"error {number}")
         assert logger.cause() == "error 2; error 3; error 4"
 
-    def test_a_profile_that_tensorrt_refuses_is_named(self, trt, graphs, tmp_path, monkeypatch):
-        monkeypatch.setattr("tests.unit.tensorrt_double.ConfigDouble.add_optimization_profile", lambda *_: -1)
+
+@pytest.mark.skipif(RTX is None, reason="TensorRT-RTX is not installed (make rtx)")
+class TestNvidia:
+    """The same code drives NVIDIA's own parser and builder; engines of TensorRT-RTX cannot be run without a GPU."""
+
+    @pytest.mark.parametrize("name", ["encoder", "ranker", "cross_encoder"])
+    def test_makes_a_plan_of_every_profile(self, graphs, name):
+        made = profiles(MODELS[name], LENGTHS, 4)
+        assert len(Network.parsed(RTX, graphs[name]).serialised(made, PLAIN, console=QUIET)) > 1000
+
+    def test_takes_our_options(self, graphs):
+        """Building a refittable engine needs a GPU."""
+        config = Network.parsed(RTX, graphs["encoder"]).builder.create_builder_config()
+        configure(RTX, config, Options(version_compatible=True, refittable=True, workspace_mb=512))
+        assert config.get_flag(RTX.BuilderFlag.VERSION_COMPATIBLE)
+        assert config.get_flag(RTX.BuilderFlag.REFIT)
+        assert config.get_memory_pool_limit(RTX.MemoryPoolType.WORKSPACE) == 512 * 2**20
+
+    def test_names_the_node_that_the_parser_refuses(self, tmp_path):
+        tiny.write_model(tmp_path / "g.onnx", DETERMINANT)
+        with pytest.raises(ArtefactError, match=r"TensorRT's parser refuses .*g\.onnx: node .*\(Det\)"):
+            Network.parsed(RTX, tmp_path / "g.onnx")
+
+    def test_names_the_profile_that_the_builder_refuses(self, graphs):
+        (profile, *_) = profiles(MODELS["encoder"], LENGTHS, 4)
+        wrong = {name: one.model_copy(update={"min": one.max, "max": one.min}) for name, one in profile.items()}
         with pytest.raises(ArtefactError, match=r"refuses profile 0 of .*encoder\.onnx"):
-            plan(trt, graphs["encoder"], tmp_path / "cache")
+            Network.parsed(RTX, graphs["encoder"]).serialised([wrong], PLAIN, console=QUIET)
+
+    def test_a_failed_build_tells_its_reason(self, graphs):
+        """A profile that leaves an input out."""
+        (profile, *_) = profiles(MODELS["encoder"], LENGTHS, 4)
+        del profile["attention_mask"]
+        with pytest.raises(ArtefactError, match=r"builds no engine from .*encoder\.onnx: .*attention_mask"):
+            Network.parsed(RTX, graphs["encoder"]).serialised([profile], PLAIN, console=QUIET)
+
+    def test_reports_phases_and_ends_at_ctrl_c(self, graphs, monkeypatch):
+        phases, pressed = [], threading.Event()
+        monkeypatch.setattr(Watch, "phase_start", lambda self, name, parent, steps: phases.append(name))
+
+        def press(self, name, step):
+            if not pressed.is_set():
+                pressed.set()
+                os.kill(os.getpid(), signal.SIGINT)
+                self._cancelled.wait(30)
+            return not self._cancelled.is_set()
+
+        monkeypatch.setattr(Watch, "step_complete", press)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        network = Network.parsed(RTX, graphs["encoder"])
+        with pytest.raises(KeyboardInterrupt):
+            network.serialised(profiles(MODELS["encoder"], LENGTHS, 4), PLAIN, console=QUIET)
+        assert phases[0] == "Building engine"
 
 
 class TestProgress:
