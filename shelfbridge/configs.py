@@ -30,7 +30,7 @@ def read(file: Path) -> Any:
     """
     try:
         return text_format.Parse(file.read_text(encoding="utf-8"), model_config_pb2.ModelConfig())
-    except (OSError, text_format.ParseError) as error:
+    except (OSError, UnicodeDecodeError, text_format.ParseError) as error:
         raise ArtefactError(f"{file} is no model config ({error}); build the release again") from error
 
 

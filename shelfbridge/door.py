@@ -15,7 +15,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from urllib.parse import urlsplit
 
 METRICS = "SHELFBRIDGE_METRICS"
@@ -118,3 +118,14 @@ def queues() -> dict[str, int] | None:
     finally:
         connection.close()
     return {model: int(count) for model, count in _WAITING.findall(text)}
+
+
+def guarded(step: str, ensembles: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """Return the models whose queues decide whether a step lets a request through: itself, and those that come after it
+    in every ensemble that it is a step of, but for the last ones. None where it is itself a last step, or in no
+    ensemble: such a one turns nothing away.
+    """
+    after = [steps[steps.index(step) : -1] for steps in ensembles.values() if step in steps]
+    if not after or not all(after):
+        return ()
+    return tuple(name for name in after[0] if all(name in others for others in after))

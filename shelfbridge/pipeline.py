@@ -14,7 +14,7 @@ import numpy as np
 
 from shelfbridge import configs
 from shelfbridge.cache import Cache, identity
-from shelfbridge.contract import CACHED, MODELS, STEP_TIMES, TIMELINE
+from shelfbridge.contract import CACHED, STEP_TIMES, TIMELINE
 from shelfbridge.errors import ArtefactError
 from shelfbridge.graph import Graph
 from shelfbridge.release import Part, Release, Snapshot, read_manifest
@@ -58,10 +58,6 @@ class Wired:
     step: Runs
     inputs: Mapping[str, str]
     outputs: Mapping[str, str]
-
-
-class GivenUp(Exception):
-    """The caller has given the request up, so that nobody waits for the rest of the work."""
 
 
 class Pipeline:
@@ -220,17 +216,3 @@ def _network(model: Path, version: str, cache: Cache) -> Runs:
 def _untimed(first: Wired, made: Arrays) -> Arrays:
     timeline = first.outputs.get(TIMELINE.name)
     return {name: array for name, array in made.items() if name != timeline}
-
-
-def guarded(step: str, ensembles: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
-    """Return the models whose queues decide whether a step lets a request through: itself, and those that come after it
-    in every ensemble that it is a step of, but for the last ones. None where it is itself a last step, or in no
-    ensemble: such a one turns nothing away.
-    """
-    after = [steps[steps.index(step) : -1] for steps in ensembles.values() if step in steps]
-    if not after or not all(after):
-        return ()
-    return tuple(name for name in after[0] if all(name in others for others in after))
-
-
-assert STEPS.keys() <= MODELS.keys()

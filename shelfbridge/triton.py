@@ -17,11 +17,16 @@ import triton_python_backend_utils as pb
 from numpy.typing import NDArray
 
 from shelfbridge.contract import MODELS, PERMISSION, STEPS, STORE_AWAY, Tensor
-from shelfbridge.door import Door
-from shelfbridge.errors import InvalidEvents, InvalidQuery, PermissionRefused, StoreUnavailable, VectorsUnavailable
+from shelfbridge.door import Door, guarded
+from shelfbridge.errors import (
+    GivenUp,
+    InvalidEvents,
+    InvalidQuery,
+    PermissionRefused,
+    StoreUnavailable,
+    VectorsUnavailable,
+)
 from shelfbridge.gauges import Gauge
-from shelfbridge.graph import Graph
-from shelfbridge.pipeline import GivenUp, Pipelines, guarded
 from shelfbridge.release import NOTHING, Release
 from shelfbridge.services import Services
 from shelfbridge.steps import Arrays, Step
@@ -141,6 +146,8 @@ class ServedPipelines(Served):
 
     def open(self, args: Args) -> None:
         """Open the release that the model's parameters name."""
+        from shelfbridge.pipeline import Pipelines  # onnxruntime, which a GPU server's steps do without
+
         given = {key: value["string_value"] for key, value in self.config["parameters"].items()}
         self.pipelines = Pipelines(
             Path(given[RELEASE]),
@@ -169,6 +176,8 @@ class ServedGraph(Served):
 
     def open(self, args: Args) -> None:
         """Open the graph."""
+        from shelfbridge.graph import Graph
+
         self.graph = Graph.open(_version_folder(args), self.config)
         self.batched = int(self.config["max_batch_size"]) > 0
 

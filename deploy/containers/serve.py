@@ -18,14 +18,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from deploy.repository import Serving, write
 from deploy.security import signing
 from shelfbridge.engine import PLAN, RECORD, EngineRecord, plan_refusal, read_record, refusal
 from shelfbridge.errors import ArtefactError, PrerequisiteError, SettingsError
 
 LIBRARIES = ("libnvinfer.so.11", "libnvinfer.so.10", "libnvinfer.so")
 GPUS = ("nvidia-smi", "--query-gpu=name,compute_cap", "--format=csv,noheader")
-MODEL_CACHE = f"--cache-config=local,size={16 << 20}"
+MODEL_CACHE = "--cache-config=local,size={}"
 """For models whose configs enable the response cache: the encoder, where it runs on the CPU."""
+SERVING = Serving("apart", query_cache=16)
 NEEDS_ENGINE = re.compile(r'^\s*platform\s*:\s*"tensorrt_plan"', re.MULTILINE)
 
 
@@ -103,18 +105,38 @@ def refusals(records: Mapping[Path, EngineRecord], version: str, gpus: Mapping[s
     return found
 
 
-def command(repository: Path, config_name: str | None, version_compatible: bool, others: list[str]) -> list[str]:
-    """The server's command line."""
-    line = ["tritonserver", f"--model-repository={repository}", "--disable-auto-complete-config"]
+def command(
+    models: Path, config_name: str | None, version_compatible: bool, query_cache: float, others: list[str]
+) -> list[str]:
+    """Return the server's command line."""
+    line = ["tritonserver", f"--model-repository={models}", "--disable-auto-complete-config"]
     if config_name is not None:
-        line += [f"--model-config-name={config_name}", MODEL_CACHE]
+        line.append(f"--model-config-name={config_name}")
+        if query_cache:
+            line.append(MODEL_CACHE.format(round(query_cache * (1 << 20))))
     if version_compatible:  # such plans bring a runtime of their own, which Triton runs only when told
         line.append("--backend-config=tensorrt,version-compatible=true")
     return [*line, *others]
 
 
-def prepare(repository: Path, config_name: str | None, others: list[str], release_key: Path | None = None) -> list[str]:
-    """Check the repository for this container and host.
+def prepare(
+    repository: Path,
+    config_name: str | None,
+    others: list[str],
+    release_key: Path | None = None,
+    *,
+    models: Path,
+    serving: Serving = SERVING,
+) -> list[str]:
+    """Check the release for this container and host, and write the repository that Triton loads.
+
+    Args:
+        repository: folder of the release.
+        config_name: target whose configs are served; None is that of the engines.
+        others: flags of tritonserver.
+        release_key: public key; a release that was not signed with it is refused.
+        models: folder to write to.
+        serving: instances and caches.
 
     Returns:
         The command to become.
@@ -128,13 +150,14 @@ def prepare(repository: Path, config_name: str | None, others: list[str], releas
         raise ArtefactError(f"{repository} holds no model; build a release, or give --repository")
     if release_key is not None:
         signing.verify(repository, release_key)
-    if config_name is not None:
-        return command(repository, config_name, False, others)
-    records = read_records(repository)
-    found = refusals(records, tensorrt_version(), compute_capabilities())
-    if found:
-        raise ArtefactError("\n".join(found))
-    return command(repository, None, any(record.version_compatible for record in records.values()), others)
+    version_compatible = False
+    if config_name is None:
+        records = read_records(repository)
+        if found := refusals(records, tensorrt_version(), compute_capabilities()):
+            raise ArtefactError("\n".join(found))
+        version_compatible = any(record.version_compatible for record in records.values())
+    write(repository, models, serving)
+    return command(models, config_name, version_compatible, serving.query_cache, others)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -162,9 +185,36 @@ def main(arguments: list[str] | None = None) -> None:
         default=os.environ.get("SHELFBRIDGE_RELEASE_KEY") or None,
         help="release.pub, or SHELFBRIDGE_RELEASE_KEY: a release that it did not sign is refused (default: none is)",
     )
+    parser.add_argument(
+        "--instances",
+        type=int,
+        default=os.environ.get("SHELFBRIDGE_INSTANCES") or None,
+        help="instances of each model, or SHELFBRIDGE_INSTANCES (default: as the release's configs say)",
+    )
+    parser.add_argument(
+        "--query-cache",
+        type=float,
+        default=os.environ.get("SHELFBRIDGE_QUERY_CACHE") or SERVING.query_cache,
+        help="megabytes of encoded queries that are kept, or SHELFBRIDGE_QUERY_CACHE; on a GPU none are (default: "
+        "%(default)s)",
+    )
+    parser.add_argument(
+        "--models",
+        type=Path,
+        default=Path(os.environ.get("SHELFBRIDGE_MODELS", "/tmp/models")),
+        help="folder for the configs that Triton loads, or SHELFBRIDGE_MODELS (default: %(default)s)",
+    )
     options, others = parser.parse_known_args(arguments)
+    serving = Serving("apart", instances=options.instances, query_cache=options.query_cache)
     try:
-        line = prepare(options.repository.resolve(), options.config_name, others, options.release_key)
+        line = prepare(
+            options.repository.resolve(),
+            options.config_name,
+            others,
+            options.release_key,
+            models=options.models,
+            serving=serving,
+        )
     except (ArtefactError, PrerequisiteError, SettingsError) as error:
         raise SystemExit(f"error: {error}") from error
     print(" ".join(line), file=sys.stderr, flush=True)

@@ -7,7 +7,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from shelfbridge.contract import MAX_QUERY_TOKENS, MODELS, PAIR_TOKENS, SHELF_EVENTS, STEPS, STORED_TOKENS, Tensor
-from shelfbridge.pipeline import guarded
+from shelfbridge.door import guarded
 
 REPOSITORY = Path(__file__).parents[2] / "model_repository"
 CONFIGS = sorted(REPOSITORY.glob("*/config.pbtxt")) + sorted(REPOSITORY.glob("*/configs/*.pbtxt"))

@@ -5,6 +5,7 @@ import os
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import yaml
@@ -154,27 +155,48 @@ def repository(tmp_path, monkeypatch):
     return tmp_path
 
 
+def models_of(repository: Path) -> Path:
+    return repository.with_name("models")
+
+
+def prepare(repository: Path, *arguments: Any) -> list[str]:
+    return serve.prepare(repository, *arguments, models=models_of(repository))
+
+
 class TestServing:
     def test_fitting_engines_are_served(self, repository):
-        assert serve.prepare(repository, None, ["--log-verbose=1"]) == [
+        assert prepare(repository, None, ["--log-verbose=1"]) == [
             "tritonserver",
-            f"--model-repository={repository}",
+            f"--model-repository={models_of(repository)}",
             "--disable-auto-complete-config",
             "--log-verbose=1",
         ]
 
     def test_the_cache_is_there_for_the_encoder_on_a_cpu(self, repository):
-        assert "--cache-config=local,size=16777216" in serve.prepare(repository, "cpu", [])
+        assert "--cache-config=local,size=16777216" in prepare(repository, "cpu", [])
+
+    def test_instances_and_the_cache_are_settings(self, repository, monkeypatch):
+        became = []
+        monkeypatch.setattr(serve.os, "execvp", lambda file, line: became.append(line))
+        (repository / "ranker/config.pbtxt").write_text('name: "ranker" instance_group [ { count: 2 } ]')
+        monkeypatch.setenv("SHELFBRIDGE_INSTANCES", "7")
+        flags = ["--repository", str(repository), "--models", str(models_of(repository)), "--config-name", "cpu"]
+        serve.main([*flags, "--query-cache", "3"])
+        assert "--cache-config=local,size=3145728" in became[0]
+        assert "count: 7" in (models_of(repository) / "ranker/config.pbtxt").read_text()
+        assert "count: 2" in (repository / "ranker/config.pbtxt").read_text()
+        serve.main([*flags, "--query-cache", "0"])
+        assert not [flag for flag in became[1] if "cache-config" in flag]
 
     def test_compatible_plans_are_announced_to_triton(self, repository):
         (repository / "ranker/3/engine.json").write_text(COMPATIBLE.model_dump_json())
-        assert "--backend-config=tensorrt,version-compatible=true" in serve.prepare(repository, None, [])
+        assert "--backend-config=tensorrt,version-compatible=true" in prepare(repository, None, [])
 
     def test_every_reason_is_named(self, repository, monkeypatch):
         monkeypatch.setattr(serve, "compute_capabilities", lambda: {"NVIDIA H100": "9.0", "NVIDIA L4": "8.9"})
         (repository / "ranker/3/model.plan").write_bytes(b"another")
         with pytest.raises(ArtefactError) as refused:
-            serve.prepare(repository, None, [])
+            prepare(repository, None, [])
         first, second = str(refused.value).splitlines()
         assert "this GPU has 9.0" in first
         assert "was changed since it was built" in second
@@ -182,22 +204,22 @@ class TestServing:
     def test_a_model_without_its_engine_is_named(self, repository):
         (repository / "ranker/3/engine.json").unlink()
         with pytest.raises(ArtefactError, match="no engine for ranker; run make engines"):
-            serve.prepare(repository, None, [])
+            prepare(repository, None, [])
 
     def test_the_graphs_are_served_without_asking_for_a_gpu(self, repository, monkeypatch):
         monkeypatch.setattr(serve, "compute_capabilities", lambda: pytest.fail("asked for a GPU"))
         (repository / "ranker/3/model.plan").write_bytes(b"another")
-        assert "--model-config-name=cpu" in serve.prepare(repository, "cpu", [])
+        assert "--model-config-name=cpu" in prepare(repository, "cpu", [])
 
     def test_an_empty_folder_is_no_repository(self, tmp_path):
         with pytest.raises(ArtefactError, match="holds no model"):
-            serve.prepare(tmp_path, None, [])
+            serve.prepare(tmp_path, None, [], models=tmp_path / "models")
 
     def test_the_process_becomes_the_server(self, repository, monkeypatch):
         became = []
         monkeypatch.setattr(serve.os, "execvp", lambda file, line: became.append((file, line)))
-        serve.main(["--repository", str(repository), "--http-port=9000"])
-        assert became == [("tritonserver", serve.prepare(repository, None, ["--http-port=9000"]))]
+        serve.main(["--repository", str(repository), "--models", str(models_of(repository)), "--http-port=9000"])
+        assert became == [("tritonserver", prepare(repository, None, ["--http-port=9000"]))]
 
     def test_a_refusal_ends_it_with_the_reason(self, repository, monkeypatch):
         monkeypatch.setattr(serve, "tensorrt_version", lambda: "11.1.0")

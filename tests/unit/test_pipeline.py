@@ -7,8 +7,8 @@ import pytest
 
 from build.offline import Ensembles
 from shelfbridge.contract import MODELS, QUERY, REQUEST, STEPS, USER, K
-from shelfbridge.errors import ArtefactError, InvalidQuery
-from shelfbridge.pipeline import GivenUp, Pipelines
+from shelfbridge.errors import ArtefactError, GivenUp, InvalidQuery
+from shelfbridge.pipeline import Pipelines
 from shelfbridge.steps import strings
 from tests.functional import tiny
 

@@ -36,6 +36,7 @@ def release(tmp_path: Path, keys: Path) -> Path:
     for name in ("search/config.pbtxt", "encoder/3/model.onnx", "retrieve/3/model.py"):
         (folder / name).parent.mkdir(parents=True)
         (folder / name).write_bytes(os.urandom(40))
+    (folder / "search/config.pbtxt").write_text(f'name: "search" # {os.urandom(20).hex()}')
     names = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
     files = {name: file_digest(folder / name) for name in names}
     (folder / "manifest.json").write_text(json.dumps({"release": 3, "files": files}))
@@ -187,22 +188,27 @@ def test_the_program(release: Path, keys: Path, capsys: pytest.CaptureFixture[st
 
 class TestContainer:
     def test_what_was_signed_is_served(self, release: Path, keys: Path) -> None:
-        assert serve.prepare(release, "cpu", [], keys / "release.pub")[0] == "tritonserver"
+        assert (
+            serve.prepare(release, "cpu", [], keys / "release.pub", models=release.with_name("models"))[0]
+            == "tritonserver"
+        )
 
     def test_what_was_altered_is_not(self, release: Path, keys: Path) -> None:
         change(release / "encoder/3/model.onnx")
         with pytest.raises(ArtefactError, match=r"model\.onnx"):
-            serve.prepare(release, "cpu", [], keys / "release.pub")
+            serve.prepare(release, "cpu", [], keys / "release.pub", models=release.with_name("models"))
 
     def test_nor_what_another_signed(self, release: Path, keys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("SHELFBRIDGE_RELEASE_KEY", str(keys / "other/release.pub"))
         with pytest.raises(SystemExit, match=r"error: .*manifest\.json is not what the holder of"):
-            serve.main(["--repository", str(release), "--config-name", "cpu"])
+            serve.main(
+                ["--repository", str(release), "--config-name", "cpu", "--models", str(release.with_name("models"))]
+            )
 
     def test_an_empty_name_is_no_key(self, release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         became = []
         monkeypatch.setenv("SHELFBRIDGE_RELEASE_KEY", "")
         monkeypatch.setattr(serve.os, "execvp", lambda file, line: became.append(file))
         (release / "manifest.sig").unlink()
-        serve.main(["--repository", str(release), "--config-name", "cpu"])
+        serve.main(["--repository", str(release), "--config-name", "cpu", "--models", str(release.with_name("models"))])
         assert became == ["tritonserver"]
