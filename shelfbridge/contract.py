@@ -187,6 +187,8 @@ RECORD = Tensor("record", "STRING", (1,))
 
 PERMISSION = "permission: "
 """How the message begins of a request that is refused for want of rights, as INVALID_ARGUMENT."""
+OVERLOADED = "overloaded: "
+"""The same of one that is shed, as UNAVAILABLE: a client does not send it again."""
 STORE_AWAY = "the store of profiles does not answer"
 """The same of one that could not be kept or looked up, as UNAVAILABLE."""
 

@@ -18,6 +18,8 @@ import time
 from collections.abc import Collection, Mapping
 from urllib.parse import urlsplit
 
+from shelfbridge.contract import OVERLOADED
+
 METRICS = "SHELFBRIDGE_METRICS"
 """Environment variable: where the server shows its metrics."""
 QUEUE = 64
@@ -70,10 +72,10 @@ class Door:
             self._start()
         if self._excess > 0:
             self._excess -= 1
-            return f"overloaded: more than {QUEUE} requests wait; try later or elsewhere"
+            return f"{OVERLOADED}more than {QUEUE} requests wait; try later or elsewhere"
         if deadline_s is not None and self._wait_s + self._service_s > deadline_s:
             waited, given = self._wait_s * 1e3, deadline_s * 1e3
-            return f"overloaded: requests wait {waited:.0f} ms and this one has {given:.0f}; try later or elsewhere"
+            return f"{OVERLOADED}requests wait {waited:.0f} ms and this one has {given:.0f}; try later or elsewhere"
         return None
 
     def free(self) -> None:

@@ -52,11 +52,14 @@ def all_see(client: SearchClient, seen: Callable[[SearchResult], bool]) -> bool:
         return all(map(seen, answers))
 
 
-def seconds_until(client: SearchClient, seen: Callable[[SearchResult], bool]) -> float:
+def seconds_until_all_see(client: SearchClient, seen: Callable[[SearchResult], bool]) -> float:
+    """Each process looks for changes by itself, so that for a moment one may know more than another."""
     begun = time.monotonic()
-    while not seen(client.search("zyntrax lamp", k=20)):
-        assert time.monotonic() - begun < 10
-    return time.monotonic() - begun
+    while True:
+        asked = time.monotonic() - begun
+        if all_see(client, seen):
+            return asked
+        assert asked < 10
 
 
 def price(result: SearchResult) -> object:
@@ -82,6 +85,5 @@ def test_changes_are_seen_within_a_second_and_no_search_fails(
         for made, seen in changes:
             before = load.answered
             change(release.parent / "current", **made)
-            assert seconds_until(client, seen) < 1
-            assert all_see(client, seen)
+            assert seconds_until_all_see(client, seen) < 1
             assert load.answered > before
