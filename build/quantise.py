@@ -42,7 +42,7 @@ LEAST_ROWS = 100
 LEAST_WORK = 100
 """Multiply-adds for each value converted (`qdq.work_per_value`) from which int8 is quicker on a CPU.
 
-Measured on one core with AVX-512 VNNI, 8 rows: 0.86 of fp32's time at 102, 0.54 at 307, none saved at 64 and below.
+Measured on one core with AVX2, 8 rows: 0.86 of fp32's time at 102, 0.54 at 307, none saved at 64 and below.
 """
 LEAST_COSINE = 0.9
 """To the fp32 outputs; a file below it is broken rather than coarse."""
