@@ -278,4 +278,4 @@ def test_a_number_that_is_none_is_refused(flag, capsys):
 def test_an_unknown_peer_is_refused(capsys):
     with pytest.raises(SystemExit):
         parser().parse_args(["--peers", "infinity,elastic"])
-    assert "elastic: not among infinity" in capsys.readouterr().err
+    assert "elastic: not among bm25, control, infinity" in capsys.readouterr().err
