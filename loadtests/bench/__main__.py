@@ -2,10 +2,12 @@
 
     python -m loadtests.bench --release out/releases/current --catalogue F --judgments F --out DIR [--warm] [--quick]
 
-The peers serve the fp32 networks that the release was compressed from: embed the query, search exactly in FAISS, and
-have the cross-encoder read the first 50 products (--candidates), up to 45 words of each. `infinity` serves the models
-and the caller searches, `sentence-transformers` is a FastAPI service, `litserve` one of onnxruntime, and
-`litserve-int8` the same with dynamic int8. Each is installed into an environment of its own, once.
+`bm25` is plain BM25 (tantivy), without any network; `control` is our own index and networks in one process of FastAPI,
+which tells what Triton adds or costs. The other peers serve the fp32 networks that the release was compressed from:
+embed the query, search exactly in FAISS, and have the cross-encoder read the first 50 products (--candidates), up to 45
+words of each. `infinity` serves the models and the caller searches, `sentence-transformers` is a FastAPI service,
+`litserve` one of onnxruntime, and `litserve-int8` the same with dynamic int8. Each is installed into an environment of
+its own, once. Ratios are told only of contenders that rank no worse than `search`, within the interval.
 
 All servers are up, one at a time is under load and the peers among the others are stopped. Rounds alternate between
 them at every step: closed loops of some clients, then open loops at fixed rates (where the server can keep up).
@@ -117,7 +119,15 @@ def bench(options: argparse.Namespace, console: Console) -> dict[str, Any]:
         start(course, running, ours(server, options.warm))
         for port, name in enumerate(filter(None, options.peers.split(",")), options.port + PORTS):
             try:
-                one = peer(name, shop=shop, work=work, port=port, candidates=options.candidates, console=console)
+                one = peer(
+                    name,
+                    release=release,
+                    shop=shop,
+                    work=work,
+                    port=port,
+                    candidates=options.candidates,
+                    console=console,
+                )
                 with console.status(f"{name}: starting"):
                     start(course, running, [one])
             except ShelfbridgeError as error:

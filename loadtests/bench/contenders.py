@@ -1,5 +1,7 @@
 """Who is measured, and how each is tuned for this machine."""
 
+import sys
+import sysconfig
 from pathlib import Path
 
 from rich.console import Console
@@ -15,7 +17,21 @@ OURS = (SEARCH, DEEP, WARM)
 CANDIDATES = 50
 """Products that a peer's cross-encoder reads per search."""
 _SHOP = ("--shop", "{shop}", "--port", "{port}", "--threads", str(CORES), "--candidates", "{candidates}")
+BM25, CONTROL = "bm25", "control"
 PEERS: dict[str, tuple[str, tuple[str, ...], str]] = {
+    BM25: (
+        "bm25",
+        ("python", str(HERE / "peers" / "bm25_service.py"), "--shop", "{shop}", "--port", "{port}"),
+        "service",
+    ),
+    CONTROL: (
+        "control",
+        (
+            *(sys.executable, str(HERE / "peers" / "control_service.py"), "--release", "{release}", "--shop", "{shop}"),
+            *("--packages", "{packages}", "--port", "{port}"),
+        ),
+        "service",
+    ),
     # 64: 50 pairs in one batch; 16 and 32 cost as much CPU a search. No vector cache: no query repeats. No
     # torch.compile: the server then needs more than 100 s to start. BetterTransformer: PyTorch's own attention is used
     "infinity": (
@@ -41,7 +57,7 @@ PEERS: dict[str, tuple[str, tuple[str, ...], str]] = {
         "service",
     ),
 }
-"""Requirements, command and kind of caller by peer; `peers/` tells how our two services are tuned."""
+"""Requirements, command and kind of caller by peer; `peers/` tells how our services are tuned."""
 
 
 def ours(embedded: EmbeddedServer, warm: bool) -> list[Contender]:
@@ -54,10 +70,13 @@ def ours(embedded: EmbeddedServer, warm: bool) -> list[Contender]:
     ]
 
 
-def peer(name: str, *, shop: Path, work: Path, port: int, candidates: int, console: Console) -> Contender:
+def peer(
+    name: str, *, release: Path, shop: Path, work: Path, port: int, candidates: int, console: Console
+) -> Contender:
     """One of `PEERS`, in an environment that is made where it is missing.
 
     Args:
+        release: that the control serves.
         shop: folder of what it serves (`weights.write_shop`).
         work: folder of environments and logs.
         port: that it answers on.
@@ -68,7 +87,9 @@ def peer(name: str, *, shop: Path, work: Path, port: int, candidates: int, conso
     """
     required, arguments, kind = PEERS[name]
     programs = environment(required, work / "environments", console).parent
-    filled = (one.format(shop=shop, port=port, candidates=candidates) for one in arguments[1:])
+    packages = sysconfig.get_path("purelib", vars={"base": str(programs.parent)})
+    given = {"release": release, "shop": shop, "port": port, "candidates": candidates, "packages": packages}
+    filled = (one.format(**given) for one in arguments[1:])
     service = Service(
         name,
         [str(programs / arguments[0]), *filled],

@@ -17,7 +17,7 @@ FREE = 0.9
 """Share of its own most cores below which a contender shows that the machine was not free."""
 LEAST_P95 = 20
 """Searches that a 95th percentile is taken of; `LEAST` has a 99th."""
-COLOURS = ("#e45756", "#f58518", "#b279a2", "#4c78a8", "#72b7b2", "#54a24b", "#9d755d")
+COLOURS = ("#e45756", "#f58518", "#b279a2", "#4c78a8", "#72b7b2", "#54a24b", "#9d755d", "#eeca3b", "#bab0ac")
 
 
 def relevance(ndcg: Mapping[str, NDArray[np.float64]]) -> dict[str, dict[str, float]]:
@@ -172,20 +172,35 @@ def _remarks(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return ["", *lines] if lines else []
 
 
+def weaker(record: Mapping[str, Any]) -> list[str]:
+    """Return the contenders whose nDCG@10 is below that of `search` by the whole interval.
+
+    How fast they are says nothing of a search as good as ours, so no ratio to them is told.
+    """
+    return [name for name, row in record["relevance"].items() if row.get("difference_high", 0.0) < 0]
+
+
 def ratio_table(record: dict[str, Any]) -> list[str]:
-    """Ours against each peer's."""
+    """Ours against each peer's that ranks as well."""
     levels = record["plan"]["clients"]
     head = ["times", *(f"searches/s, {n}" for n in levels), *(f"p99, {n}" for n in levels), "CPU"]
     lines = []
     rows = {(row["of"], row["peer"], row["clients"]): row for row in record["ratios"]}
-    for us, peer in dict.fromkeys((us, peer) for us, peer, _ in rows):
+    left_out = [name for name in weaker(record) if name not in OURS]
+    for us, peer in dict.fromkeys((us, peer) for us, peer, _ in rows if peer not in left_out):
         some = [rows.get((us, peer, level)) for level in levels]
         cells = [f"{us} : {peer}"]
         for measure in ("per_second", "p99"):
             cells += [_spread(row[measure]) if row else "" for row in some]
         last = [row for row in some if row][-1]
         lines.append([*cells, _spread(last["cpu"])])
-    return [str(Table(head, lines))]
+    told = [str(Table(head, lines))] if lines else []
+    if left_out:
+        told += [
+            "",
+            f"No ratio is told to {', '.join(left_out)}: nDCG@10 is below that of {SEARCH} by all the interval.",
+        ]
+    return told
 
 
 def open_table(record: dict[str, Any]) -> list[str]:
@@ -222,7 +237,8 @@ def draw(figure: Figure, record: dict[str, Any]) -> None:
     left.set(xlabel="searches per second", ylabel="p99, ms (beside each point: clients)")
     left.grid(alpha=0.3, which="both")
     left.legend(frameon=False, fontsize=8)
-    rows = [row for row in record["ratios"] if row["of"] == SEARCH]
+    left_out = weaker(record)
+    rows = [row for row in record["ratios"] if row["of"] == SEARCH and row["peer"] not in left_out]
     for place, row in enumerate(rows):
         ratio = row["per_second"]
         errors = [[ratio["median"] - ratio["low"]], [ratio["high"] - ratio["median"]]]

@@ -27,7 +27,7 @@ ARRIVALS = 10
 class Plan:
     """How much is measured."""
 
-    rounds: int = 3
+    rounds: int = 5
     clients: tuple[int, ...] = (1, 4, 16)
     rates: tuple[float, ...] = (1.0, 10.0, 100.0)
     """Searches per second of the open loops, for contenders that can sustain them."""

@@ -43,7 +43,7 @@ PAIR_TOKENS = 128
 """Word pieces at which a peer cuts a query and a product."""
 BATCH = 64
 NETWORKS = ("encoder", "cross-encoder")
-_FORM = 1
+_FORM = 2
 """Counts up when what is written here changes."""
 
 
@@ -90,7 +90,7 @@ def write_shop(folder: Path, release: Path, stages: Path, catalogue: Catalogue, 
     """A folder under `folder` with all that a peer reads, made once for the same networks and products.
 
     Holds `encoder/`, `cross-encoder/`, `<network>.onnx`, `<network>.int8.onnx`, `vectors.npy` (float32 [N, D]) and
-    `products.json` (ids and texts).
+    `products.json` (ids, whole texts for BM25, and texts as a cross-encoder reads them).
 
     Raises:
         ArtefactError: the networks are not there or do not belong to the release.
@@ -109,6 +109,7 @@ def write_shop(folder: Path, release: Path, stages: Path, catalogue: Catalogue, 
         np.save(work / "vectors.npy", _vectors(work / "encoder.onnx", made["tokenizer"], texts, console))
         shown = {
             "ids": [product.product_id for product in catalogue.products],
+            "full_texts": texts,
             "texts": [" ".join(text.split()[:WORDS]) for text in texts],
         }
         (work / "products.json").write_text(json.dumps(shown))

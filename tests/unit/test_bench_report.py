@@ -206,6 +206,16 @@ def test_the_table_tells_ratios_failures_and_a_busy_client():
     assert "†" not in text
 
 
+def test_no_ratio_is_told_to_a_peer_that_ranks_worse():
+    ours, theirs = np.full(30, 0.7), np.random.default_rng(1).normal(0.5, 0.1, 30)
+    made = record() | {"relevance": relevance({"search": ours, "infinity": theirs})}
+    text = table(made)
+    assert "search : infinity" not in text
+    assert "No ratio is told to infinity: nDCG@10 is below that of search" in text
+    as_good = made | {"relevance": relevance({"search": ours, "infinity": theirs + 0.2})}
+    assert "search : infinity" in table(as_good)
+
+
 def test_what_was_compared_and_how_is_said_above_the_tables():
     above = table(record()).partition("\n| ")[0]
     assert "medians of 2 rounds" in above
@@ -268,4 +278,4 @@ def test_a_number_that_is_none_is_refused(flag, capsys):
 def test_an_unknown_peer_is_refused(capsys):
     with pytest.raises(SystemExit):
         parser().parse_args(["--peers", "infinity,elastic"])
-    assert "elastic: not among infinity" in capsys.readouterr().err
+    assert "elastic: not among bm25, control, infinity" in capsys.readouterr().err
