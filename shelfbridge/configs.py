@@ -34,11 +34,14 @@ def read(file: Path) -> Any:
         raise ArtefactError(f"{file} is no model config ({error}); build the release again") from error
 
 
-def write(config: Any, file: Path) -> None:
-    """Write a config. A file that is there is replaced, not changed: it may be a link that others share."""
+def write(config: Any, file: Path, header: str = "") -> None:
+    """Write a config, after some lines of comment.
+
+    A file that is there is replaced, not changed: it may be a link that others share.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
     file.unlink(missing_ok=True)
-    file.write_text(text_format.MessageToString(config), encoding="utf-8")
+    file.write_text(header + text_format.MessageToString(config), encoding="utf-8")
 
 
 def as_dict(config: Any) -> dict[str, Any]:

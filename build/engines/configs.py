@@ -12,12 +12,11 @@ import itertools
 from collections.abc import Mapping
 from pathlib import Path
 
-from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from build.engines import buckets
 from build.engines.buckets import Histogram, Profile
-from shelfbridge import contract
+from shelfbridge import configs, contract
 
 GRAPHS = 6
 """CUDA graphs of a model at most; each takes memory in every instance."""
@@ -33,12 +32,12 @@ HEADER = """\
 
 def max_batch(config: Path) -> int:
     """The largest batch that a config permits."""
-    return int(_parse(config).max_batch_size)
+    return int(configs.read(config).max_batch_size)
 
 
 def adapt(config: Path, profiles: tuple[Profile, ...], lengths: Mapping[str, Histogram]) -> None:
     """Edit a model's `config.pbtxt` to match an engine of these profiles."""
-    parsed = _parse(config)
+    parsed = configs.read(config)
     model = contract.MODELS[parsed.name]
     for group in parsed.instance_group:
         group.profile[:] = [str(number) for number in range(len(profiles))]
@@ -47,11 +46,7 @@ def adapt(config: Path, profiles: tuple[Profile, ...], lengths: Mapping[str, His
     parsed.optimization.CopyFrom(_graphs(model, lengths))
     del parsed.model_warmup[:]
     parsed.model_warmup.extend(_warmup(number, profile, model) for number, profile in enumerate(profiles))
-    config.write_text(HEADER + text_format.MessageToString(parsed))
-
-
-def _parse(config: Path) -> model_config_pb2.ModelConfig:
-    return text_format.Parse(config.read_text(), model_config_pb2.ModelConfig())
+    configs.write(parsed, config, HEADER)
 
 
 def _graphs(model: contract.Model, lengths: Mapping[str, Histogram]) -> model_config_pb2.ModelOptimizationPolicy:

@@ -6,10 +6,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from google.protobuf import text_format
-from tritonclient.grpc import model_config_pb2
-
 from build.release import hard_link
+from shelfbridge import configs
 from shelfbridge.release import read_manifest
 
 Way = Literal["together", "apart"]
@@ -127,8 +125,7 @@ def variant_of(release: Path, variant: Variant, folder: Path) -> Path:
     for home in sorted(path for path in folder.iterdir() if (path / "config.pbtxt").is_file()):
         served = home / "configs" / "cpu.pbtxt"
         file = served if served.is_file() else home / "config.pbtxt"
-        config = text_format.Parse(file.read_text(encoding="utf-8"), model_config_pb2.ModelConfig())
+        config = configs.read(file)
         variant.configure(home.name, config)
-        file.unlink()  # not written through: the release shares the file
-        file.write_text(text_format.MessageToString(config), encoding="utf-8")
+        configs.write(config, file)
     return folder
