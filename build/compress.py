@@ -16,6 +16,7 @@ from rich.console import Console
 from build import fp16, sensitivity
 from build.calibration import Feed, feeds_of
 from build.offline import session
+from build.operators import judges
 from build.panel import Network
 from build.quantise import quantise, quantise_ranker
 from build.release import hard_link
@@ -56,7 +57,7 @@ def compress(
     """
     source, batches = graph / "model.onnx", feeds_of(feeds, network)
     hard_link(source, folder / "fp32.onnx")
-    record: dict[str, Any] = {"network": network, "fp32": judge(session(source))}
+    record: dict[str, Any] = {"network": network, "parsed_by": judges(), "fp32": judge(session(source))}
     if chosen.half:
         fp16.halve(folder, graph=source, feeds=batches)
     if chosen.precision == "fp32":

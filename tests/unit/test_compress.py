@@ -11,6 +11,7 @@ from rich.console import Console
 from build import compress as module
 from build import qdq
 from build.compress import compress
+from build.engines.api import tensorrt_rtx
 from build.fidelity import outputs, session
 from build.settings import Compression
 from shelfbridge.errors import ArtefactError
@@ -51,6 +52,8 @@ def test_the_better_calibration_is_kept(tmp_path, graph, batches):
     record = run(tmp_path, graph, batches, judged(0.7, 0.69, 0.699))
     assert [trial["method"] for trial in record["trials"]] == ["max", "percentile"]
     assert record["chosen"] == {"method": "percentile", "kept": [], "ndcg": 0.699}
+    trt = tensorrt_rtx()
+    assert record["parsed_by"].startswith("the table alone" if trt is None else "the table and TensorRT-RTX")
     assert {path.name for path in tmp_path.iterdir()} == {"fp32.onnx", "int8.onnx", "model.onnx", "compression.json"}
     assert (tmp_path / "fp32.onnx").read_bytes() == (graph / "model.onnx").read_bytes()
     master, served = (onnx.load(tmp_path / name) for name in ("int8.onnx", "model.onnx"))
