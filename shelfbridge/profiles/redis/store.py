@@ -37,7 +37,6 @@ class RedisStore:
             for who in users:
                 line.get(keys.forgotten(who))
             forgotten = {who: float(until) for who, until in zip(users, line.execute(), strict=True) if until}
-            line = client.pipeline(transaction=False)
             now = self.clock()
             for place, event in enumerate(events):
                 until = forgotten.get(event.who)
