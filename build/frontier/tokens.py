@@ -1,8 +1,5 @@
 """How small the stored token vectors can be before shoppers notice: nDCG@10 against bytes per product.
 
-    python -m build.frontier.tokens --tokenizer tokenizer.json --encoder model.onnx --index DIR \\
-        --catalogue F --judgments F --out DIR
-
 They are most of what an index holds and of what a search moves. Each variant (`token_codes`) stores the token vectors
 of an index otherwise; retrieval stays as it is, and the ranker's head is fitted anew, to judgments alone. The
 figures: nDCG@10 of dev queries by a head fitted to the training ones; the same over both, each query scored by heads
@@ -15,7 +12,6 @@ there and on dev, reach no loss at all. With few queries that is a bet: proven i
 interval excludes more loss.
 """
 
-import argparse
 import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -36,9 +32,8 @@ from build.models import Ranker
 from build.offline import Retrieval
 from build.progress import progress
 from build.ranker import Lists, fit_head, gather, ndcgs
-from build.settings import PRESETS, preset
-from shelfbridge.catalogue import Catalogue, Judgments, read_catalogue, read_judgments
-from shelfbridge.errors import DataError, ShelfbridgeError
+from shelfbridge.catalogue import Catalogue, Judgments
+from shelfbridge.errors import DataError
 from shelfbridge.measure.intervals import paired_difference
 from shelfbridge.measure.ranking import kendall
 
@@ -214,38 +209,3 @@ def record(rows: Sequence[Row], train: int, dev: int, products: int) -> dict[str
         "proven": prove(rows).variant.name,
         "variants": [{"name": row.variant.name, **asdict(row)} for row in rows],
     }
-
-
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tokenizer", type=Path, required=True, metavar="FILE", help="tokenizer.json of the build")
-    parser.add_argument("--encoder", type=Path, required=True, metavar="FILE", help="the encoder's ONNX graph")
-    parser.add_argument("--index", type=Path, required=True, metavar="DIR", help="the index made with both")
-    parser.add_argument("--catalogue", type=Path, required=True, metavar="FILE")
-    parser.add_argument("--judgments", type=Path, required=True, metavar="FILE")
-    parser.add_argument("--preset", choices=PRESETS, default="full", help="whose ranker (default: %(default)s)")
-    parser.add_argument(
-        "--out", type=Path, default=Path("token_frontier"), help="folder of the report (default: %(default)s)"
-    )
-    options = parser.parse_args()
-    console = Console()
-    try:
-        catalogue = read_catalogue(options.catalogue)
-        measure(
-            options.out,
-            tokenizer=options.tokenizer,
-            encoder=options.encoder,
-            index=options.index,
-            catalogue=catalogue,
-            judgments=read_judgments(options.judgments, catalogue),
-            decay=preset(options.preset).ranker.decay,
-            console=console,
-        )
-    except ShelfbridgeError as error:
-        raise SystemExit(f"error: {error}") from error
-    console.print((options.out / "token_frontier.md").read_text(), highlight=False)
-
-
-if __name__ == "__main__":
-    main()
