@@ -7,6 +7,7 @@ import onnxruntime
 import pytest
 import torch
 from rich.console import Console
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from threadpoolctl import threadpool_limits
 
 from build.recommend.export import ENCODER_INPUTS, export_head, export_user_encoder
@@ -146,6 +147,11 @@ class TestTraining:
         further = self.trained(tmp_path, start=first)
         assert 0 < np.abs(further.items - first.items).mean() < np.abs(first.items).mean()
         assert (first.items == second.items).all()
+
+    def test_without_validation_the_log_tells_of_none(self, tmp_path):
+        train(texts(), cases(shop(), 0, SPLIT.validation), SMALL, folder=tmp_path, console=Console(quiet=True))
+        log = EventAccumulator(str(tmp_path / "tensorboard"))
+        assert set(log.Reload().Tags()["scalars"]) == {"loss", "learning_rate"}
 
     def test_the_validation_chooses(self, tmp_path):
         asked = [case for case in cases(shop(), SPLIT.validation, SPLIT.test) if len(case.history)]

@@ -1,6 +1,8 @@
 """Who is let in by the development certificates, by real TLS handshakes."""
 
+import base64
 import datetime
+import json
 import socket
 import ssl
 import threading
@@ -10,7 +12,9 @@ import pytest
 from cryptography import x509
 
 from deploy.security.__main__ import main
+from deploy.security.certificates import make_certificates
 from deploy.security.keys import read_secret
+from deploy.security.tokens import make_token
 from shelfbridge.errors import SettingsError
 
 
@@ -108,3 +112,18 @@ def test_a_key_that_others_may_read_is_not_used(tmp_path: Path) -> None:
         with pytest.raises(SettingsError, match="chmod 600") as caught:
             read_secret(key)
         assert "secret" not in str(caught.value)
+
+
+def test_certificates_and_tokens_follow_the_clock_that_is_given(tmp_path: Path) -> None:
+    assert main(["keys", "--out", str(tmp_path)]) == 0
+    leap = datetime.datetime(2028, 2, 29, 12, tzinfo=datetime.UTC)
+    made = make_certificates(leap.timestamp)
+    for name, text in made.items():
+        if name.endswith(".crt"):
+            certificate = x509.load_pem_x509_certificate(text)
+            assert certificate.not_valid_before_utc == leap - datetime.timedelta(minutes=5)
+            assert certificate.not_valid_after_utc == leap + datetime.timedelta(days=365)
+    hour = datetime.timedelta(hours=1)
+    token = make_token(tmp_path / "token.key", subject="s", roles=["search"], expires=hour, clock=leap.timestamp)
+    claims = json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))
+    assert (claims["iat"], claims["exp"]) == (leap.timestamp(), (leap + hour).timestamp())
