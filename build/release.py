@@ -25,7 +25,7 @@ from google.protobuf.message import DecodeError
 from build.offline import Ensembles, Retrieval, session
 from build.workspace import file_digest, tree_digest, unfinished
 from shelfbridge import configs, contract
-from shelfbridge.changes import changes_beside
+from shelfbridge.changes import MANIFEST, changes_beside
 from shelfbridge.errors import ArtefactError
 from shelfbridge.pipeline import STEPS
 from shelfbridge.release import HOMES, SHELF, Files, read_manifest
@@ -93,7 +93,11 @@ def models_of(parts: Mapping[str, Path]) -> list[str]:
 
 def write_manifest(folder: Path, *, number: int, about: Mapping[str, Any]) -> None:
     """Write the manifest of the release in `folder`, over all the files that it holds."""
-    files = {str(p.relative_to(folder)): file_digest(p) for p in sorted(folder.rglob("*")) if p.is_file()}
+    files = {
+        str(p.relative_to(folder)): file_digest(p)
+        for p in sorted(folder.rglob("*"))
+        if p.is_file() and p != folder / MANIFEST
+    }
     manifest = {
         "release": number,
         "contract": contract.IDENTITY,
@@ -101,7 +105,7 @@ def write_manifest(folder: Path, *, number: int, about: Mapping[str, Any]) -> No
         **about,
         "files": files,
     }
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
 
 
 def publish(
