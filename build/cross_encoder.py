@@ -17,7 +17,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from build import examples
-from build.encoder import ndcg
 from build.examples import Example
 from build.foreign import ForeignPair
 from build.models import CrossEncoder
@@ -25,6 +24,7 @@ from build.settings import CrossEncoderSettings, Settings
 from build.tokenizer import claim
 from build.training import fit
 from shelfbridge.catalogue import Catalogue, Judgments
+from shelfbridge.measure.ranking import ndcg
 from shelfbridge.retrieval import ProductPairs
 from shelfbridge.wordpieces import WordPieces
 

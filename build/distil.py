@@ -14,10 +14,8 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from rich.console import Console
-from scipy import stats
 from torch import Tensor
 from torch.nn import functional
 
@@ -30,6 +28,7 @@ from build.tokenizer import hold
 from build.training import fit
 from shelfbridge.catalogue import Catalogue, Judgments, read_catalogue, read_judgments
 from shelfbridge.errors import ShelfbridgeError
+from shelfbridge.measure.ranking import kendall
 from shelfbridge.retrieval import ProductPairs
 from shelfbridge.wordpieces import WordPieces
 
@@ -149,12 +148,8 @@ def distil_cross_encoder(
         return functional.mse_loss(network(*read(words, batch)), wanted)
 
     def agreement() -> float:
-        taus = [
-            stats.kendalltau(logits_of(network, products, query, rows), logits).statistic
-            for query, rows, logits in zip(encoded, unseen.rows, unseen.logits, strict=True)
-            if len(rows) > 1
-        ]
-        return float(np.mean(np.nan_to_num(taus))) if taus else 0.0
+        asked = zip(encoded, unseen.rows, unseen.logits, strict=True)
+        return kendall((logits_of(network, products, query, rows), logits) for query, rows, logits in asked)
 
     best = fit(network, epoch, loss, agreement, training=training, folder=folder, console=console)
     console.print(f"  Kendall's tau with the teacher on queries held out: {best:.3f}")

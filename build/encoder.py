@@ -24,6 +24,7 @@ from build.tokenizer import claim
 from build.training import fit
 from shelfbridge.catalogue import Catalogue, Judgments
 from shelfbridge.errors import DataError
+from shelfbridge.measure.ranking import ndcg
 from shelfbridge.wordpieces import WordPieces
 
 COSINE_SCALE = 20.0
@@ -150,13 +151,6 @@ def judged_ndcg(
         scores = (query @ products.T + maxsim(query_tokens, product_tokens))[0].numpy()
         figures.append(ndcg(scores, np.array(example.gains)))
     return float(np.mean(figures)) if figures else 0.0
-
-
-def ndcg(scores: NDArray[Any], gains: NDArray[Any], depth: int = 10) -> float:
-    """nDCG of some scored products with known gains."""
-    discount = 1 / np.log2(np.arange(min(depth, len(gains))) + 2)
-    ideal = float(np.sort(gains)[::-1][:depth] @ discount)
-    return float(gains[np.argsort(-scores, kind="stable")[:depth]] @ discount) / ideal if ideal else 0.0
 
 
 def _tensors(arrays: tuple[NDArray[Any], NDArray[Any]]) -> tuple[Tensor, Tensor]:

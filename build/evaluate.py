@@ -4,22 +4,18 @@
 
 Measures come from ir_measures (its trec_eval): nDCG@10 with the data set's gains (E 1, S 0.1, C 0.01), MRR@10 and
 recall@100 of exact products. Intervals are bootstrapped over queries (BCa), the comparison with BM25 is a paired
-permutation test, both by SciPy.
+permutation test, both by SciPy (`shelfbridge.measure`).
 """
 
 import argparse
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import ir_measures
-import numpy as np
-from ir_measures import RR, R, nDCG
 from numpy.typing import NDArray
 from rich.console import Console
-from scipy import stats
 
 from build.offline import Ensembles
 from build.progress import progress
@@ -29,23 +25,22 @@ from shelfbridge.catalogue import Catalogue, Judgments, Split, read_catalogue, r
 from shelfbridge.client import SearchClient
 from shelfbridge.contract import CANDIDATES
 from shelfbridge.errors import DataError, ShelfbridgeError
+from shelfbridge.measure.intervals import mean_interval, paired_difference, paired_p
+from shelfbridge.measure.ranking import MEASURES, Run, by_place, per_query
 
-Run = dict[str, dict[str, float]]
-"""Score by product id by query id."""
 STAGES = ("lexical", "dense", "fused", "ranked", "deep")
-GRADES = {"E": 100, "S": 10, "C": 1, "I": 0}
-"""The gains times a hundred: trec_eval wants integers, and nDCG does not change by a factor."""
-MEASURES = {"nDCG@10": nDCG @ 10, "MRR@10": RR(rel=100) @ 10, "recall@100": R(rel=100) @ 100}
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A mean over queries with its 95 % interval, and how it compares with BM25 (difference, p)."""
+    """A mean over queries, and its difference to BM25's, both with 95 % intervals; `p` of the difference."""
 
     mean: float
     low: float
     high: float
     over_lexical: float
+    over_low: float
+    over_high: float
     p: float
 
 
@@ -70,24 +65,6 @@ def served_runs(address: str, judgments: Judgments, console: Console) -> dict[st
     return runs
 
 
-def by_place(ids: Iterable[str]) -> dict[str, float]:
-    """Scores that keep the order, for trec_eval has its own for equal ones."""
-    return {product_id: -float(place) for place, product_id in enumerate(ids)}
-
-
-def per_query(runs: Mapping[str, Run], judgments: Judgments) -> dict[str, dict[str, NDArray[Any]]]:
-    """Each judged query's figure [Q], by measure by stage; the queries in the judgments' order."""
-    qrels = {qid: {pid: GRADES[label] for pid, label in labels.items()} for qid, labels in judgments.by_query.items()}
-    evaluator = ir_measures.evaluator(list(MEASURES.values()), qrels)
-    values: dict[str, dict[str, NDArray[Any]]] = {}
-    for stage, run in runs.items():
-        found = {(m.measure, m.query_id): m.value for m in evaluator.iter_calc(run)}
-        values[stage] = {
-            name: np.array([found.get((one, qid), 0.0) for qid in qrels]) for name, one in MEASURES.items()
-        }
-    return values
-
-
 def measure(runs: Mapping[str, Run], judgments: Judgments) -> dict[str, dict[str, Figure]]:
     """Figures by measure by stage."""
     values = per_query(runs, judgments)
@@ -96,26 +73,9 @@ def measure(runs: Mapping[str, Run], judgments: Judgments) -> dict[str, dict[str
 
 
 def compare(values: NDArray[Any], base: NDArray[Any]) -> Figure:
-    """A figure from each query's value and the base's value for the same query."""
-    mean, difference = float(values.mean()), values - base
-    low = high = mean
-    if len(values) > 1 and values.std() > 0:
-        interval = stats.bootstrap(
-            (values,), np.mean, n_resamples=2000, rng=np.random.default_rng(7)
-        ).confidence_interval
-        low, high = float(interval.low), float(interval.high)
-    p = 1.0
-    if len(values) > 1 and np.any(difference):
-        test = stats.permutation_test(
-            (values, base),
-            lambda x, y, axis: np.mean(x - y, axis=axis),
-            permutation_type="samples",
-            vectorized=True,
-            n_resamples=5000,
-            rng=np.random.default_rng(7),
-        )
-        p = float(test.pvalue)
-    return Figure(mean, low, high, float(difference.mean()), p)
+    """Return a figure from the value of each query and the base's value for the same query."""
+    mean, over = mean_interval(values), paired_difference(values, base)
+    return Figure(mean.value, mean.low, mean.high, over.value, over.low, over.high, paired_p(values, base))
 
 
 def evaluate(

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-import numpy as np
 from rich.console import Console
-from scipy import stats
 
 from build.offline import Ensembles, session
 from build.panel import Network, Panel, Stage, Verdict, tau, with_network
 from shelfbridge.errors import ArtefactError
+from shelfbridge.measure.intervals import paired_difference
 
 
 @dataclass(frozen=True)
@@ -58,20 +57,14 @@ def gate(
 
 
 def compared(before: Verdict, after: Verdict) -> dict[str, float]:
-    """Means of nDCG@10, and their paired difference with its bootstrapped 95 % interval (BCa)."""
-    difference = after.ndcg - before.ndcg
-    low = high = float(difference.mean())
-    if np.ptp(difference) > 0:
-        interval = stats.bootstrap(
-            (difference,), np.mean, n_resamples=2000, rng=np.random.default_rng(7)
-        ).confidence_interval
-        low, high = float(interval.low), float(interval.high)
+    """Return both means of nDCG@10, and their paired difference with its 95 % interval."""
+    found = paired_difference(after.ndcg, before.ndcg)
     return {
         "original": float(before.ndcg.mean()),
         "served": float(after.ndcg.mean()),
-        "difference": float(difference.mean()),
-        "low": low,
-        "high": high,
+        "difference": found.value,
+        "low": found.low,
+        "high": found.high,
     }
 
 

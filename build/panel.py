@@ -8,14 +8,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
-from scipy import stats
 
-from build.evaluate import by_place, per_query
 from build.offline import Ensembles, Ranking, ordered
 from build.progress import progress
 from shelfbridge.catalogue import Catalogue, Judgment, Judgments
 from shelfbridge.contract import CANDIDATES, SHORTLIST
 from shelfbridge.errors import ArtefactError
+from shelfbridge.measure.ranking import NDCG, by_place, kendall, per_query
 from shelfbridge.retrieval import Shortlist
 
 Network = Literal["encoder", "ranker", "cross_encoder"]
@@ -117,7 +116,7 @@ class Panel:
             query_id: by_place(products[row].product_id for row in rows[:CANDIDATES])
             for query_id, (rows, _) in zip(self.judgments.queries, rankings, strict=True)
         }
-        return Verdict(rankings, per_query({"": run}, self.judgments)[""]["nDCG@10"])
+        return Verdict(rankings, per_query({"": run}, self.judgments)[""][NDCG])
 
 
 def check_read(shown: Shortlist, scores: NDArray[Any]) -> None:
@@ -149,16 +148,13 @@ def with_network(ensembles: Ensembles, network: Network, session: Any) -> Ensemb
 
 
 def tau(reference: Sequence[Ranking], other: Sequence[Ranking], depth: int = 10) -> float:
-    """Mean Kendall's tau (b) of another ranking with the order of the reference's first products.
+    """Return the mean of Kendall's tau (b) of another ranking with the order of the reference's first products.
 
     A product that the other does not find counts as behind all that it finds.
     """
-    values = []
-    for (rows, _), (found, _) in zip(reference, other, strict=True):
-        first = rows[:depth].tolist()
-        places = {row: place for place, row in enumerate(found.tolist())}
-        if len(first) > 1:
-            values.append(
-                stats.kendalltau(range(len(first)), [places.get(row, len(places)) for row in first]).statistic
-            )
-    return float(np.nan_to_num(values).mean()) if values else 1.0
+
+    def places(ranking: Ranking, of: Ranking) -> list[int]:
+        found = {row: place for place, row in enumerate(ranking[0].tolist())}
+        return [found.get(row, len(found)) for row in of[0][:depth].tolist()]
+
+    return kendall((places(one, one), places(two, one)) for one, two in zip(reference, other, strict=True))

@@ -25,6 +25,7 @@ from build.progress import progress
 from build.settings import Settings
 from shelfbridge.catalogue import Catalogue, Judgments
 from shelfbridge.contract import SHORTLIST
+from shelfbridge.measure.ranking import ndcg
 from shelfbridge.retrieval import ProductPairs
 
 TEACHER_WEIGHTS = (0.0, 0.3, 1.0)
@@ -217,14 +218,7 @@ def mean_ndcg(scores: Tensor, lists: Lists) -> float:
 def ndcgs(scores: Tensor, lists: Lists) -> NDArray[Any]:
     """nDCG@10 of scores [Q, C] by query, float64 [Q], against the ideal of all judgments."""
     ranked = scores.masked_fill(lists.rows < 0, -torch.inf).numpy()
-    return np.array([_ndcg(*one) for one in zip(ranked, lists.gains.nan_to_num().numpy(), lists.judged, strict=True)])
-
-
-def _ndcg(scores: NDArray[Any], gains: NDArray[Any], judged: NDArray[Any]) -> float:
-    discount = 1 / np.log2(np.arange(10) + 2)
-    ideal = np.sort(judged)[::-1][:10]
-    found = gains[np.argsort(-scores, kind="stable")[:10]]
-    return float(found @ discount / (ideal @ discount[: len(ideal)])) if ideal.any() else 0.0
+    return np.array([ndcg(*one) for one in zip(ranked, lists.gains.nan_to_num().numpy(), lists.judged, strict=True)])
 
 
 def choose_blend(scores: Tensor, dev: Lists, teacher: Teacher, console: Console) -> float:

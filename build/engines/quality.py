@@ -13,13 +13,13 @@ import onnxruntime
 from rich.console import Console
 
 from build.engines.checks import Session, master_session
-from build.evaluate import STAGES, Run, compare, offline_runs, per_query
+from build.evaluate import STAGES, compare, offline_runs
 from build.offline import Ensembles
 from shelfbridge.catalogue import Catalogue, Judgments
+from shelfbridge.measure.ranking import NDCG, Run, per_query
 
 BUDGET = 0.005
 """Most nDCG@10 that the engines of a release may lose against fp32."""
-MEASURE = "nDCG@10"
 SERVED = ("ranked", "deep")
 """The stages whose ranking is an answer."""
 
@@ -99,7 +99,7 @@ def judge(
     }
     worst = min(alone, key=lambda name: alone[name])
     return figures, (
-        f"the engines lose {_loss(figures[stage]['engine'])} {MEASURE} of fp32 at stage {stage} (budget {budget:g}; "
+        f"the engines lose {_loss(figures[stage]['engine'])} {NDCG} of fp32 at stage {stage} (budget {budget:g}; "
         f"their ONNX masters lose {_loss(figures[stage]['master'])}), most of it {worst} ({-alone[worst]:.4f} alone); "
         f"nothing was published. Build from the other precision, or keep the layers of {worst} that lose most in "
         "floating point"
@@ -111,7 +111,7 @@ def table(runs: Mapping[str, Mapping[str, Run]], judgments: Judgments) -> Table:
     found: Table = {}
     for stage in STAGES:
         values = per_query({kind: of[stage] for kind, of in runs.items()}, judgments)
-        found[stage] = {kind: _figure(row[MEASURE], values["fp32"][MEASURE]) for kind, row in values.items()}
+        found[stage] = {kind: _figure(row[NDCG], values["fp32"][NDCG]) for kind, row in values.items()}
     return found
 
 

@@ -26,7 +26,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.console import Console
-from scipy import stats
 from torch import Tensor
 
 from build import examples
@@ -40,6 +39,8 @@ from build.ranker import Lists, fit_head, gather, ndcgs
 from build.settings import PRESETS
 from shelfbridge.catalogue import Catalogue, Judgments, read_catalogue, read_judgments
 from shelfbridge.errors import DataError, ShelfbridgeError
+from shelfbridge.measure.intervals import paired_difference
+from shelfbridge.measure.ranking import kendall
 
 VARIANTS = (
     BASELINE,
@@ -111,22 +112,16 @@ def _scores(fitted_to: Lists, others: Lists, decay: float) -> Tensor:
 
 
 def difference(values: NDArray[np.float64], base: NDArray[np.float64]) -> Difference:
-    """Mean of values by query, and the paired bootstrap of its difference to the base's."""
-    paired = values - base
-    low = high = float(paired.mean())
-    if paired.std() > 0:
-        interval = stats.bootstrap((paired,), np.mean, method="percentile", rng=np.random.default_rng(7))
-        low, high = map(float, interval.confidence_interval)
-    return Difference(float(values.mean()), float(paired.mean()), low, high)
+    """Return the mean of values by query, and the paired bootstrap of its difference to the base's."""
+    found = paired_difference(values, base)
+    return Difference(float(values.mean()), found.value, found.low, found.high)
 
 
 def tau(base: Tensor, scores: Tensor) -> float:
-    """Kendall's tau between two scorings [Q, C] of the base's ten first, mean over queries."""
+    """Return Kendall's tau between two scorings [Q, C] of the base's ten first, mean over queries."""
     first = base.argsort(dim=1, descending=True, stable=True)[:, :10]
     pairs = zip(base.gather(1, first).numpy(), scores.gather(1, first).numpy(), strict=True)
-    known = ((one[np.isfinite(one)], other[np.isfinite(one)]) for one, other in pairs)
-    taus = [stats.kendalltau(one, other).statistic for one, other in known if len(one) > 1]
-    return float(np.nanmean(taus))
+    return kendall((one[np.isfinite(one)], other[np.isfinite(one)]) for one, other in pairs)
 
 
 def choose(rows: Sequence[Row]) -> Row:

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from build.recommend.split import Case
+from shelfbridge.measure.intervals import mean_interval
+from shelfbridge.measure.ranking import ndcg, recall, reciprocal_rank
 
 CUT = 20
 PARTS = ("overall", "new", "repeat")
@@ -62,38 +63,17 @@ def measure(cases: Sequence[Case], scores: Sequence[NDArray[np.float32]]) -> Fig
 
 
 def _figures(hits: NDArray[np.bool_], total: int) -> tuple[float, float, float]:
-    """Recall@CUT, nDCG@CUT and the reciprocal rank of the first hit, of a ranking's hits, best first."""
-    discount = 1 / np.log2(np.arange(CUT) + 2)
-    first = hits[:CUT]
-    found = np.flatnonzero(hits)
-    return (
-        float(first.sum() / total),
-        float(first @ discount[: len(first)] / discount[:total].sum()),
-        float(1 / (found[0] + 1)) if len(found) else 0.0,
-    )
+    """Return recall@CUT, nDCG@CUT and the reciprocal rank of the first hit, of a ranking's hits, best first."""
+    gain = ndcg(-np.arange(len(hits)), hits, judged=np.ones(total), depth=CUT)
+    return recall(hits, total, CUT), gain, reciprocal_rank(hits)
 
 
 def compared(ours: Figures, other: Figures, part: str, name: str) -> dict[str, float]:
-    """The mean difference by case, with its 95 % interval of a bootstrap over users, whose cases go together."""
+    """Return the mean difference by case, with its 95 % interval over users, whose cases go together."""
     return paired(ours.column(part, name) - other.column(part, name), ours.users)
 
 
 def paired(difference: NDArray[np.float64], users: NDArray[np.int64]) -> dict[str, float]:
-    """The mean of differences by case [N], NaN left out, with its 95 % interval of a bootstrap over users [N]."""
-    known = ~np.isnan(difference)
-    _, owner = np.unique(users[known], return_inverse=True)
-    sums, counts = np.bincount(owner, difference[known]), np.bincount(owner)
-    mean = float(sums.sum() / counts.sum())
-    low = high = mean
-    if np.ptp(sums) > 0:
-        interval = stats.bootstrap(
-            (sums, counts),
-            lambda s, c, axis: s.sum(axis) / c.sum(axis),
-            paired=True,
-            vectorized=True,
-            n_resamples=2000,
-            method="percentile",
-            rng=np.random.default_rng(7),
-        ).confidence_interval
-        low, high = float(interval.low), float(interval.high)
-    return {"difference": mean, "low": low, "high": high, "users": len(counts)}
+    """Return the mean of differences by case [N], NaN left out, with its 95 % interval over users [N]."""
+    found = mean_interval(difference, users)
+    return {"difference": found.value, "low": found.low, "high": found.high, "users": found.count}

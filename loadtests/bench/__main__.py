@@ -24,7 +24,6 @@ from typing import Any
 
 from rich.console import Console
 
-from build.evaluate import by_place, per_query
 from build.release import read_manifest
 from deploy.embedded import EmbeddedServer, EmbeddedSettings
 from loadtests.bench import rounds
@@ -41,6 +40,7 @@ from loadtests.serving import settings_of, sold
 from shelfbridge import contract
 from shelfbridge.catalogue import read_judgments
 from shelfbridge.errors import DataError, ShelfbridgeError
+from shelfbridge.measure.ranking import NDCG, by_place, per_query
 
 QUICK = Plan(rounds=1, rates=(), fractions=(0.5,), seconds=5.0, searches=1000)
 PORTS = 3
@@ -148,7 +148,7 @@ def bench(options: argparse.Namespace, console: Console) -> dict[str, Any]:
         "reads": reads(release, options.candidates),
         "versions": {one.name: pins(one.environment) for one in course.contenders if one.environment},
         "idle_cores": idle,
-        "relevance": relevance({name: row["nDCG@10"] for name, row in judged.items()}),
+        "relevance": relevance({name: row[NDCG] for name, row in judged.items()}),
         "closed": closed_loops(course.points),
         "ratios": ratios(course.points),
         "refused": course.refused,

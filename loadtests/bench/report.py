@@ -8,10 +8,10 @@ import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 
-from build.evaluate import compare
 from loadtests import program
 from loadtests.bench.contenders import OURS, SEARCH, WARM
 from loadtests.bench.load import LEAST, LONGEST_S
+from shelfbridge.measure.intervals import mean_interval, paired_difference
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
@@ -28,12 +28,11 @@ def relevance(ndcg: Mapping[str, NDArray[np.float64]]) -> dict[str, dict[str, fl
     """Mean nDCG@10 of each contender with its 95 % interval, and the paired difference with `search`."""
     found = {}
     for name, values in ndcg.items():
-        figure = compare(values, values)
-        found[name] = {"mean": figure.mean, "low": figure.low, "high": figure.high}
+        figure = mean_interval(values)
+        found[name] = {"mean": figure.value, "low": figure.low, "high": figure.high}
         if SEARCH in ndcg:
-            change = values - ndcg[SEARCH]
-            less = compare(change, np.zeros_like(change))
-            found[name] |= {"difference": less.mean, "difference_low": less.low, "difference_high": less.high}
+            less = paired_difference(values, ndcg[SEARCH])
+            found[name] |= {"difference": less.value, "difference_low": less.low, "difference_high": less.high}
     return found
 
 

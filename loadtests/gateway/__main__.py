@@ -27,13 +27,13 @@ from rich.console import Console
 from build.progress import progress
 from deploy.hybrid import load
 from loadtests.gateway import report
-from loadtests.gateway.added import BLOCK, added
 from loadtests.gateway.turns import Times, taken
 from loadtests.gateway.ways import DIRECT, WAYS, opened
 from loadtests.machine import machine
 from loadtests.program import command_line, count, ending, write
 from loadtests.serving import queries_of
 from shelfbridge.errors import DataError
+from shelfbridge.measure.intervals import BLOCK, percentile_difference
 
 FEWEST = 50 * BLOCK
 WARM_UP = 200
@@ -61,7 +61,8 @@ def summary(times: dict[str, Times]) -> dict[str, Any]:
     }
     for name in set(times) - {DIRECT}:
         found[name]["added"] = {
-            label: asdict(added(times[DIRECT], times[name], percentile)) for label, percentile in shown.items()
+            label: asdict(percentile_difference(times[DIRECT], times[name], percentile))
+            for label, percentile in shown.items()
         }
     return found
 

@@ -7,10 +7,10 @@ from typing import Any
 import matplotlib
 import numpy as np
 
-from loadtests.gateway.added import Estimate
 from loadtests.gateway.turns import Times
 from loadtests.gateway.ways import DIRECT, GATEWAY, WAYS
 from loadtests.program import table
+from shelfbridge.measure.intervals import Interval
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
@@ -26,7 +26,10 @@ def text(record: Mapping[str, Any]) -> str:
         [
             f"{name}: {WAYS[name]}",
             *(f"{way[percentile]:.2f}" for percentile in ("p50", "p99")),
-            *(str(Estimate(**way["added"][percentile])) if "added" in way else "" for percentile in ("p50", "p99")),
+            *(
+                f"{Interval(**way['added'][percentile]):+.2f}" if "added" in way else ""
+                for percentile in ("p50", "p99")
+            ),
         ]
         for name, way in record["ways"].items()
     ]

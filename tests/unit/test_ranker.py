@@ -1,12 +1,11 @@
 """The loss of the ranker's head, and the blend of search_deep."""
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from build.models import Blend
-from build.ranker import _blended, _ndcg, pairs
+from build.ranker import _blended, pairs
 from shelfbridge.contract import CANDIDATES, SHORTLIST
 
 
@@ -30,14 +29,6 @@ def test_the_loss_falls_as_the_better_one_rises():
     found = pairs(torch.tensor([[1.0, 0.0]]), torch.ones(1, 2))
     right, level, wrong = (found.loss(torch.tensor([scores])) for scores in ([2.0, 0.0], [0.0, 0.0], [0.0, 2.0]))
     assert right < level < wrong
-
-
-def test_ndcg_has_its_ideal_from_all_judged_products():
-    scores, gains = -np.arange(12.0), np.zeros(12)
-    gains[1] = 1.0
-    assert _ndcg(scores, gains, np.array([1.0])) == pytest.approx(1 / np.log2(3))
-    assert _ndcg(scores, gains, np.array([1.0, 1.0])) < 1 / np.log2(3)
-    assert _ndcg(scores, gains, np.array([0.0])) == 0
 
 
 class Reader(nn.Module):
