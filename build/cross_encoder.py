@@ -65,7 +65,7 @@ def train(
     products = ProductPairs.open(pieces)
     abroad = _abroad(folder / "foreign", words, foreign)
     train_set = examples.judged(catalogue, judgments.of("train"))
-    dev_set = examples.judged(catalogue, judgments.of("dev"))[: chosen.dev_queries]
+    dev_set = examples.drawn(examples.judged(catalogue, judgments.of("dev")), chosen.dev_queries, seed=3)
 
     best = fit(
         model,

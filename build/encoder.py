@@ -46,7 +46,7 @@ def train(
     texts = [product.full_text for product in catalogue.products]
     prepare(encoder, pieces, texts, chosen.training.seed)
     train_set = examples.judged(catalogue, judgments.of("train"))
-    dev_set = examples.judged(catalogue, judgments.of("dev"))[: chosen.dev_queries]
+    dev_set = examples.drawn(examples.judged(catalogue, judgments.of("dev")), chosen.dev_queries, seed=3)
 
     def loss(batch: Sequence[Example]) -> Tensor:
         return contrast(encoder, pieces, batch, texts, chosen.tokens)

@@ -4,6 +4,7 @@ import random
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from shelfbridge.catalogue import Catalogue, Judgments, Label, Product
 from shelfbridge.text import CJK
@@ -14,6 +15,7 @@ _BETWEEN = re.compile(rf"(?<=[{CJK}]) (?=[{CJK}])")
 
 Query = str
 Row = int
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,12 @@ def _query(product: Product, chance: random.Random) -> Query:
     if product.category:
         forms += [f"{named} {product.category[-1]}" for named in (product.brand, product.color) if named]
     return chance.choice(forms).lower()
+
+
+def drawn(items: Sequence[Item], count: int, seed: int) -> list[Item]:
+    """Return at most `count` of some items in their own order, drawn by chance: a file's first rows may be alike."""
+    places = sorted(random.Random(seed).sample(range(len(items)), min(count, len(items))))
+    return [items[place] for place in places]
 
 
 def batches(examples: Sequence[Example], size: int, chance: random.Random) -> Iterator[list[Example]]:

@@ -41,7 +41,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="longest window of time that a shelf learns from (default: that of the preset)",
     )
-    parser.add_argument("--precision", choices=("int8", "fp32"), help="of what the CPU serves (default: int8)")
+    parser.add_argument(
+        "--precision",
+        choices=("int8", "fp32"),
+        help="of what the CPU serves; int8 is then refused where it costs too much (default: int8 where it passes)",
+    )
     parser.add_argument(
         "--no-students", action="store_true", help="serve the fine-tuned networks themselves, not smaller ones"
     )
@@ -87,7 +91,7 @@ def chosen(options: argparse.Namespace) -> Settings:
     settings = PRESETS[options.preset]
     compression = settings.compression
     if options.precision:
-        compression = replace(compression, precision=options.precision)
+        compression = replace(compression, precision=options.precision, insisted=True)
     if options.budget is not None:
         compression = replace(compression, budget=options.budget)
     if options.no_students:

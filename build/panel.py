@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
+from build import examples
 from build.offline import Ensembles, Ranking, ordered
 from build.progress import progress
 from shelfbridge.catalogue import Catalogue, Judgment, Judgments
@@ -21,12 +22,10 @@ Network = Literal["encoder", "ranker", "cross_encoder"]
 Stage = Literal["ranked", "deep"]
 HELD_BACK = 3
 """One in so many training queries is kept from every compression step (students, importance, calibration)."""
-
-
 ROUNDING = 1e-6
 """Relative difference below which scores are the same."""
 LEAST_TO_CHOOSE = 10
-"""Queries without which a choice is made by all of the panel."""
+"""Least queries that are set apart to make choices."""
 
 
 @dataclass(frozen=True)
@@ -61,33 +60,47 @@ class Panel:
     """Judged queries that no compression step learns from: those of dev, and the training queries held back.
 
     The fine-tuned originals did learn from the latter, so what a compressed network loses there is an upper estimate.
+    A part of them makes the choices within a step, such as the calibration; the others judge what was chosen.
     """
 
     catalogue: Catalogue
     judgments: Judgments
     dev: int
-    """How many of them are of dev; they come first."""
+    """Number of them that are of dev; they come first."""
+    choosers: frozenset[str] = frozenset()
+    """Ids of the queries that make choices; empty where there are too few to set apart, and all do both."""
 
     @classmethod
     def of(cls, catalogue: Catalogue, judgments: Judgments, most: int) -> "Panel":
-        """The panel of a shop, of at most so many queries."""
+        """Return the panel of a shop, of at most `most` queries, drawn by chance.
+
+        Half of the held-back queries, or all where that is too few, make choices, at most a third of the panel.
+        """
         dev, train = (judgments.of(split) for split in ("dev", "train"))
-        held = held_back(judgments)
-        chosen = list(dict.fromkeys([*dev.by_query, *(one for one in train.by_query if one in held)]))[:most]
-        by_query: dict[str, list[Judgment]] = {query_id: [] for query_id in chosen}
-        for row in (*dev.rows, *train.rows):
-            if row.query_id in by_query:
-                by_query[row.query_id].append(row)
-        rows = tuple(row for some in by_query.values() for row in some)
-        return cls(catalogue, Judgments(rows), len(set(chosen) & set(dev.by_query)))
+        held = examples.drawn([one for one in train.by_query if one in held_back(judgments)], most, seed=4)
+        half = len(held) // 2 if len(held) // 2 >= LEAST_TO_CHOOSE else len(held)
+        choosing = held[: min(half, most // 3)]
+        if len(choosing) < LEAST_TO_CHOOSE:
+            choosing = []
+        of_dev = examples.drawn(list(dev.by_query), most - len(choosing), seed=4)
+        others = [one for one in held if one not in choosing][: most - len(choosing) - len(of_dev)]
+        return cls(catalogue, _of(judgments, [*of_dev, *others, *choosing]), len(of_dev), frozenset(choosing))
 
     @property
     def choosing(self) -> "Panel":
-        """The part that choices are made by, so that others can judge them: all but dev, if that is enough."""
-        some = list(self.judgments.by_query)[self.dev :]
-        if len(some) < LEAST_TO_CHOOSE:
+        """The part that choices are made by; all where it is not set apart."""
+        return self._part([one for one in self.judgments.by_query if one in self.choosers])
+
+    @property
+    def judging(self) -> "Panel":
+        """The part that judges what was chosen, dev among it; all where it is not set apart."""
+        return self._part([one for one in self.judgments.by_query if one not in self.choosers])
+
+    def _part(self, ids: Sequence[str]) -> "Panel":
+        if not self.choosers:
             return self
-        return Panel(self.catalogue, Judgments(tuple(r for r in self.judgments.rows if r.query_id in set(some))), 0)
+        of_dev = set(list(self.judgments.by_query)[: self.dev])
+        return Panel(self.catalogue, _of(self.judgments, ids), sum(one in of_dev for one in ids))
 
     def judge(self, ensembles: Ensembles, stage: Stage, console: Console) -> Verdict:
         """Rankings of a stage and what they are worth.
@@ -117,6 +130,15 @@ class Panel:
             for query_id, (rows, _) in zip(self.judgments.queries, rankings, strict=True)
         }
         return Verdict(rankings, per_query({"": run}, self.judgments)[""][NDCG])
+
+
+def _of(judgments: Judgments, ids: Sequence[str]) -> Judgments:
+    """The judgments of some queries, in the order of their ids."""
+    by_query: dict[str, list[Judgment]] = {query_id: [] for query_id in ids}
+    for row in judgments.rows:
+        if row.query_id in by_query:
+            by_query[row.query_id].append(row)
+    return Judgments(tuple(row for some in by_query.values() for row in some))
 
 
 def check_read(shown: Shortlist, scores: NDArray[Any]) -> None:

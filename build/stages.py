@@ -3,9 +3,11 @@
 The originals are the fine-tuned networks in fp32; students and compressed forms come after them.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,7 @@ from build.offline import Ensembles
 from build.panel import Network, Panel, Stage, to_learn_from, with_network
 from build.recommend import learn, train
 from build.recommend.learn import Behaviour
-from build.settings import Settings, Student
+from build.settings import Precision, Settings, Student
 from build.tokenizer import write_tokenizer
 from build.workspace import Workspace
 from shelfbridge.catalogue import Catalogue, Judgments
@@ -154,16 +156,8 @@ class Stages:
             base=teacher_base,
             of=settings.cross_encoder,
         )
-        head = space.stage(
-            "ranker",
-            partial(
-                ranking.train, tokenizer=words, graph=graph, index=indexed, pieces=pieces, cross_encoder=teacher, **more
-            ),
-            index=indexed,
-            teacher=teacher,
-            of=settings.ranker,
-        )
-        head_graph = space.stage("ranker-onnx", partial(export.export_ranker, trained=head), trained=head)
+        head = self.head(tokenizer=words, graph=graph, index=indexed, pieces=pieces, teacher=teacher)
+        head_graph = self.head_graph(head)
         feeds = space.stage(
             "feeds",
             partial(
@@ -173,6 +167,54 @@ class Stages:
             pieces=pieces,
         )
         return Originals(words, pieces, store, trained, graph, indexed, teacher, head, head_graph, feeds)
+
+    def head(
+        self,
+        *,
+        tokenizer: Path,
+        graph: Path,
+        index: Path,
+        pieces: Path,
+        teacher: Path,
+        learn: bool = True,
+        name: str = "ranker",
+    ) -> Path:
+        """Folder of the ranker's head, fitted to what the encoder's `graph` makes of queries.
+
+        Args:
+            tokenizer: folder of `tokenizer.json`.
+            graph: folder of the encoder's `model.onnx`.
+            index: folder of the index.
+            pieces: folder of the products' word pieces.
+            teacher: folder of the cross-encoder.
+            learn: False chooses among the orders that need no judgments.
+            name: of the stage.
+        """
+        shop = self.shop
+        return self.space.stage(
+            name,
+            partial(
+                ranking.train,
+                tokenizer=tokenizer,
+                graph=graph,
+                index=index,
+                pieces=pieces,
+                cross_encoder=teacher,
+                learn=learn,
+                settings=shop.settings,
+                console=shop.console,
+                **shop.known,
+            ),
+            graph=graph,
+            index=index,
+            teacher=teacher,
+            of=shop.settings.ranker,
+            learn=learn,
+        )
+
+    def head_graph(self, head: Path) -> Path:
+        """Folder of the fp32 graph of the ranker with a head."""
+        return self.space.stage("ranker-onnx", partial(export.export_ranker, trained=head), trained=head)
 
     def encoder_graph(self, trained: Path) -> Path:
         """Folder of an encoder's fp32 graph."""
@@ -260,13 +302,33 @@ class Stages:
             of=student.training,
         )
 
-    def compressed(self, made: Originals, network: Network, graph: Path, whole: Ensembles) -> Path:
-        """Folder of a network in every form that is served."""
+    def compressed(
+        self,
+        made: Originals,
+        network: Network,
+        graph: Path,
+        *,
+        beside: Ensembles,
+        precision: Precision | None = None,
+        context: Mapping[str, Path] = MappingProxyType({}),
+    ) -> Path:
+        """Folder of a network in every form that is served.
+
+        Args:
+            made: the originals.
+            network: which one it is.
+            graph: folder of its fp32 graph.
+            beside: the steps that it is judged among.
+            precision: of what the CPU serves, if it is not that of the settings.
+            context: folders of what `beside` was made from.
+        """
         stage: Stage = "deep" if network == "cross_encoder" else "ranked"
         panel = self.shop.panel.choosing
+        chosen = self.shop.settings.compression
+        chosen = replace(chosen, precision=precision or chosen.precision)
 
         def judge(running: Any) -> float:
-            return float(panel.judge(with_network(whole, network, running), stage, self.shop.console).ndcg.mean())
+            return float(panel.judge(with_network(beside, network, running), stage, self.shop.console).ndcg.mean())
 
         return self.space.stage(
             graph.parent.name.replace("-onnx", "-compressed"),
@@ -275,15 +337,15 @@ class Stages:
                 network=network,
                 graph=graph,
                 feeds=made.feeds,
-                chosen=self.shop.settings.compression,
+                chosen=chosen,
                 judge=judge,
                 console=self.shop.console,
             ),
             network=network,
             graph=graph,
             feeds=made.feeds,
-            ranker=made.ranker_graph,
-            of=self.shop.settings.compression,
+            of=chosen,
+            **context,
         )
 
     def shelf(self, made: Originals, behaviour: Behaviour) -> Path:
@@ -316,26 +378,39 @@ class Stages:
             place=settings.vectors,
         )
 
-    def blended(self, made: Originals, reader: Path) -> Path:
-        """Folder of a cross-encoder's fp32 graph, with the weight that dev gives it beside the ranker."""
+    def blend(self, made: Originals, reader: Path, encoder: Path, head: Path) -> float:
+        """Weight that dev gives a cross-encoder beside the ranker in `search_deep`; 0 where it does not help.
+
+        Args:
+            made: the originals.
+            reader: folder of the cross-encoder.
+            encoder: folder of the `model.onnx` that encodes queries.
+            head: folder of the ranker's head.
+        """
+        queries = self.shop.settings.ranker.blend_queries
         choice = self.space.stage(
             f"{reader.parent.name}-blend",
             partial(
                 ranking.write_blend,
-                ranker=made.ranker,
+                ranker=head,
                 cross_encoder=reader,
                 pieces=made.pieces,
-                queries=self.shop.settings.ranker.blend_queries,
+                queries=queries,
                 console=self.shop.console,
-                **made.retrieval,
+                **{**made.retrieval, "graph": encoder},
                 **self.shop.known,
             ),
-            ranker=made.ranker,
+            encoder=encoder,
+            ranker=head,
             reader=reader,
-            queries=self.shop.settings.ranker.blend_queries,
+            queries=queries,
         )
-        weight = float(np.load(choice / "blend.npy"))
-        return self.reader_graph(reader, weight)
+        return float(np.load(choice / "blend.npy"))
+
+    def blended(self, made: Originals, reader: Path) -> Path:
+        """Folder of a cross-encoder's fp32 graph beside the originals, with the least weight where it does not help."""
+        weight = self.blend(made, reader, made.encoder_graph, made.ranker)
+        return self.reader_graph(reader, weight or ranking.BLENDS[1])
 
     def reader_graph(self, reader: Path, weight: float) -> Path:
         """Folder of a cross-encoder's fp32 graph that blends its logits so."""
@@ -345,3 +420,9 @@ class Stages:
             trained=reader,
             weight=weight,
         )
+
+    def ranker_alone(self) -> Path:
+        """Folder of what is served in the cross-encoder's place where that does not help, in every form."""
+        compression = self.shop.settings.compression
+        forms = ["fp32.onnx", *(["fp16.onnx"] * compression.half), *(["int8.onnx"] * (compression.precision == "int8"))]
+        return self.space.stage("cross-encoder-left-out", partial(export.export_ranker_alone, forms=forms), forms=forms)

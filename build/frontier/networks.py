@@ -125,7 +125,7 @@ class Workbench:
         length = PIECES.get(network, 0)
         cost = None if trunk is None else length * multiplications(trunk, length)
         try:
-            folder = self.stages.compressed(self.made, network, graph, self.whole)
+            folder = self.stages.compressed(self.made, network, graph, beside=self.whole)
         except ArtefactError as error:
             self.refused.append(f"{network} {name}: {error}")
             self.console.print(f"  {self.refused[-1]}", highlight=False, markup=False)

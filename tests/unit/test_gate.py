@@ -1,18 +1,19 @@
 """What compression costs is measured by what shoppers see, and what costs too much is refused by name."""
 
 import io
-import json
 
 import numpy as np
 import onnx
 import pytest
 from rich.console import Console
 
-from build.gate import Step, compared, gate
-from build.offline import Ensembles
-from build.panel import Panel, Verdict, check_scores, held_back, tau, to_learn_from
+from build.gate import Candidate, Decision, compared, decide, stages
+from build.gate import judged as passes
+from build.offline import Ensembles, session
+from build.panel import Panel, Verdict, check_scores, held_back, tau, to_learn_from, with_network
 from shelfbridge.catalogue import Catalogue, Judgment, Judgments
 from shelfbridge.errors import ArtefactError
+from shelfbridge.measure.intervals import Interval
 from tests.functional import tiny
 
 QUIET = Console(file=io.StringIO())
@@ -65,9 +66,12 @@ def ranker(folder, change: str):
     return path
 
 
-def run(folder, ensembles, panel, *steps: Step, budget: float = 0.005):
-    gate(folder, originals=ensembles, steps=steps, panel=panel, budget=budget, console=QUIET)
-    return json.loads((folder / "gate.json").read_text())
+def run(folder, ensembles, panel, network, graph, *, margin: float = 0.005) -> Decision:
+    candidate = Candidate("the candidate", network, graph)
+    decide(
+        folder, candidate=candidate, originals=ensembles, served=ensembles, panel=panel, margin=margin, console=QUIET
+    )
+    return Decision.read(folder)
 
 
 class TestPanel:
@@ -85,10 +89,32 @@ class TestPanel:
     def test_is_cut_at_the_most(self, panel):
         assert len(Panel.of(panel.catalogue, judged(panel.catalogue), most=1).judgments.queries) == 1
 
-    def test_choices_are_made_without_dev_where_enough_is_left(self, panel):
-        assert list(panel.choosing.judgments.queries) == list(panel.judgments.queries)[1:]
+    def test_what_chooses_does_not_judge(self, panel):
+        choosing, judging = set(panel.choosing.judgments.queries), set(panel.judging.judgments.queries)
+        assert choosing.isdisjoint(judging)
+        assert choosing | judging == set(panel.judgments.queries)
+        assert "dev-red camping tent" in judging
+        assert (panel.choosing.dev, panel.judging.dev) == (0, 1)
+
+    def test_of_many_dev_queries_some_others_still_choose(self):
+        """At 150 and more, the same queries once chose the calibration and judged it."""
+        catalogue = Catalogue(tuple(tiny.catalogue()))
+        rows = judged(catalogue).rows
+        more = tuple(
+            row.model_copy(update={"query_id": f"dev-{number}", "query": f"tent {number}", "split": "dev"})
+            for number in range(300)
+            for row in rows[:1]
+        )
+        panel = Panel.of(catalogue, Judgments((*more, *rows)), most=150)
+        assert len(panel.judgments.queries) == 150
+        assert len(panel.choosing.judgments.queries) >= 10
+        assert set(panel.choosing.judgments.queries).isdisjoint(panel.judging.judgments.queries)
+        drawn = [int(one.removeprefix("dev-")) for one in panel.judging.judgments.queries if one[4:].isdigit()]
+        assert max(drawn) > 200  # not the first rows of the file
+
+    def test_too_few_queries_do_both(self, panel):
         small = Panel.of(panel.catalogue, judged(panel.catalogue), most=4)
-        assert small.choosing is small
+        assert small.choosing is small.judging is small
 
     def test_rankings_are_worth_what_their_products_are(self, panel, ensembles):
         verdict = panel.judge(ensembles, "ranked", QUIET)
@@ -110,51 +136,82 @@ class TestScores:
         check_scores(np.array([1.0]), "ranker")
 
 
-class TestGate:
+class TestDeciding:
     def test_lets_through_what_loses_nothing(self, tmp_path, ensembles, panel, repository):
-        step = Step("quantising the ranker", "ranker", repository / "ranker/1/model.onnx")
-        record = run(tmp_path, ensembles, panel, step)
-        assert record["queries"] == len(panel.judgments.queries)
-        for stage in ("ranked", "deep"):
-            assert record[stage]["difference"] == 0
-            assert record[stage]["tau@10"] == pytest.approx(1)
+        found = run(tmp_path, ensembles, panel, "encoder", repository / "encoder/1/model.onnx")
+        assert found.passed
+        assert found.figures["queries"] == len(panel.judgments.queries)
+        assert found.figures["difference"] == 0
+        assert found.figures["tau@10"] == pytest.approx(1)
 
-    def test_names_the_step_that_lost_it(self, tmp_path, ensembles, panel, repository):
-        harmless = Step("distilling the encoder", "encoder", repository / "encoder/1/model.onnx")
-        harmful = Step("quantising the ranker", "ranker", ranker(tmp_path, "scores = Neg (right)"))
-        with pytest.raises(ArtefactError, match=r"^quantising the ranker loses [01]\.\d{4} nDCG@10 of .*--budget"):
-            run(tmp_path, ensembles, panel, harmless, harmful)
-        assert not (tmp_path / "gate.json").exists()
+    def test_does_not_let_through_what_loses_more_than_the_margin(self, tmp_path, ensembles, panel):
+        harmful = ranker(tmp_path, "scores = Neg (right)")
+        found = run(tmp_path, ensembles, panel, "ranker", harmful)
+        assert not found.passed
+        assert found.reason.startswith("inferior (within 0.005: -1.0")
 
-    def test_a_greater_budget_lets_more_through(self, tmp_path, ensembles, panel):
-        harmful = Step("quantising the ranker", "ranker", ranker(tmp_path, "scores = Neg (right)"))
-        assert run(tmp_path, ensembles, panel, harmful, budget=1.0)["ranked"]["difference"] < -0.5
+    def test_a_greater_margin_lets_more_through(self, tmp_path, ensembles, panel):
+        found = run(tmp_path, ensembles, panel, "ranker", ranker(tmp_path, "scores = Neg (right)"), margin=1.0)
+        assert found.passed
+        assert found.figures["difference"] < -0.5
 
-    def test_a_later_step_that_mends_it_counts(self, tmp_path, ensembles, panel, repository):
-        harmful = Step("pruning the ranker", "ranker", ranker(tmp_path, "scores = Neg (right)"))
-        mended = Step("distilling the ranker", "ranker", repository / "ranker/1/model.onnx")
-        assert run(tmp_path, ensembles, panel, harmful, mended)["ranked"]["difference"] == 0
+    def test_a_network_that_says_the_same_of_everything_does_not_pass(self, tmp_path, ensembles, panel):
+        constant = ranker(tmp_path, "scores = Sub (right, right)")
+        found = run(tmp_path, ensembles, panel, "ranker", constant, margin=1.0)
+        assert (found.passed, found.reason[:45]) == (False, "ranker gives the same score to every product;")
 
-    def test_a_network_that_says_the_same_of_everything_is_refused(self, tmp_path, ensembles, panel):
-        constant = Step("quantising the ranker", "ranker", ranker(tmp_path, "scores = Sub (right, right)"))
-        with pytest.raises(ArtefactError, match="ranker gives the same score to every product"):
-            run(tmp_path, ensembles, panel, constant, budget=1.0)
-
-    def test_a_cross_encoder_that_says_the_same_of_everything_is_refused(self, tmp_path, ensembles, panel):
+    def test_a_cross_encoder_that_says_the_same_of_everything_does_not_pass(self, tmp_path, ensembles, panel):
         said = "lost = Sub (values, values)\n    offset = Add (lost, lifted)"
         text = tiny.CROSS_ENCODER.replace("offset = Add (values, lifted)", said)
         reader = tmp_path / "reader.onnx"
         onnx.save(onnx.parser.parse_model(text), reader)
-        with pytest.raises(ArtefactError, match="cross_encoder gives the same score to every product"):
-            run(tmp_path, ensembles, panel, Step("quantising the cross_encoder", "cross_encoder", reader), budget=1.0)
+        found = run(tmp_path, ensembles, panel, "cross_encoder", reader, margin=1.0)
+        assert not found.passed
+        assert found.reason.startswith("cross_encoder gives the same score to every product")
 
-    def test_a_step_of_the_cross_encoder_counts_for_deep_alone(self, tmp_path, ensembles, panel):
-        reader = tmp_path / "reader.onnx"
-        text = tiny.CROSS_ENCODER.replace("top = Add (first, offset)", "top = Sub (offset, first)")
-        onnx.save(onnx.parser.parse_model(text), reader)
-        record = run(tmp_path, ensembles, panel, Step("x", "cross_encoder", reader), budget=1.0)
-        assert record["ranked"]["difference"] == 0
-        assert record["deep"]["difference"] != 0 or record["deep"]["tau@10"] < 1
+    def test_originals_that_say_the_same_of_everything_are_refused(self, tmp_path, ensembles, panel):
+        constant = with_network(ensembles, "ranker", session(ranker(tmp_path, "scores = Sub (right, right)")))
+        with pytest.raises(ArtefactError, match="ranker gives the same score to every product"):
+            run(tmp_path, constant, panel, "ranker", tmp_path / "ranker.onnx")
+
+
+class TestNoise:
+    """What an interval says of a margin, and what is done where it says nothing."""
+
+    @pytest.mark.parametrize(
+        ("value", "low", "high", "passed", "said"),
+        [
+            (-0.001, -0.004, 0.002, True, "non-inferior"),
+            (-0.019, -0.030, -0.008, False, "inferior"),
+            (-0.002, -0.020, 0.015, True, "cannot tell with 40 queries"),
+            (-0.012, -0.030, 0.006, False, "cannot tell with 40 queries"),
+        ],
+    )
+    def test_is_told(self, value, low, high, passed, said):
+        found = passes(Interval(value, low, high, 40), 0.005)
+        assert found[0] is passed
+        assert found[1].startswith(said)
+
+    def test_how_many_queries_would_tell_is_told(self):
+        assert "about 1,440 queries would tell" in passes(Interval(-0.002, -0.020, 0.015, 40), 0.005)[1]
+
+
+class TestStages:
+    def test_a_learned_order_that_is_worse_than_the_fusions_does_not_pass(self, tmp_path, ensembles, panel):
+        backwards = with_network(ensembles, "ranker", session(ranker(tmp_path, "scores = Neg (right)")))
+        stages(tmp_path, served=backwards, panel=panel, console=QUIET)
+        found = Decision.read(tmp_path)
+        assert (found.passed, found.figures["worse"]) == (False, ["ranked"])
+        assert found.figures["ranked"]["over fused"]["verdict"] == "worse"
+
+    def test_every_stage_is_held_against_the_one_before(self, tmp_path, ensembles, panel):
+        stages(tmp_path, served=ensembles, panel=panel, console=QUIET)
+        found = Decision.read(tmp_path)
+        rows = {name: row for name, row in found.figures.items() if name != "worse"}
+        against = {name: [key for key in row if key.startswith("over")] for name, row in rows.items()}
+        assert against["fused"] == ["over lexical"]
+        assert against["ranked"] == ["over lexical", "over fused"]
+        assert against["deep"] == ["over ranked"]
 
 
 class TestComparing:

@@ -114,7 +114,7 @@ class TestRanker:
         return Ranker(self.SCALE).eval()
 
     @staticmethod
-    def inputs(batch: int = 2, candidates: int = 12, seed: int = 0) -> tuple[Tensor, ...]:
+    def inputs(batch: int = 2, candidates: int = CANDIDATES, seed: int = 0) -> tuple[Tensor, ...]:
         """The last query has padding; the products have 0 to 5 tokens and rubbish behind them."""
         torch.manual_seed(seed)
         vectors = nn.functional.normalize(torch.randn(batch, 4, TOKEN_WIDTH), dim=-1)
@@ -146,6 +146,7 @@ class TestRanker:
                 assert got[query, place, 3] == pytest.approx(company[: ranker.FEEDBACK].mean(), abs=1e-5)
                 close = company[np.argsort(-plain, kind="stable")[: ranker.FEEDBACK]].mean()
                 assert got[query, place, 4] == pytest.approx(close, abs=1e-5)
+                assert got[query, place, 5] == pytest.approx(21 / (21 + place))
         np.testing.assert_array_equal(got[..., -len(SIGNALS) :], signals.numpy())
 
     @torch.inference_mode()
