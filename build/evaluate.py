@@ -21,6 +21,7 @@ from build.offline import Ensembles
 from build.progress import progress
 from build.release import open_release
 from build.report import write_report
+from build.splits import with_all_splits
 from shelfbridge.catalogue import Catalogue, Judgments, Split, read_catalogue, read_judgments
 from shelfbridge.client import SearchClient
 from shelfbridge.contract import CANDIDATES
@@ -133,7 +134,7 @@ def main() -> None:
             options.out,
             release=options.release,
             catalogue=catalogue,
-            judgments=read_judgments(options.judgments, catalogue),
+            judgments=with_all_splits(read_judgments(options.judgments, catalogue))[0],
             split=options.split,
             console=console,
             served=options.served,

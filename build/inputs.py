@@ -10,6 +10,7 @@ from build.foreign import ForeignPairs, read_pairs
 from build.recommend import interactions
 from build.recommend.learn import Behaviour, weeks_for
 from build.settings import PRESETS, Settings
+from build.splits import with_all_splits
 from build.stages import Shop
 from build.workspace import tree_digest
 from shelfbridge.catalogue import Catalogue, Judgments, Rejection, read_catalogue, read_judgments, summary
@@ -117,6 +118,9 @@ def read(catalogue_file: Path, judgments_file: Path, console: Console) -> tuple[
     report(console, catalogue_file, len(catalogue.products), "products", catalogue.rejected)
     judgments = read_judgments(judgments_file, catalogue)
     report(console, judgments_file, len(judgments.rows), "judgments", judgments.rejected)
+    judgments, said = with_all_splits(judgments)
+    for line in said:
+        console.print(line, highlight=False, soft_wrap=True)
     for split in ("train", "dev"):
         if not judgments.of(split).rows:
             raise DataError(f"{judgments_file}: no judgment in split {split!r}; training needs train and dev queries")
