@@ -228,7 +228,7 @@ class Ranker(nn.Module):
         first = cosines[..., : self.FEEDBACK].sum(-1) / known
         top = plain.topk(self.FEEDBACK).indices.unsqueeze(1).expand(-1, cosines.shape[1], -1)
         close = cosines.gather(-1, top).sum(-1) / known
-        fused = self.places.expand(plain.shape[0], -1)
+        fused = self.places[: int(plain.shape[1])].expand(plain.shape[0], -1)
         return torch.cat([torch.stack([plain, weighted, least, first, close, fused], dim=-1), signals], dim=-1)
 
     def forward(

@@ -114,7 +114,7 @@ class TestRanker:
         return Ranker(self.SCALE).eval()
 
     @staticmethod
-    def inputs(batch: int = 2, candidates: int = CANDIDATES, seed: int = 0) -> tuple[Tensor, ...]:
+    def inputs(batch: int = 2, candidates: int = 12, seed: int = 0) -> tuple[Tensor, ...]:
         """The last query has padding; the products have 0 to 5 tokens and rubbish behind them."""
         torch.manual_seed(seed)
         vectors = nn.functional.normalize(torch.randn(batch, 4, TOKEN_WIDTH), dim=-1)
