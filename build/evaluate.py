@@ -8,7 +8,6 @@ permutation test, both by SciPy (`shelfbridge.measure`).
 """
 
 import argparse
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -107,8 +106,6 @@ def evaluate(
         "products": len(catalogue.products),
         "stages": {stage: {name: asdict(figure) for name, figure in row.items()} for stage, row in figures.items()},
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "evaluation.json").write_text(json.dumps(record, indent=2) + "\n")
     write_report(folder, record)
     return figures
 

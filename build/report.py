@@ -3,51 +3,45 @@
 from pathlib import Path
 from typing import Any
 
-import matplotlib
+from matplotlib.figure import Figure
 
-matplotlib.use("Agg")
-from matplotlib import pyplot
+from shelfbridge.measure.report import MEAN, Cell, Report, Table, bars, cell
 
 
 def write_report(folder: Path, record: dict[str, Any]) -> None:
-    """Write `evaluation.md` and `evaluation.png` beside `evaluation.json`."""
-    (folder / "evaluation.md").write_text(table(record))
-    plot(folder / "evaluation.png", record)
+    """Write `evaluation.json`, `.md` and `.png`."""
+    size = (7, 0.5 * len(record["stages"]) + 1.2)
+    Report("evaluation", record, _blocks(record), lambda figure: _draw(figure, record), size).write(folder)
 
 
 def table(record: dict[str, Any]) -> str:
-    """The record as a Markdown table."""
-    lines = [
-        f"{record['queries']} {record['split']} queries over {record['products']:,} products; mean [95 % interval].",
-        "",
-        "| stage | nDCG@10 | over BM25 (paired p) | MRR@10 | recall@100 |",
-        "|---|---|---|---|---|",
-    ]
-    for stage, row in record["stages"].items():
-        ndcg = row["nDCG@10"]
-        against = "" if stage == "lexical" else f"{ndcg['over_lexical']:+.3f} ({ndcg['p']:.3f})"
-        lines.append(
-            f"| {stage} | {ndcg['mean']:.3f} [{ndcg['low']:.3f}, {ndcg['high']:.3f}] | {against} "
-            f"| {row['MRR@10']['mean']:.3f} | {row['recall@100']['mean']:.3f} |"
-        )
-    return "\n".join(lines) + "\n"
+    """Return the record as Markdown."""
+    return Report("evaluation", record, _blocks(record)).markdown
 
 
-def plot(path: Path, record: dict[str, Any]) -> None:
+def _blocks(record: dict[str, Any]) -> list[str | Table]:
+    columns: dict[str, Cell] = {
+        "stage": "{stage}",
+        "nDCG@10": lambda row: cell(MEAN, row["nDCG@10"]),
+        "over BM25 (paired p)": _over_lexical,
+        "MRR@10": "{MRR@10[mean]:.3f}",
+        "recall@100": "{recall@100[mean]:.3f}",
+    }
+    about = f"{record['queries']} {record['split']} queries over {record['products']:,} products; mean [95 % interval]."
+    return [about, Table.of(columns, [{"stage": stage, **row} for stage, row in record["stages"].items()])]
+
+
+def _over_lexical(row: dict[str, Any]) -> str:
+    if row["stage"] == "lexical":
+        return ""
+    figure = row["nDCG@10"]
+    interval = "[{over_low:+.3f}, {over_high:+.3f}] " if "over_low" in figure else ""
+    return cell("{over_lexical:+.3f} " + interval + "({p:.3f})", figure)
+
+
+def _draw(figure: Figure, record: dict[str, Any]) -> None:
     """nDCG@10 of each stage with its interval."""
-    stages = list(record["stages"])
-    figures = [record["stages"][stage]["nDCG@10"] for stage in stages]
-    means = [figure["mean"] for figure in figures]
-    errors = [
-        [max(0.0, figure["mean"] - figure["low"]) for figure in figures],
-        [max(0.0, figure["high"] - figure["mean"]) for figure in figures],
-    ]
-    drawing, axes = pyplot.subplots(figsize=(7, 0.5 * len(stages) + 1.2), layout="constrained")
-    axes.barh(stages, means, xerr=errors, color="#4c78a8", ecolor="#555555", capsize=3)
-    axes.invert_yaxis()
+    axes = figure.subplots()
+    bars(axes, list(record["stages"]), [row["nDCG@10"] for row in record["stages"].values()])
     axes.set_xlim(0, 1)
     axes.set_xlabel(f"nDCG@10, {record['split']} ({record['queries']} queries), 95 % interval")
-    for place, mean in enumerate(means):
-        axes.text(0.01, place, f"{mean:.3f}", va="center", color="white")
-    drawing.savefig(path, dpi=120)
-    pyplot.close(drawing)

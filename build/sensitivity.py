@@ -8,15 +8,14 @@ outputs; a judge, such as nDCG on queries held out, can stand beside it.
 """
 
 import argparse
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import onnx
 import onnxruntime
+from matplotlib.figure import Figure
 from onnx import ModelProto
 from rich.console import Console
 
@@ -25,9 +24,7 @@ from build.fidelity import Feed, Rows, cosines, outputs, session
 from build.progress import progress
 from build.quantise import read_feeds
 from shelfbridge.errors import ArtefactError, ShelfbridgeError
-
-matplotlib.use("Agg")
-from matplotlib import pyplot
+from shelfbridge.measure import report as reports
 
 Judge = Callable[[onnxruntime.InferenceSession], float]
 """A figure of a model's use, more being better."""
@@ -122,37 +119,43 @@ def choose(
 def write(folder: Path, report: Report, kept: Sequence[str] = ()) -> None:
     """Write `sensitivity.json`, `.md` and `.png`; `kept` names the layers chosen to stay in floating point."""
     record = {**asdict(report), "kept": list(kept)}
-    (folder / "sensitivity.json").write_text(json.dumps(record, indent=2) + "\n")
-    (folder / "sensitivity.md").write_text(table(report, kept))
-    _plot(folder / "sensitivity.png", report, kept)
+    size = (8, 0.28 * len(report.layers) + 1.4)
+    reports.Report(
+        "sensitivity", record, _blocks(report, kept), lambda figure: _draw(figure, report, kept), size
+    ).write(folder)
 
 
 def table(report: Report, kept: Sequence[str] = ()) -> str:
-    """The report as a Markdown table."""
-    judged = report.worth is not None
-    lines = [f"Loss with all {len(report.layers)} layers in int8: {report.loss:.5f} (1 - cosine).", ""]
-    lines += ["| layer | loss alone in int8 | gain kept in floating point | kept |" + (" judge |" if judged else "")]
-    lines += ["|---|---|---|---|" + ("---|" if judged else "")]
-    for layer in report.layers:
-        row = f"| {layer.name} | {layer.loss:.5f} | {layer.gain:+.5f} | {'yes' if layer.name in kept else ''} |"
-        lines.append(row + (f" {layer.worth:.4f} |" if judged else ""))
-    if judged:
-        lines += ["", f"Judge: fp32 {report.worth_float:.4f}, all in int8 {report.worth:.4f}."]
-    return "\n".join(lines) + "\n"
+    """Return the report as Markdown."""
+    return reports.markdown(_blocks(report, kept))
 
 
-def _plot(path: Path, report: Report, kept: Sequence[str]) -> None:
+def _blocks(report: Report, kept: Sequence[str]) -> list[str | reports.Table]:
+    columns: dict[str, reports.Cell] = {
+        "layer": "{name}",
+        "loss alone in int8": "{loss:.5f}",
+        "gain kept in floating point": "{gain:+.5f}",
+        "kept": lambda layer: "yes" if layer.name in kept else "",
+    }
+    judged = ""
+    if report.worth is not None:
+        columns["judge"] = "{worth:.4f}"
+        judged = f"Judge: fp32 {report.worth_float:.4f}, all in int8 {report.worth:.4f}."
+    all_lost = f"Loss with all {len(report.layers)} layers in int8: {report.loss:.5f} (1 - cosine)."
+    return [all_lost, reports.Table.of(columns, report.layers), judged]
+
+
+def _draw(figure: Figure, report: Report, kept: Sequence[str]) -> None:
     places = np.arange(len(report.layers))
-    drawing, axes = pyplot.subplots(figsize=(8, 0.28 * len(places) + 1.4), layout="constrained")
-    colours = ["#e45756" if layer.name in kept else "#4c78a8" for layer in report.layers]
+    axes = figure.subplots()
+    colours = [reports.RED if layer.name in kept else reports.BLUE for layer in report.layers]
     axes.barh(places - 0.2, [layer.loss for layer in report.layers], height=0.4, color=colours, label="alone in int8")
-    axes.barh(places + 0.2, [layer.gain for layer in report.layers], height=0.4, color="#bab0ac", label="gain if kept")
+    gains = [layer.gain for layer in report.layers]
+    axes.barh(places + 0.2, gains, height=0.4, color=reports.GREY, label="gain if kept")
     axes.set_yticks(places, [layer.name.strip("/") for layer in report.layers], fontsize=7)
     axes.invert_yaxis()
     axes.set_xlabel(f"1 - cosine to fp32 (all in int8: {report.loss:.4f})")
     axes.legend()
-    drawing.savefig(path, dpi=120)
-    pyplot.close(drawing)
 
 
 def main() -> None:
@@ -168,7 +171,6 @@ def main() -> None:
         feeds = read_feeds(options.feeds)
         report = measure(options.graph, options.master, feeds, console=Console())
         kept, left = choose(report, options.most_loss, graph=options.graph, master=options.master, feeds=feeds)
-        options.out.mkdir(parents=True, exist_ok=True)
         write(options.out, report, kept)
     except ShelfbridgeError as error:
         raise SystemExit(f"error: {error}") from error

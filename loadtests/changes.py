@@ -25,6 +25,7 @@ from loadtests import program
 from loadtests.machine import machine
 from loadtests.serving import sold
 from shelfbridge.catalogue import Catalogue, Product
+from shelfbridge.measure.report import Cell, Report, Table
 from shelfbridge.retrieval import CandidateIndex, Changing
 
 COUNTS = (1, 100, 1000)
@@ -99,14 +100,14 @@ def measure(subject: Subject, catalogue: Catalogue, counts: Sequence[int] = COUN
     return costs
 
 
-def table(costs: Sequence[Cost]) -> str:
-    """A Markdown table."""
-    head = ["products", "text, s", "price, s", "seen, ms", "p50, ms", "p99, ms"]
-    rows = [
-        [str(c.products), f"{c.text:.2f}", f"{c.price:.2f}", f"{c.seen:.1f}", f"{c.p50:.2f}", f"{c.p99:.2f}"]
-        for c in costs
-    ]
-    return "\n".join(program.table(head, rows)) + "\n"
+COLUMNS: dict[str, Cell] = {
+    "products": "{products}",
+    "text, s": "{text:.2f}",
+    "price, s": "{price:.2f}",
+    "seen, ms": "{seen:.1f}",
+    "p50, ms": "{p50:.2f}",
+    "p99, ms": "{p99:.2f}",
+}
 
 
 def main() -> None:
@@ -124,7 +125,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory(dir=options.out) as folder:
             costs = measure(Subject.copy(options.release, Path(folder), catalogue), catalogue, options.products)
         record = {"machine": machine(), "costs": [asdict(cost) for cost in costs]}
-        program.write(options.out, "changes", record, table(costs))
+        Report("changes", record, [Table.of(COLUMNS, costs)]).write(options.out, quiet=False)
 
 
 if __name__ == "__main__":

@@ -35,9 +35,9 @@ from rich.progress import Progress
 
 from build.progress import progress
 from loadtests.machine import machine
-from loadtests.program import command_line, count, ending, write
-from loadtests.program import table as markdown
+from loadtests.program import command_line, count, ending
 from shelfbridge.errors import DataError, PrerequisiteError, StoreUnavailable
+from shelfbridge.measure.report import Cell, Report, Table
 from shelfbridge.profiles import Event, Kind, ProfileStore, Pseudonyms, Recorded, open_store
 
 GOAL = 1.0
@@ -220,21 +220,17 @@ def consumer(uri: str) -> Iterator[None]:
         process.wait(20)
 
 
-def table(costs: Sequence[Cost]) -> str:
-    """A Markdown table."""
-    columns = {
-        "store": "{0.store}",
-        "p50": "{0.p50:.3f}",
-        "p99": "{0.p99:.3f}",
-        "p99.9": "{0.p999:.3f}",
-        "machine": "{0.machine:.3f}",
-        "popular": "{0.popular:.3f}",
-        "put": "{0.put:.2f}",
-        "effect": "{0.effect_p50:.2f}, {0.effect_p99:.2f}",
-        "events/s": "{0.events_per_s:,.0f}",
-    }
-    rows = [[form.format(cost) for form in columns.values()] for cost in costs]
-    return "\n".join(markdown(list(columns), rows))
+COLUMNS: dict[str, Cell] = {
+    "store": "{store}",
+    "p50": "{p50:.3f}",
+    "p99": "{p99:.3f}",
+    "p99.9": "{p999:.3f}",
+    "machine": "{machine:.3f}",
+    "popular": "{popular:.3f}",
+    "put": "{put:.2f}",
+    "effect": "{effect_p50:.2f}, {effect_p99:.2f}",
+    "events/s": "{events_per_s:,.0f}",
+}
 
 
 def run(options: argparse.Namespace, console: Console) -> list[Cost]:
@@ -278,7 +274,7 @@ def main() -> None:
         record = {"machine": machine(), "users": options.users, "events": options.events, "reads": options.reads}
         record |= {"goal_met": met, "stores": [asdict(cost) for cost in costs]}
         verdict = f"Goal, p99 of Redis below {GOAL:g} ms: {'met' if met else 'missed'}."
-        write(options.out, "profiles", record, f"{table(costs)}\n\n{verdict}\n")
+        Report("profiles", record, [Table.of(COLUMNS, costs), verdict]).write(options.out, quiet=False)
     raise SystemExit(0 if met else 1)
 
 

@@ -1,13 +1,11 @@
-"""What the measuring programs have in common: their command line, how they end, and what they write."""
+"""What the measuring programs have in common: their command line and how they end."""
 
 import argparse
-import json
 import math
 import signal
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from shelfbridge.errors import ShelfbridgeError
 
@@ -73,27 +71,3 @@ def ending(stopped: str) -> Iterator[None]:
         raise SystemExit(f"error: {error}") from error
     except KeyboardInterrupt:
         raise SystemExit(stopped) from None
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Lines of a Markdown table."""
-    return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
-
-
-def write(
-    folder: Path,
-    name: str,
-    record: Any,
-    text: str,
-    draw: Callable[[Path], None] | None = None,
-    *,
-    quiet: bool = False,
-) -> None:
-    """Write `<name>.json`, `<name>.md` and, where it is drawn, `<name>.png`; print the text unless `quiet`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.json").write_text(json.dumps(record, indent=2) + "\n")
-    (folder / f"{name}.md").write_text(text)
-    if draw is not None:
-        draw(folder / f"{name}.png")
-    if not quiet:
-        print(text, end="")

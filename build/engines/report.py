@@ -1,6 +1,5 @@
 """`engine_report.json` and `.md`, with `tensorrt.log`: what to send back from a machine with a GPU."""
 
-import json
 import logging
 import platform
 from collections.abc import Iterator
@@ -11,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from build.engines.api import LOG
-from build.engines.quality import Table
+from build.engines.quality import Table as Quality
 from shelfbridge.errors import SettingsError
+from shelfbridge.measure import report as measured
+from shelfbridge.measure.report import MEAN, Cell, Table, cell
 
 TOOLS = ("torch", "onnx", "onnxruntime", "numpy")
 NOTE = (
@@ -35,7 +36,7 @@ class Report:
     queries: int = 0
     engines: dict[str, dict[str, Any]] = field(default_factory=dict)
     """By model, what is told of its engine (`build.engines.stage.told`)."""
-    quality: Table | None = None
+    quality: Quality | None = None
     """None where no judgments were given."""
 
     @contextmanager
@@ -83,50 +84,56 @@ class Report:
             "queries": self.queries,
             "quality": self.quality,
         }
-        (self.folder / "engine_report.json").write_text(json.dumps(record, indent=2) + "\n")
-        (self.folder / "engine_report.md").write_text(markdown(record))
+        measured.Report("engine_report", record, _blocks(record)).write(self.folder)
 
 
-def markdown(record: dict[str, Any]) -> str:
-    """The record as people read it."""
+def _blocks(record: dict[str, Any]) -> list[str | Table]:
     gpu = record["gpu"] or {"name": "no GPU", "compute_capability": "none"}
     outcome = f"Refused: {record['refused']}" if record["refused"] else f"Published as release {record['release']}."
-    lines = [
+    columns: dict[str, Cell] = {
+        "engine": "{engine}",
+        "precision": "{precision}",
+        "MB": "{plan_mb}",
+        "build, s": "{build_seconds}",
+        "profile": "{profile}",
+        "corner": "{corner}",
+        "batch": lambda row: str(next(iter(row["shapes"].values()))[0]),
+        "difference": lambda row: _number(row["difference"], 4),
+        "median, ms": lambda row: _number(row["median_ms"], 3),
+        "p99, ms": lambda row: _number(row["p99_ms"], 3),
+    }
+    rows = [
+        {"engine": name, **engine, **seen} for name, engine in record["engines"].items() for seen in engine["checks"]
+    ]
+    return [
         f"TensorRT {record['tools']['tensorrt'] or 'not found'} on {gpu['name']} "
         f"(compute capability {gpu['compute_capability']}). {outcome}",
-        "",
         NOTE,
-        "",
-        "| engine | precision | MB | build, s | profile | corner | batch | difference | median, ms | p99, ms |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        Table.of(columns, rows),
+        *_quality(record),
     ]
-    for name, engine in record["engines"].items():
-        for seen in engine["checks"]:
-            batch = next(iter(seen["shapes"].values()))[0]
-            lines.append(
-                f"| {name} | {engine['precision']} | {engine['plan_mb']} | {engine['build_seconds']} "
-                f"| {seen['profile']} | {seen['corner']} | {batch} | {_number(seen['difference'], 4)} "
-                f"| {_number(seen['median_ms'], 3)} | {_number(seen['p99_ms'], 3)} |"
-            )
-    return "\n".join([*lines, *_quality(record)]) + "\n"
 
 
-def _quality(record: dict[str, Any]) -> list[str]:
+def _quality(record: dict[str, Any]) -> list[str | Table]:
     if record["quality"] is None:
-        return ["", "nDCG@10 was not measured."]
-    lines = [
-        "",
+        return ["nDCG@10 was not measured."]
+
+    def mean(kind: str) -> Cell:
+        return lambda row: cell(MEAN, row[kind])
+
+    columns: dict[str, Cell] = {
+        "stage": "{stage}",
+        "fp32": mean("fp32"),
+        "ONNX masters": mean("master"),
+        "engines": mean("engine"),
+        "masters - fp32 (p)": "{master[over_fp32]:+.4f} ({master[p]:.3f})",
+        "engines - fp32 (p)": "{engine[over_fp32]:+.4f} ({engine[p]:.3f})",
+    }
+    return [
         f"nDCG@10 of {record['queries']} {record['split']} queries, mean [95 % interval]; differences to fp32 are "
         "paired. `ranked` and `deep` are what is served, and what counts.",
-        "",
-        "| stage | fp32 | ONNX masters | engines | masters - fp32 (p) | engines - fp32 (p) |",
-        "|---|---|---|---|---|---|",
+        Table.of(columns, [{"stage": stage, **row} for stage, row in record["quality"].items()]),
     ]
-    for stage, row in record["quality"].items():
-        means = [f"{row[kind]['mean']:.3f} [{row[kind]['low']:.3f}, {row[kind]['high']:.3f}]" for kind in row]
-        apart = [f"{row[kind]['over_fp32']:+.4f} ({row[kind]['p']:.3f})" for kind in ("master", "engine")]
-        lines.append(f"| {' | '.join([stage, *means, *apart])} |")
-    return lines
 
 
 def _number(value: float | None, digits: int) -> str:

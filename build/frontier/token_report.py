@@ -1,16 +1,15 @@
 """The frontier of stored token vectors as people look at it: a table in Markdown and a plot beside the JSON."""
 
-import json
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-from matplotlib import pyplot, ticker
+from matplotlib import ticker
+from matplotlib.figure import Figure
 
 from shelfbridge.contract import STORED_TOKENS, TOKEN_WIDTH
+from shelfbridge.measure.report import Cell, Report, Table, cell
 
+CHANGE = "{over_baseline:+.3f} [{low:+.3f}, {high:+.3f}]"
 KINDS = {
     "nothing": "#333333",
     "width": "#4c78a8",
@@ -23,67 +22,54 @@ KINDS = {
 
 def write_report(folder: Path, record: dict[str, Any]) -> None:
     """Write `token_frontier.json`, `.md` and `.png`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "token_frontier.json").write_text(json.dumps(record, indent=2) + "\n")
-    (folder / "token_frontier.md").write_text(table(record))
-    plot(folder / "token_frontier.png", record)
+    Report("token_frontier", record, blocks(record), lambda figure: _draw(figure, record), (9, 5.5)).write(folder)
 
 
-def table(record: dict[str, Any]) -> str:
-    """The record as a Markdown table."""
-    queries = record["queries"]
-    lines = [
+def blocks(record: dict[str, Any]) -> list[str | Table]:
+    """Return the record as paragraphs and a table."""
+    queries, budget = record["queries"], record["budget"]
+
+    def name(row: dict[str, Any]) -> str:
+        mark = "**" * (row["name"] == record["chosen"]) + "_" * (row["name"] == record["proven"])
+        return str(mark + row["name"] + mark[::-1])
+
+    columns: dict[str, Cell] = {
+        "stored": name,
+        "nDCG@10 dev": "{dev[mean]:.3f}",
+        "difference on dev": lambda row: cell(CHANGE, row["dev"]),
+        "cross-validated": "{validated[mean]:.3f}",
+        "difference": lambda row: cell(CHANGE, row["validated"]),
+        "tau@10": "{tau:.2f}",
+        "bytes/product": "{bytes_per_product:,.0f}",
+        "MB": "{megabytes:.1f}",
+        "time": "{milliseconds:.2f} ms ({times_baseline:.2f})",
+    }
+    return [
         f"nDCG@10 of {queries['dev']} dev queries over {record['products']:,} products, and of all "
         f"{queries['validated']} judged ones by {queries['repeats']} times {queries['folds']}-fold cross-validation; "
         "differences to the first row with 95 % intervals.",
-        "",
-        "| stored | nDCG@10 dev | difference | cross-validated | difference | tau@10 | bytes/product | MB | time |",
-        "|---|---|---|---|---|---|---|---|---|",
+        Table.of(columns, record["variants"]),
+        f"Bold, chosen: the fewest bytes that lose at most {budget}, cross-validated, and nowhere significantly. "
+        f"Italic, proven: the fewest bytes whose interval excludes a loss of more than {budget}.",
     ]
-    for row in record["variants"]:
-        mark = "**" * (row["name"] == record["chosen"]) + "_" * (row["name"] == record["proven"])
-        cells = [
-            mark + row["name"] + mark[::-1],
-            *_figures(row["dev"]),
-            *_figures(row["validated"]),
-            f"{row['tau']:.2f}",
-        ]
-        cells += [f"{row['bytes_per_product']:,.0f}", f"{row['megabytes']:.1f}"]
-        cells += [f"{row['milliseconds']:.2f} ms ({row['times_baseline']:.2f})"]
-        lines.append(f"| {' | '.join(cells)} |")
-    budget = record["budget"]
-    return "\n".join(
-        [
-            *lines,
-            "",
-            f"Bold, chosen: the fewest bytes that lose at most {budget}, cross-validated, and nowhere significantly. "
-            f"Italic, proven: the fewest bytes whose interval excludes a loss of more than {budget}.",
-            "",
-        ]
-    )
 
 
-def _figures(figure: dict[str, float]) -> list[str]:
-    low, high = figure["low"], figure["high"]
-    return [f"{figure['mean']:.3f}", f"{figure['over_baseline']:+.3f} [{low:+.3f}, {high:+.3f}]"]
-
-
-def plot(path: Path, record: dict[str, Any]) -> None:
+def _draw(figure: Figure, record: dict[str, Any]) -> None:
     """Cross-validated nDCG@10 against bytes per product; named are the variants that no smaller one reaches."""
     rows = sorted(record["variants"], key=lambda row: (row["bytes_per_product"], -row["validated"]["mean"]))
     base = record["variants"][0]
     best = [row for place, row in enumerate(rows) if all(_mean(row) > _mean(other) for other in rows[:place])]
     marked = {record["chosen"]: "bold", record["proven"]: "bold", base["name"]: "normal"}
     named = [row for row in rows if row in best or row["name"] in marked]
-    drawing, axes = pyplot.subplots(figsize=(9, 5.5), layout="constrained")
+    axes = figure.subplots()
     for kind, colour in KINDS.items():
         some = [row for row in rows if _kind(row["variant"]) == kind]
         line = "none" if kind == "several" else "-"
         sizes, means = [row["bytes_per_product"] for row in some], list(map(_mean, some))
         axes.plot(sizes, means, linestyle=line, linewidth=0.7, marker="o", markersize=5, color=colour, label=kind)
     for number, row in enumerate(named):
-        size, figure = row["bytes_per_product"], row["validated"]
-        ends = [base["validated"]["mean"] + figure[end] for end in ("low", "high")]
+        size, change = row["bytes_per_product"], row["validated"]
+        ends = [base["validated"]["mean"] + change[end] for end in ("low", "high")]
         axes.vlines(size, *ends, color="#bbbbbb", linewidth=1, zorder=0)
         note = "".join(f", {what}" for what in ("chosen", "proven") if row["name"] == record[what])
         weight = marked.get(row["name"], "normal")
@@ -97,8 +83,6 @@ def plot(path: Path, record: dict[str, Any]) -> None:
     axes.set_xlabel("bytes of token vectors per product")
     axes.set_ylabel("nDCG@10, cross-validated; 95 % interval of the difference")
     axes.legend(title="what is less", loc="lower right")
-    drawing.savefig(path, dpi=120)
-    pyplot.close(drawing)
 
 
 def _mean(row: dict[str, Any]) -> float:

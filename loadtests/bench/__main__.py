@@ -30,17 +30,18 @@ from loadtests.bench import rounds
 from loadtests.bench.contenders import CANDIDATES, PEERS, ours, peer
 from loadtests.bench.environments import pins
 from loadtests.bench.queries import QueryStream, words_of
-from loadtests.bench.report import closed_loops, plot, ratios, relevance, table
+from loadtests.bench.report import closed_loops, draw, ratios, relevance, table
 from loadtests.bench.rounds import Course, Plan
 from loadtests.bench.servers import Contender
 from loadtests.bench.weights import PAIR_TOKENS, WORDS, originals, write_shop
 from loadtests.machine import machine
-from loadtests.program import add_shop, amount, command_line, count, ending, flags, write
+from loadtests.program import add_shop, amount, command_line, count, ending, flags
 from loadtests.serving import settings_of, sold
 from shelfbridge import contract
 from shelfbridge.catalogue import read_judgments
 from shelfbridge.errors import DataError, ShelfbridgeError
 from shelfbridge.measure.ranking import NDCG, by_place, per_query
+from shelfbridge.measure.report import Report
 
 QUICK = Plan(rounds=1, rates=(), fractions=(0.5,), seconds=5.0, searches=1000)
 PORTS = 3
@@ -52,7 +53,8 @@ def main() -> None:
     options = parser().parse_args()
     with ending("stopped; nothing was measured yet, and all servers are down"):
         record = bench(options, Console())
-        write(options.out, "bench", record, table(record), partial(plot, record=record))
+        drawn = partial(draw, record=record)
+        Report("bench", record, [table(record)], drawn, (12, 4.5)).write(options.out, quiet=False)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -1,20 +1,16 @@
 """The measurement as people look at it: tables in Markdown, and a plot."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from loadtests import program
 from loadtests.bench.contenders import OURS, SEARCH, WARM
 from loadtests.bench.load import LEAST, LONGEST_S
 from shelfbridge.measure.intervals import mean_interval, paired_difference
-
-matplotlib.use("Agg")
-from matplotlib import pyplot
+from shelfbridge.measure.report import Table
 
 Points = Sequence[Mapping[str, Any]]
 FREE = 0.9
@@ -146,7 +142,7 @@ def closed_table(record: dict[str, Any]) -> list[str]:
         cells += [_spread(some[-1][one]) for one in ("cpu_per_1000", "client_cpu_per_1000")]
         cells += [f"{some[-1]['resident_mb']['median']:,.0f}", *_worth(record["relevance"].get(name, {}))]
         lines.append(cells)
-    return [*program.table(head, lines), *_remarks(record["closed"])]
+    return [str(Table(head, lines)), *_remarks(record["closed"])]
 
 
 def _closed(row: Mapping[str, Any], measure: str) -> str:
@@ -189,7 +185,7 @@ def ratio_table(record: dict[str, Any]) -> list[str]:
             cells += [_spread(row[measure]) if row else "" for row in some]
         last = [row for row in some if row][-1]
         lines.append([*cells, _spread(last["cpu"])])
-    return program.table(head, lines)
+    return [str(Table(head, lines))]
 
 
 def open_table(record: dict[str, Any]) -> list[str]:
@@ -209,12 +205,12 @@ def open_table(record: dict[str, Any]) -> list[str]:
                 cells.append(_short(float(np.median([p[measure] for p in mine]))) if fewest >= least else "–")
             failed = sum(sum(p["errors"].values()) for p in mine)
             lines.append([kind, name, *cells, str(failed)])
-    return program.table(head, lines)
+    return [str(Table(head, lines))]
 
 
-def plot(path: Path, record: dict[str, Any]) -> None:
+def draw(figure: Figure, record: dict[str, Any]) -> None:
     """Searches per second against p99, and the ratios."""
-    drawing, (left, right) = pyplot.subplots(1, 2, figsize=(12, 4.5), layout="constrained")
+    (left, right) = figure.subplots(1, 2)
     names = list(dict.fromkeys(row["contender"] for row in record["closed"]))
     colours = dict(zip(names, COLOURS, strict=False))
     for name in names:
@@ -234,8 +230,6 @@ def plot(path: Path, record: dict[str, Any]) -> None:
     right.set_yticks(range(len(rows)), [f"{row['peer']}, {row['clients']}" for row in rows], fontsize=8)
     right.invert_yaxis()
     right.set_xlabel("searches per second of search, in times the peer's (peer, clients)")
-    drawing.savefig(path, dpi=120)
-    pyplot.close(drawing)
 
 
 def _worth(figure: Mapping[str, float]) -> list[str]:

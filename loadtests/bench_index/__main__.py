@@ -25,9 +25,10 @@ from pathlib import Path
 
 from loadtests.bench_index.corpus import Encoder, corpus, read_texts
 from loadtests.bench_index.costs import measure
-from loadtests.bench_index.report import exponents, plot, table
+from loadtests.bench_index.report import draw, exponents, table
 from loadtests.machine import machine
-from loadtests.program import command_line, count, ending, write
+from loadtests.program import command_line, count, ending
+from shelfbridge.measure.report import Report
 
 
 def sizes(text: str) -> list[int]:
@@ -65,7 +66,7 @@ def main() -> None:
         real = corpus(read_texts(options.texts), Encoder(options.release, options.out / "cache"))
         rows = measure(real, options.sizes, options.whole_up_to)
         record = {"texts": options.texts.name, "machine": machine(), "sizes": rows, "exponents": exponents(rows)}
-        write(options.out, "index", record, table(record), partial(plot, record=record))
+        Report("index", record, [table(record)], partial(draw, record=record), (9, 6)).write(options.out, quiet=False)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,12 @@
 """The costs of all sizes as a table and a plot, and how they grow."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
+from matplotlib.figure import Figure
 
-matplotlib.use("Agg")
-from matplotlib import pyplot
-
-from loadtests import program
+from shelfbridge.measure.report import Cell, Table, cell, markdown
 
 COSTS = {
     "build_s": "building the vectors' index, s",
@@ -35,53 +31,46 @@ def exponents(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
 
 
 def table(record: dict[str, Any]) -> str:
-    """Markdown: sizes, then exponents, then filters."""
-    head = ["products", "real", "dim", "search", "build s", "build MB", "index MB", "of stored", "private MB"]
-    head += ["recall, words", "recall, texts", "p50 ms", "p99 ms", "whole p50", "whole p99"]
-    sizes = []
-    for row in record["sizes"]:
-        whole = (f"{row[name]:.2f}" if name in row else "" for name in ("whole_p50_ms", "whole_p99_ms"))
-        cells = [
-            f"{row['products']:,}",
-            f"{row['real']:,}",
-            f"{row['dimension']:.1f}",
-            "{probes} lists, {refined} refined".format(**row["setting"]) if row["setting"] else "exact",
-            f"{row['build_s']:.1f}",
-            f"{row['build_mb']:.0f}",
-            f"{row['index_mb']:.1f}",
-            f"{(row['index_mb'] / row['stored_mb']):.2f} ({row['precision']})",
-            f"{row['private_mb']:.1f}",
-            f"{row['recall_words']:.4f}",
-            f"{row['recall_texts']:.4f}",
-            f"{row['p50_ms']:.2f}",
-            f"{row['p99_ms']:.2f}",
-            *whole,
-        ]
-        sizes.append(cells)
-    grown = [[COSTS[name], f"{power:.2f}"] for name, power in record["exponents"].items()]
-    filters = [
+    """Return the record as Markdown: sizes, then exponents, then filters."""
+    sizes: dict[str, Cell] = {
+        "products": "{products:,}",
+        "real": "{real:,}",
+        "dim": "{dimension:.1f}",
+        "search": lambda row: cell("{probes} lists, {refined} refined", row["setting"]) if row["setting"] else "exact",
+        "build s": "{build_s:.1f}",
+        "build MB": "{build_mb:.0f}",
+        "index MB": "{index_mb:.1f}",
+        "of stored": lambda row: f"{row['index_mb'] / row['stored_mb']:.2f} ({row['precision']})",
+        "private MB": "{private_mb:.1f}",
+        "recall, words": "{recall_words:.4f}",
+        "recall, texts": "{recall_texts:.4f}",
+        "p50 ms": "{p50_ms:.2f}",
+        "p99 ms": "{p99_ms:.2f}",
+        "whole p50": "{whole_p50_ms:.2f}",
+        "whole p99": "{whole_p99_ms:.2f}",
+    }
+    filters: dict[str, Cell] = {
+        "products": "{products:,}",
+        "filter leaves": "{share:.1%}",
+        "drawn": "{kind}",
+        "recall@100": "{recall:.4f}",
+        "p50 ms": "{p50_ms:.2f}",
+        "p99 ms": "{p99_ms:.2f}",
+    }
+    unmeasured = {"whole_p50_ms": None, "whole_p99_ms": None}
+    grown = [(COSTS[name], power) for name, power in record["exponents"].items()]
+    return markdown(
         [
-            f"{row['products']:,}",
-            f"{one['share']:.1%}",
-            one["kind"],
-            f"{one['recall']:.4f}",
-            f"{one['p50_ms']:.2f}",
-            f"{one['p99_ms']:.2f}",
+            Table.of(sizes, [unmeasured | row for row in record["sizes"]]),
+            Table(["cost", "exponent over products"], [[name, f"{power:.2f}"] for name, power in grown]),
+            Table.of(filters, [{**row, **one} for row in record["sizes"] for one in row["filters"]]),
         ]
-        for row in record["sizes"]
-        for one in row["filters"]
-    ]
-    tables = (
-        program.table(head, sizes),
-        program.table(["cost", "exponent over products"], grown),
-        program.table(["products", "filter leaves", "drawn", "recall@100", "p50 ms", "p99 ms"], filters),
     )
-    return "\n\n".join("\n".join(lines) for lines in tables) + "\n"
 
 
-def plot(path: Path, record: dict[str, Any]) -> None:
+def draw(figure: Figure, record: dict[str, Any]) -> None:
     """Every cost over products, both in logarithms."""
-    drawing, places = pyplot.subplots(2, 2, figsize=(9, 6), layout="constrained", sharex=True)
+    places = figure.subplots(2, 2, sharex=True)
     groups = (("build_s", "whole_build_s"), ("build_mb",), ("index_mb", "private_mb"), ("p50_ms", "whole_p50_ms"))
     for axes, group in zip(places.flat, groups, strict=True):
         for name in group:
@@ -93,5 +82,3 @@ def plot(path: Path, record: dict[str, Any]) -> None:
         axes.legend(frameon=False)
     for axes in places[1]:
         axes.set_xlabel("products")
-    drawing.savefig(path, dpi=150)
-    pyplot.close(drawing)

@@ -27,6 +27,7 @@ import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +48,11 @@ from loadtests.fuzz.tokens import tokens
 from loadtests.fuzz.watch import GROWTH_MB, Watched, growth
 from loadtests.hybrid.cloud import Cloud
 from loadtests.machine import machine
-from loadtests.program import command_line, count, ending, write
+from loadtests.program import command_line, count, ending
 from loadtests.serving import queries_of
 from shelfbridge.client import TLS, SearchClient
 from shelfbridge.errors import DataError
+from shelfbridge.measure.report import Report
 
 WORKERS = 8
 LOOKS = 40
@@ -229,7 +231,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         record["broken"] = broken(record)
         wrong = [*record.pop("complaints"), *record.pop("suspects")]
         (options.out / "complaints.jsonl").write_text("".join(json.dumps(each.as_json()) + "\n" for each in wrong))
-        write(options.out, "fuzz", record, text(record), lambda file: draw(file, record))
+        Report("fuzz", record, [text(record)], partial(draw, record=record), (13, 5)).write(options.out, quiet=False)
     return 1 if record["broken"] else 0
 
 

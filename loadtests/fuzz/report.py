@@ -1,16 +1,13 @@
 """What came of the attacks, as people look at it."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import matplotlib
+from matplotlib import colormaps
+from matplotlib.figure import Figure
 
 from loadtests.fuzz.watch import TELLING
-from loadtests.program import table
-
-matplotlib.use("Agg")
-from matplotlib import pyplot
+from shelfbridge.measure.report import Table
 
 Record = Mapping[str, Any]
 
@@ -50,17 +47,17 @@ def text(record: Record) -> str:
         f"{record['restricted_outside']} restricted requests at the public site. Private memory after it had settled, "
         f"MB: {grown}.{left_out}",
         "",
-        *table(["others' searches", "answers", "p50 ms", "p99 ms"], others),
+        str(Table(["others' searches", "answers", "p50 ms", "p99 ms"], others)),
         "",
-        *table(["requests", "way", "sent", "how they ended", "slowest, s"], rows),
+        str(Table(["requests", "way", "sent", "how they ended", "slowest, s"], rows)),
         "",
     ]
     return "\n".join(lines)
 
 
-def draw(file: Path, record: Record) -> None:
+def draw(figure: Figure, record: Record) -> None:
     """Memory over the attacks, and how each kind ended."""
-    figure, (memory, ends) = pyplot.subplots(1, 2, figsize=(13, 5), layout="constrained")
+    (memory, ends) = figure.subplots(1, 2)
     for name in record["looks"][0]["memory"]:
         seen = [(look["requests"], look["memory"][name]) for look in record["looks"] if name in look["memory"]]
         memory.plot(*zip(*seen, strict=True), label=name)
@@ -73,9 +70,7 @@ def draw(file: Path, record: Record) -> None:
     left = [0] * len(categories)
     for place, name in enumerate(names):
         widths = [sum(found.get(name, 0) for found in record["ends"][category].values()) for category in categories]
-        ends.barh(categories, widths, left=left, label=name, color=pyplot.get_cmap("tab20")(place))
+        ends.barh(categories, widths, left=left, label=name, color=colormaps["tab20"](place))
         left = [a + b for a, b in zip(left, widths, strict=True)]
     ends.set_xlabel("requests, by how they ended")
     ends.legend(frameon=False, fontsize=7)
-    figure.savefig(file, dpi=110)
-    pyplot.close(figure)

@@ -30,10 +30,11 @@ from loadtests.gateway import report
 from loadtests.gateway.turns import Times, taken
 from loadtests.gateway.ways import DIRECT, WAYS, opened
 from loadtests.machine import machine
-from loadtests.program import command_line, count, ending, write
+from loadtests.program import command_line, count, ending
 from loadtests.serving import queries_of
 from shelfbridge.errors import DataError
 from shelfbridge.measure.intervals import BLOCK, percentile_difference
+from shelfbridge.measure.report import Report
 
 FEWEST = 50 * BLOCK
 WARM_UP = 200
@@ -87,7 +88,8 @@ def main() -> None:
             task = bar.add_task("searching", total=len(queries))
             times = taken(ways, queries, advance=partial(bar.advance, task))
         record = {"machine": machine(), "queries": len(queries), "ways": summary(times)}
-        write(options.out, "gateway", record, report.text(record), lambda file: report.draw(file, times))
+        text = report.text(record)
+        Report("gateway", record, [text], partial(report.draw, times=times), (11, 4.5)).write(options.out, quiet=False)
 
 
 if __name__ == "__main__":

@@ -1,52 +1,47 @@
 """What the gateway adds, as people look at it."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
+from matplotlib.figure import Figure
 
 from loadtests.gateway.turns import Times
 from loadtests.gateway.ways import DIRECT, GATEWAY, WAYS
-from loadtests.program import table
 from shelfbridge.measure.intervals import Interval
-
-matplotlib.use("Agg")
-from matplotlib import pyplot
+from shelfbridge.measure.report import Cell, Table, markdown
 
 DRAWN = np.concatenate([np.arange(1, 99), np.arange(99, 99.95, 0.1)])
 """Percentiles of the curves."""
 
 
 def text(record: Mapping[str, Any]) -> str:
-    """Markdown."""
+    """Return the record as Markdown."""
     machine, added = record["machine"], record["ways"][GATEWAY]["added"]
-    rows = [
+
+    def more(percentile: str) -> Cell:
+        return lambda way: f"{Interval(**way['added'][percentile]):+.2f}" if "added" in way else ""
+
+    columns: dict[str, Cell] = {
+        "way": lambda way: f"{way['name']}: {WAYS[way['name']]}",
+        "p50, ms": "{p50:.2f}",
+        "p99, ms": "{p99:.2f}",
+        f"p50 more than {DIRECT}": more("p50"),
+        f"p99 more than {DIRECT}": more("p99"),
+    }
+    return markdown(
         [
-            f"{name}: {WAYS[name]}",
-            *(f"{way[percentile]:.2f}" for percentile in ("p50", "p99")),
-            *(
-                f"{Interval(**way['added'][percentile]):+.2f}" if "added" in way else ""
-                for percentile in ("p50", "p99")
-            ),
+            f"The gateway adds **{added['p50']['value']:+.2f} ms** at p50 and **{added['p99']['value']:+.2f} ms** at "
+            f"p99 to a search that one caller sends alone ({machine['processor']}, {machine['cores']} cores; "
+            f"{record['queries']:,} queries, each by every way in turn; 95 % intervals of a paired block bootstrap).",
+            Table.of(columns, [{"name": name, **way} for name, way in record["ways"].items()]),
         ]
-        for name, way in record["ways"].items()
-    ]
-    lines = [
-        f"The gateway adds **{added['p50']['value']:+.2f} ms** at p50 and **{added['p99']['value']:+.2f} ms** at p99 "
-        f"to a search that one caller sends alone ({machine['processor']}, {machine['cores']} cores; "
-        f"{record['queries']:,} queries, each by every way in turn; 95 % intervals of a paired block bootstrap).",
-        "",
-        *table(["way", "p50, ms", "p99, ms", f"p50 more than {DIRECT}", f"p99 more than {DIRECT}"], rows),
-        "",
-    ]
-    return "\n".join(lines)
+    )
 
 
-def draw(file: Path, times: Mapping[str, Times]) -> None:
+def draw(figure: Figure, times: Mapping[str, Times]) -> None:
     """Latency of each way by percentile, and what it is above the direct one's."""
-    figure, (whole, more) = pyplot.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
+    (whole, more) = figure.subplots(1, 2)
     base = np.percentile(times[DIRECT], DRAWN)
     for name, values in times.items():
         found = np.percentile(values, DRAWN)
@@ -61,5 +56,3 @@ def draw(file: Path, times: Mapping[str, Times]) -> None:
         axes.grid(alpha=0.3)
     whole.set_yscale("log")
     whole.legend(frameon=False)
-    figure.savefig(file, dpi=110)
-    pyplot.close(figure)

@@ -2,20 +2,18 @@
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import matplotlib
+from matplotlib.figure import Figure
 
-from loadtests import program
 from loadtests.hybrid import page
 from loadtests.hybrid.latencies import decode, joined
 from loadtests.hybrid.plots import percentiles
-from loadtests.hybrid.tables import Table, number
+from loadtests.hybrid.tables import number
 from shelfbridge.errors import DataError
-
-matplotlib.use("Agg")
-from matplotlib import pyplot
+from shelfbridge.measure.report import Report, Table
 
 SHOWN = ("p50", "p95", "p99", "p99.9")
 
@@ -57,20 +55,21 @@ def compare(first: Mapping[str, Any], second: Mapping[str, Any], folder: Path) -
     ]
     names = [first["name"], second["name"]]
     tables = [
-        Table("Runs", ["", *names], others),
+        Table(["", *names], others, "Runs"),
         Table(
-            "Latency, ms",
             ["kind", "", *names, "ratio"],
             [
                 [row["kind"], row["percentile"], number(row["first"]), number(row["second"]), f"{row['ratio']:.2f}"]
                 for row in rows
             ],
+            "Latency, ms",
         ),
     ]
     sentence = f"{names[0]}: {first['about']}, {first['wan']}. {names[1]}: {second['about']}, {second['wan']}."
-    lines = [f"## {' and '.join(names)}", "", sentence, "", *(line for each in tables for line in each.markdown())]
+    blocks: list[str | Table] = [f"## {' and '.join(names)}", sentence, *tables]
     record = {"runs": names, "latency": rows, "others": others}
-    program.write(folder, "comparison", record, "\n".join(lines), lambda file: _draw(file, first, second))
+    drawn = partial(_draw, first=first, second=second)
+    Report("comparison", record, blocks, drawn, (8, 4.5)).write(folder, quiet=False)
     page.write(
         folder / "comparison.html",
         title=" and ".join(names),
@@ -81,12 +80,10 @@ def compare(first: Mapping[str, Any], second: Mapping[str, Any], folder: Path) -
     )
 
 
-def _draw(file: Path, first: Mapping[str, Any], second: Mapping[str, Any]) -> None:
-    figure, axes = pyplot.subplots(figsize=(8, 4.5), layout="constrained")
+def _draw(figure: Figure, first: Mapping[str, Any], second: Mapping[str, Any]) -> None:
+    axes = figure.subplots()
     whole = {
         run["name"]: joined(decode(group["histogram"]) for group in run["groups"] if "histogram" in group)
         for run in (first, second)
     }
     percentiles(axes, whole)
-    figure.savefig(file, dpi=110)
-    pyplot.close(figure)

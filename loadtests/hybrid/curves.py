@@ -14,10 +14,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
+from matplotlib.figure import Figure
 
-from loadtests import program
 from loadtests.hybrid import report
 from loadtests.hybrid.cloud import Cloud, Mode
 from loadtests.hybrid.joined import SITES, Answer
@@ -27,9 +26,7 @@ from loadtests.hybrid.scenarios import WARM_UP_S
 from loadtests.hybrid.traffic import RESTRICTED
 from loadtests.hybrid.verdict import verdict
 from loadtests.machine import machine
-
-matplotlib.use("Agg")
-from matplotlib import pyplot
+from shelfbridge.measure.report import Report, Table
 
 QUANTILES = np.linspace(0, 1, 201)
 FLOOR = 0.01
@@ -90,7 +87,7 @@ def curves(
             site: {"processes": getattr(cloud.topology, site).processes, "points": points[site]} for site in SITES
         },
     }
-    program.write(folder, "curves", record, _text(record), lambda file: _draw(file, record))
+    Report("curves", record, [_text(record)], partial(_draw, record=record), (7, 4)).write(folder, quiet=False)
     return record
 
 
@@ -161,12 +158,12 @@ def _text(record: dict[str, Any]) -> str:
     ]
     head = ["site", "answers/s", "kind", "answers", "service ms", "way ms", "other ms", "p50 ms", "p99 ms"]
     about = f"One instance of each site. WAN: {record['wan']}. {record['machine']['cores']} cores for all."
-    return "\n".join([about, "", *program.table(head, rows), ""])
+    return "\n".join([about, "", str(Table(head, rows)), ""])
 
 
-def _draw(file: Path, record: dict[str, Any]) -> None:
+def _draw(figure: Figure, record: dict[str, Any]) -> None:
     """p50 and p99 of searches over the load, by site."""
-    figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
     for site, colour in (("private", PRIVATE), ("public", PUBLIC)):
         points = [point for point in record["sites"][site]["points"] if "search" in point["kinds"]]
         for name, style in (("p50", "--"), ("p99", "-")):
@@ -178,8 +175,6 @@ def _draw(file: Path, record: dict[str, Any]) -> None:
     axes.set_xlabel("answers a second")
     axes.set_ylabel("search, milliseconds")
     axes.legend(frameon=False, fontsize=8)
-    figure.savefig(file, dpi=110)
-    pyplot.close(figure)
 
 
 def _tell(tell: Callable[[str], object], what: str, seconds: float) -> None:

@@ -5,19 +5,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import matplotlib
+from matplotlib.figure import Figure
 
-from loadtests import program
 from loadtests.hybrid import page, report
 from loadtests.hybrid.cloud import MODES, Cloud, Mode
 from loadtests.hybrid.plots import latency, rate
 from loadtests.hybrid.run import Plan, run
-from loadtests.hybrid.tables import Table, number
+from loadtests.hybrid.tables import number
 from loadtests.hybrid.verdict import verdict
 from loadtests.slo import Slo
-
-matplotlib.use("Agg")
-from matplotlib import pyplot
+from shelfbridge.measure.report import Report, Table
 
 CELLS: tuple[tuple[str, Mode], ...] = (
     *((scenario, mode) for scenario in ("steady", "flash_sale", "site_killed") for mode in MODES),
@@ -70,8 +67,9 @@ def _write(folder: Path, records: Sequence[Record]) -> None:
         "leave; public only: every search that may leave does; what is restricted stays private in all. The site that "
         "fails is the one that answers first."
     )
-    lines = ["## Two sites under load", "", sentence, "", *(line for table in tables for line in table.markdown())]
-    program.write(folder, "matrix", list(records), "\n".join(lines), lambda file: _draw(file, records))
+    blocks: list[str | Table] = ["## Two sites under load", sentence, *tables]
+    size = (15, 3.4 * len({record["scenario"] for record in records}))
+    Report("matrix", list(records), blocks, partial(_draw, records=records), size).write(folder, quiet=False)
     page.write(
         folder / "matrix.html",
         title="Two sites under load",
@@ -98,7 +96,7 @@ def _overview(records: Sequence[Record]) -> Table:
         for record in records
     ]
     head = ["scenario", "sites", "requests/s", "p50 ms", "p99 ms", "search p99 ms", "public"]
-    return Table("All runs", [*head, "failed, unrestricted", "failed, restricted", "promises"], rows)
+    return Table([*head, "failed, unrestricted", "failed, restricted", "promises"], rows, "All runs")
 
 
 def _failures(records: Sequence[Record]) -> Table:
@@ -116,20 +114,13 @@ def _failures(records: Sequence[Record]) -> Table:
         if record["failure"]
     ]
     head = ["scenario", "sites", "failed site", "longest, site down, ms", "longest before, ms", "down s", "failback s"]
-    return Table("When a site fails: unrestricted requests", head, rows)
+    return Table(head, rows, "When a site fails: unrestricted requests")
 
 
-def _draw(file: Path, records: Sequence[Record]) -> None:
+def _draw(figure: Figure, records: Sequence[Record]) -> None:
     """Requests and latency of every cell; hybrid's extra cells in rows of their own."""
     scenarios = list(dict.fromkeys(record["scenario"] for record in records))
-    figure, parts = pyplot.subplots(
-        2 * len(scenarios),
-        len(MODES),
-        figsize=(15, 3.4 * len(scenarios)),
-        layout="constrained",
-        sharey="row",
-        squeeze=False,
-    )
+    parts = figure.subplots(2 * len(scenarios), len(MODES), sharey="row", squeeze=False)
     for axes in parts.flat:
         axes.set_visible(False)
     for record in records:
@@ -140,5 +131,3 @@ def _draw(file: Path, records: Sequence[Record]) -> None:
             show(axes, record)
             axes.get_legend().set_visible(record is records[0])
         upper.set_title(record["name"].replace("_", " "), fontsize=10)
-    figure.savefig(file, dpi=80)
-    pyplot.close(figure)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader
 
-from loadtests.hybrid.tables import Table
+from shelfbridge.measure.report import Table
 
 
 def write(

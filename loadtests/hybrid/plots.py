@@ -1,35 +1,30 @@
 """A run as people look at it."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from loadtests.hybrid.latencies import decode, joined
 from loadtests.hybrid.scenarios import WARM_UP_S
 
-matplotlib.use("Agg")
-from matplotlib import pyplot
-from matplotlib.axes import Axes
-
 Record = Mapping[str, Any]
 PRIVATE, PUBLIC, BAD, P50, P99 = "#3182bd", "#fd8d3c", "#d62728", "#756bb1", "#31a354"
-PART_COLOURS = [pyplot.get_cmap("tab20")(place) for place in range(20)]
+PART_COLOURS = [colormaps["tab20"](place) for place in range(20)]
 TAIL = (0.0, 50.0, 90.0, 99.0, 99.9, 99.99)
 
 
-def draw(file: Path, record: Record) -> None:
+def draw(figure: Figure, record: Record) -> None:
     """Requests, latency and failures while time goes by; percentiles by site; where the time went."""
-    figure, parts = pyplot.subplots(2, 2, figsize=(13, 7.2), layout="constrained")
+    parts = figure.subplots(2, 2)
     figure.suptitle(record["name"])
     rate(parts[0][0], record)
     latency(parts[1][0], record)
     percentiles(parts[0][1], {site: group for site, group in by_site(record).items() if group.total_count})
     where(parts[1][1], record)
-    figure.savefig(file, dpi=110)
-    pyplot.close(figure)
 
 
 def rate(axes: Axes, record: Record) -> None:

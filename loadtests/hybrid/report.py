@@ -1,13 +1,14 @@
 """The report of a run: JSON, Markdown, PNG and a page. The console shows what people ask first."""
 
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from loadtests import program
 from loadtests.hybrid import page
 from loadtests.hybrid.plots import draw
-from loadtests.hybrid.tables import Table, sentence, tables
+from loadtests.hybrid.tables import sentence, tables
+from shelfbridge.measure.report import Report, Table, markdown
 
 DETAILS = ("By phase", "Where the time went")
 """How the titles of tables begin that are too long for a console."""
@@ -16,7 +17,7 @@ DETAILS = ("By phase", "Where the time went")
 def write(folder: Path, record: dict[str, Any]) -> None:
     """Write `run.json`, `run.md`, `run.png` and `run.html`."""
     text = _markdown(record, tables(record))
-    program.write(folder, "run", record, text, lambda file: draw(file, record), quiet=True)
+    Report("run", record, [text], partial(draw, record=record), (13, 7.2)).write(folder)
     page.write(
         folder / "run.html",
         title=record["name"],
@@ -34,5 +35,4 @@ def summary(record: dict[str, Any]) -> str:
 
 
 def _markdown(record: dict[str, Any], found: Iterable[Table]) -> str:
-    lines = [f"## {record['name']}", "", sentence(record), "", *(line for each in found for line in each.markdown())]
-    return "\n".join(lines)
+    return markdown([f"## {record['name']}", sentence(record), *found])

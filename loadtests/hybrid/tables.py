@@ -1,26 +1,12 @@
 """A run in tables: the same rows go into Markdown and into the page."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 from loadtests.hybrid.latencies import PERCENTILES
-from loadtests.program import table
+from shelfbridge.measure.report import Table
 
 Record = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Table:
-    """One table."""
-
-    title: str
-    head: Sequence[str]
-    rows: Sequence[Sequence[str]]
-
-    def markdown(self) -> list[str]:
-        """Its lines."""
-        return [f"### {self.title}", "", *table(self.head, self.rows), ""]
 
 
 def number(value: float | None) -> str:
@@ -63,7 +49,7 @@ def _verdict(record: Record) -> Table:
         [row["what"], number(row["limit"]), number(row["found"]), "kept" if row["kept"] else "**missed**"]
         for row in record["verdict"]["rows"]
     ]
-    return Table("Promises", ["", "at most", "found", ""], rows)
+    return Table(["", "at most", "found", ""], rows, "Promises")
 
 
 def _failover(record: Record) -> Table:
@@ -75,7 +61,7 @@ def _failover(record: Record) -> Table:
         ["down for, s", number(found["down_s"])],
     ] if found else []  # fmt: skip
     title = f"The {failure['site']} site: {failure['way']}" if failure else ""
-    return Table(title, ["", ""], rows)
+    return Table(["", ""], rows, title)
 
 
 def _latency(record: Record) -> Table:
@@ -84,7 +70,7 @@ def _latency(record: Record) -> Table:
         [kind, f"{found['count']:,}", *(number(found[name]) for name in names)]
         for kind, found in record["latency"].items()
     ]
-    return Table("Latency by kind, ms", ["kind", "answers", *names], rows)
+    return Table(["kind", "answers", *names], rows, "Latency by kind, ms")
 
 
 def _groups(record: Record) -> Table:
@@ -100,7 +86,7 @@ def _groups(record: Record) -> Table:
         ]
         for group in record["groups"]
     ]
-    return Table("By phase, site and kind, ms", ["phase", "site", "kind", "answers", "failed", *names], rows)
+    return Table(["phase", "site", "kind", "answers", "failed", *names], rows, "By phase, site and kind, ms")
 
 
 def _where(record: Record) -> Table:
@@ -108,7 +94,7 @@ def _where(record: Record) -> Table:
         [row["site"], row["kind"], row["part"].replace("_", " "), number(row["p50"]), number(row["p99"])]
         for row in sorted(record["where"], key=lambda row: (row["site"], row["kind"]))
     ]
-    return Table("Where the time went, ms", ["site", "kind", "part", "p50", "p99"], rows)
+    return Table(["site", "kind", "part", "p50", "p99"], rows, "Where the time went, ms")
 
 
 def _errors(record: Record) -> Table:
@@ -116,4 +102,4 @@ def _errors(record: Record) -> Table:
         [error["phase"], error["kind"], error["error"], f"{error['count']:,}", error["words"]]
         for error in record["errors"]
     ]
-    return Table("Errors by cause", ["phase", "kind", "error", "count", "words"], rows)
+    return Table(["phase", "kind", "error", "count", "words"], rows, "Errors by cause")

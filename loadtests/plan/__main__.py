@@ -17,6 +17,7 @@ plan.json, plan.md and plan.png. Exit status 1 where no strategy keeps the promi
 """
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -26,9 +27,10 @@ from loadtests.plan.curves import Curves
 from loadtests.plan.fleet import Strategy
 from loadtests.plan.sale import hardest, sale
 from loadtests.plan.search import Planner
-from loadtests.program import command_line, ending, write
+from loadtests.program import command_line, ending
 from loadtests.slo import Slo
 from shelfbridge.errors import ShelfbridgeError
+from shelfbridge.measure.report import Report
 
 STRATEGIES: tuple[Strategy, ...] = ("private", "public", "hybrid")
 
@@ -61,7 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         peak = hardest(best.cells)
         found = report.record(plans, best, sale(planner, peak) if peak else None, options.slo)
         status.stop()
-        write(options.out, "plan", found, report.text(found), lambda file: report.draw(file, found))
+        drawn = partial(report.draw, found=found)
+        Report("plan", found, [report.text(found)], drawn, (13, 7)).write(options.out, quiet=False)
 
 
 if __name__ == "__main__":

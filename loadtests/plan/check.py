@@ -8,22 +8,21 @@ Writes check.json, check.md and check.png.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
+from matplotlib.figure import Figure
 
 from loadtests.hybrid.compare import load
 from loadtests.hybrid.scenarios import Stage
 from loadtests.plan.curves import Curves
 from loadtests.plan.fleet import ALWAYS_PRIVATE, Fleet
 from loadtests.plan.simulate import simulate
-from loadtests.program import command_line, ending, table, write
+from loadtests.program import command_line, ending
 from shelfbridge.errors import DataError
-
-matplotlib.use("Agg")
-from matplotlib import pyplot
+from shelfbridge.measure.report import Report, Table
 
 REQUESTS, WARM_UP_S = 40_000, 5.0
 SHOWN = ("p50", "p95", "p99")
@@ -92,12 +91,12 @@ def text(found: Sequence[Mapping[str, Any]]) -> str:
     head = ["run", "requests", "kind", *(f"{name} ms" for name in SHOWN), *(f"{name}, predicted" for name in SHOWN)]
     worst = max(abs(row["error"]) for each in found for row in each["rows"] if (row["kind"], row["percentile"]) == KEY)
     lines = [f"The p99 of all requests is predicted to within {worst:.0%}.", ""]
-    return "\n".join([*lines, *table([*head, "error at p99", "bursts, measured / predicted"], rows), ""])
+    return "\n".join([*lines, str(Table([*head, "error at p99", "bursts, measured / predicted"], rows)), ""])
 
 
-def draw(file: Path, found: Sequence[Mapping[str, Any]]) -> None:
+def draw(figure: Figure, found: Sequence[Mapping[str, Any]]) -> None:
     """Predicted over measured."""
-    figure, axes = pyplot.subplots(figsize=(5.5, 5), layout="constrained")
+    axes = figure.subplots()
     for name, marker in zip(SHOWN, "os^", strict=True):
         rows = [row for each in found for row in each["rows"] if row["percentile"] == name and row["kind"] == "all"]
         measured, predicted = ([row[part] for row in rows] for part in ("measured", "predicted"))
@@ -109,8 +108,6 @@ def draw(file: Path, found: Sequence[Mapping[str, Any]]) -> None:
     axes.set_xlabel("measured, ms")
     axes.set_ylabel("predicted, ms")
     axes.legend(frameon=False)
-    figure.savefig(file, dpi=110)
-    pyplot.close(figure)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -124,7 +121,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         curves = Curves.read(options.curves)
         runs = sorted(map(load, options.runs), key=lambda run: run["rate"])
         found = [check(curves, run) for run in runs]
-        write(options.out, "check", found, text(found), lambda file: draw(file, found))
+        drawn = partial(draw, found=found)
+        Report("check", found, [text(found)], drawn, (5.5, 5)).write(options.out, quiet=False)
 
 
 if __name__ == "__main__":

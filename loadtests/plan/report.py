@@ -3,21 +3,17 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
-import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from loadtests.hybrid.plots import BAD, P99, PRIVATE, PUBLIC
 from loadtests.plan.fleet import ALWAYS_PRIVATE
 from loadtests.plan.sale import Sale
 from loadtests.plan.search import Plan
-from loadtests.program import table
 from loadtests.slo import Slo
-
-matplotlib.use("Agg")
-from matplotlib import pyplot
-from matplotlib.axes import Axes
+from shelfbridge.measure.report import Table
 
 Record = Mapping[str, Any]
 
@@ -62,7 +58,7 @@ def text(found: Record) -> str:
     ]
     head = ["hour", "rate", "peak", "private", "public", "burst above", f"{slo} at the peak", "bursts", "cost"]
     lines = [f"**{found['best']}** keeps {slo} at the least cost over {len(hours)} hours.", ""]
-    lines += [*table(["strategy", "cost", ""], costs), "", *table(head, rows), ""]
+    lines += [str(Table(["strategy", "cost", ""], costs)), "", str(Table(head, rows)), ""]
     if sale := found["sale"]:
         lines += [
             f"The sale of {sale['hour']} ({sale['rate']:g} to {sale['peak']:g} a second within {sale['surge_s']:g} s): "
@@ -83,15 +79,13 @@ def _threshold(value: int) -> str:
     return "never" if value == ALWAYS_PRIVATE else str(value)
 
 
-def draw(file: Path, found: Record) -> None:
+def draw(figure: Figure, found: Record) -> None:
     """Demand and instances, the promise, what it costs, and the sale."""
-    figure, parts = pyplot.subplots(2, 2, figsize=(13, 7), layout="constrained")
+    parts = figure.subplots(2, 2)
     _instances(parts[0][0], found)
     _promise(parts[1][0], found)
     _costs(parts[0][1], found)
     _sale(parts[1][1], found)
-    figure.savefig(file, dpi=110)
-    pyplot.close(figure)
 
 
 def _names(axes: Axes, found: Record) -> range:

@@ -26,7 +26,7 @@ from build.offline import ranker_inputs
 from deploy.embedded import EmbeddedServer
 from loadtests.bench.queries import QueryStream
 from loadtests.machine import CORES, machine
-from loadtests.program import add_shop, amount, command_line, count, ending, write
+from loadtests.program import add_shop, amount, command_line, count, ending
 from loadtests.roofline import bare, peaks, report
 from loadtests.roofline.costs import Cost, GraphCosts, mean, retrieval
 from loadtests.roofline.profile import Sampler
@@ -34,6 +34,7 @@ from loadtests.roofline.served import SERVER, WARMUP, Under, interleaved, under
 from loadtests.serving import closed, embedded, most, pid_of, put, queries_of, settings_of
 from loadtests.usage import processes
 from shelfbridge.errors import PrerequisiteError
+from shelfbridge.measure.report import Report
 
 COUNTED = 60
 """Queries whose arithmetic is counted."""
@@ -169,7 +170,8 @@ def main() -> None:
     with ending("stopped; nothing was written"):
         stream = queries_of(options.release, options.catalogue, options.judgments)()
         record = measure(options.release, stream, options, Console())
-        write(options.out, "roofline", record, report.table(record), partial(report.plot, record=record))
+        drawn = partial(report.draw, record=record)
+        Report("roofline", record, [report.table(record)], drawn, (13, 4.4)).write(options.out, quiet=False)
 
 
 if __name__ == "__main__":

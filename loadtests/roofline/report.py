@@ -1,16 +1,12 @@
 """A roofline record as people look at it: tables in Markdown and a plot."""
 
-from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-from matplotlib import pyplot
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from loadtests import program
 from loadtests.roofline.triton import PHASES
+from shelfbridge.measure.report import Table
 
 COLOURS = {
     "encoder": "#4c78a8",
@@ -37,22 +33,26 @@ def table(record: dict[str, Any]) -> str:
         f"(p50; p99 {alone['overhead']['p99']:.2f}), **{overhead['over_bare']:.0%}** of the arithmetic's CPU time at "
         f"{full['clients']} clients ({overhead['of_server']:.0%} of the server's).",
         "",
-        *program.table(
-            ["peak", "fp32, G multiply-adds/s", "int8, G multiply-adds/s", "memory, GB/s"],
-            [_peak(peak) for peak in (one, every)],
+        str(
+            Table(
+                ["peak", "fp32, G multiply-adds/s", "int8, G multiply-adds/s", "memory, GB/s"],
+                [_peak(peak) for peak in (one, every)],
+            )
         ),
         "",
-        *program.table(
-            [
-                "step",
-                "M multiply-adds (int8)",
-                "MB touched",
-                "ms, bare p50",
-                "G multiply-adds/s",
-                "of the arithmetic's peak",
-                "of the roofline",
-            ],
-            [_step(name, step) for name, step in record["steps"].items()],
+        str(
+            Table(
+                [
+                    "step",
+                    "M multiply-adds (int8)",
+                    "MB touched",
+                    "ms, bare p50",
+                    "G multiply-adds/s",
+                    "of the arithmetic's peak",
+                    "of the roofline",
+                ],
+                [_step(name, step) for name, step in record["steps"].items()],
+            )
         ),
         "",
         *_places("A search's milliseconds at concurrency 1", record["places"]["alone"]),
@@ -60,12 +60,14 @@ def table(record: dict[str, Any]) -> str:
         f"{full['per_second']:.0f} searches/s, p50 {full['latency']['p50']:.1f} ms, p99 {full['latency']['p99']:.1f}; "
         "CPU ms a search: " + ", ".join(f"{part} {ms:.2f}" for part, ms in full["cpu"].items()) + ".",
         "",
-        *program.table(
-            ["Triton at that load, ms a request", "queue", "input", "infer", "output", "requests an execution"],
-            [
-                [model, *(f"{row[phase]:.2f}" for phase in PHASES), f"{row['batch']:.1f}"]
-                for model, row in full["models"].items()
-            ],
+        str(
+            Table(
+                ["Triton at that load, ms a request", "queue", "input", "infer", "output", "requests an execution"],
+                [
+                    [model, *(f"{row[phase]:.2f}" for phase in PHASES), f"{row['batch']:.1f}"]
+                    for model, row in full["models"].items()
+                ],
+            )
         ),
         "",
         *_profile(record["profile"]),
@@ -103,21 +105,21 @@ def _profile(profile: dict[str, Any]) -> list[str]:
         f"Functions of the server's Python processes at {profile['clients']} clients: the CPU time of each process, "
         "shared out by py-spy's samples of the innermost function; C code counts for the function that called it.",
         "",
-        *program.table(
-            ["process", "function", "CPU ms a search"],
-            [[row["part"], f"`{row['function']}`", f"{row['ms']:.3f}"] for row in profile["rows"]],
+        str(
+            Table(
+                ["process", "function", "CPU ms a search"],
+                [[row["part"], f"`{row['function']}`", f"{row['ms']:.3f}"] for row in profile["rows"]],
+            )
         ),
         "",
     ]
 
 
-def plot(path: Path, record: dict[str, Any]) -> None:
+def draw(figure: Figure, record: dict[str, Any]) -> None:
     """Left: where a search's milliseconds go. Right: the roofline and where each step is under it."""
-    drawing, (bars, roof) = pyplot.subplots(1, 2, figsize=(13, 4.4), layout="constrained", width_ratios=(3, 2))
+    (bars, roof) = figure.subplots(1, 2, width_ratios=(3, 2))
     _bars(bars, record)
     _roof(roof, record)
-    drawing.savefig(path, dpi=120)
-    pyplot.close(drawing)
 
 
 def _bars(axes: Axes, record: dict[str, Any]) -> None:

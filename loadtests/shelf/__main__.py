@@ -19,6 +19,7 @@ import argparse
 import tempfile
 from contextlib import ExitStack
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -27,12 +28,13 @@ from build.progress import progress
 from build.recommend.interactions import read
 from loadtests.machine import machine
 from loadtests.profiles import consumer
-from loadtests.program import add_shop, amount, command_line, count, ending, flags, write
+from loadtests.program import add_shop, amount, command_line, count, ending, flags
 from loadtests.serving import embedded, queries_of, settings_of, sold
 from loadtests.shelf.effect import effects
 from loadtests.shelf.load import KINDS, measure
 from loadtests.shelf.report import draw, text
 from loadtests.shelf.shoppers import Shoppers, send
+from shelfbridge.measure.report import Report
 
 
 def parser() -> argparse.ArgumentParser:
@@ -83,7 +85,8 @@ def main() -> None:
             "effect": seen,
         }
         bar.stop()
-        write(options.out, "shelf", record, text(record), lambda file: draw(file, record))
+        size = (5 * len(options.clients), 3.2)
+        Report("shelf", record, [text(record)], partial(draw, record=record), size).write(options.out, quiet=False)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,10 @@
 """The report of shelves beside searches."""
 
-from pathlib import Path
 from typing import Any
 
-import matplotlib
+from matplotlib.figure import Figure
 
-matplotlib.use("Agg")
-from matplotlib import pyplot
-
-from loadtests.program import table
+from shelfbridge.measure.report import Table
 
 
 def text(record: dict[str, Any]) -> str:
@@ -27,7 +23,7 @@ def text(record: dict[str, Any]) -> str:
         f"{record['settings']['profiles']}; {record['machine']['cores']} cores of {record['machine']['processor']}. "
         f"{sum(point['answers'] for point in record['points']):,} answers, {failed:,} failed.",
         "",
-        *table(head, rows),
+        str(Table(head, rows)),
         "",
         f"An event shows after {effect['from_call']['p50']:.1f} ms (p99 {effect['from_call']['p99']:.1f}, slowest "
         f"{effect['slowest']:.1f}) from the call that sends it, {effect['from_acknowledged']['p50']:.1f} ms from its "
@@ -36,10 +32,10 @@ def text(record: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def draw(file: Path, record: dict[str, Any]) -> None:
+def draw(figure: Figure, record: dict[str, Any]) -> None:
     """p50 and p99 by kind, one part for each number of clients."""
     clients = list(dict.fromkeys(point["clients"] for point in record["points"]))
-    figure, parts = pyplot.subplots(1, len(clients), figsize=(5 * len(clients), 3.2), squeeze=False)
+    parts = figure.subplots(1, len(clients), squeeze=False)
     for part, number in zip(parts[0], clients, strict=True):
         points = [point for point in record["points"] if point["clients"] == number]
         names = [point["kind"] for point in points]
@@ -49,6 +45,3 @@ def draw(file: Path, record: dict[str, Any]) -> None:
         part.set_title(f"{number} client{'s' if number > 1 else ''}")
         part.set_xlabel("milliseconds")
         part.legend(frameon=False)
-    figure.tight_layout()
-    figure.savefig(file, dpi=110)
-    pyplot.close(figure)

@@ -32,13 +32,14 @@ from build.progress import progress
 from deploy.embedded import EmbeddedServer
 from loadtests.bench.queries import QueryStream
 from loadtests.machine import machine
-from loadtests.program import add_shop, amount, command_line, count, ending, write
+from loadtests.program import add_shop, amount, command_line, count, ending
 from loadtests.serving import LoadFailed, embedded, pid_of, queries_of, settings_of
 from loadtests.soak import report
 from loadtests.soak.looks import Look, look
 from loadtests.soak.requests import Request, Sender, requests
 from loadtests.soak.verdict import LIMIT_MB, judge
 from shelfbridge.errors import DataError
+from shelfbridge.measure.report import Report
 
 LOOKS = 250
 """At the server's processes during a run, evenly spaced over its searches."""
@@ -129,7 +130,8 @@ def main() -> None:
             raise DataError(f"{options.searches} searches show no trend; ask for {FEWEST} or more")
         stream = queries_of(options.release, options.catalogue, options.judgments)()
         record = measure(options, stream, Console())
-        write(options.out, "soak", record, report.table(record), partial(report.plot, record=record))
+        drawn = partial(report.draw, record=record)
+        Report("soak", record, [report.table(record)], drawn, (12, 4.2)).write(options.out, quiet=False)
     raise SystemExit(0 if record["verdict"]["flat"] else 1)
 
 

@@ -1,16 +1,12 @@
 """A soak as people look at it: its verdict in Markdown, and a plot."""
 
-from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
+from matplotlib.figure import Figure
 
-from loadtests import program
 from loadtests.soak.verdict import SETTLING
-
-matplotlib.use("Agg")
-from matplotlib import pyplot
+from shelfbridge.measure.report import Table
 
 
 def table(record: dict[str, Any]) -> str:
@@ -28,21 +24,25 @@ def table(record: dict[str, Any]) -> str:
         f"[{verdict['pss']['low']:+.1f}, {verdict['pss']['high']:+.1f}].",
         *[f"- {complaint}" for complaint in verdict["complaints"]],
         "",
-        *program.table(
-            ["private dirty memory", "MB, settled", "MB, at the end", "MB for 100,000 searches [95 % interval]"],
-            [
+        str(
+            Table(
+                ["private dirty memory", "MB, settled", "MB, at the end", "MB for 100,000 searches [95 % interval]"],
                 [
-                    part,
-                    *(f"{_megabytes(look, part):.1f}" for look in (first, last)),
-                    f"{trend['slope']:+.2f} [{trend['low']:+.2f}, {trend['high']:+.2f}]",
-                ]
-                for part, trend in rows
-            ],
+                    [
+                        part,
+                        *(f"{_megabytes(look, part):.1f}" for look in (first, last)),
+                        f"{trend['slope']:+.2f} [{trend['low']:+.2f}, {trend['high']:+.2f}]",
+                    ]
+                    for part, trend in rows
+                ],
+            )
         ),
         "",
-        *program.table(
-            ["", "settled", "at the end"],
-            [[name.replace("_", " "), f"{first[name]:,}", f"{last[name]:,}"] for name in _COUNTS],
+        str(
+            Table(
+                ["", "settled", "at the end"],
+                [[name.replace("_", " "), f"{first[name]:,}", f"{last[name]:,}"] for name in _COUNTS],
+            )
         ),
         "",
     ]
@@ -57,12 +57,12 @@ def _megabytes(look: dict[str, Any], part: str) -> float:
     return float(sum(held.values()) if part == "all" else held.get(part, 0)) / 1e6
 
 
-def plot(path: Path, record: dict[str, Any]) -> None:
+def draw(figure: Figure, record: dict[str, Any]) -> None:
     """How memory changed since it settled, by part; and descriptors, threads and shared memory."""
     looks = record["looks"]
     searches = [look["searches"] for look in looks]
     settled = looks[int(SETTLING * len(looks))]
-    drawing, (memory, counts) = pyplot.subplots(1, 2, figsize=(12, 4.2), layout="constrained")
+    (memory, counts) = figure.subplots(1, 2)
     for part in ["all", *record["verdict"]["by_part"]]:
         changes = [_megabytes(look, part) - _megabytes(settled, part) for look in looks]
         style = {"color": "black", "lw": 2} if part == "all" else {"lw": 1}
@@ -78,5 +78,3 @@ def plot(path: Path, record: dict[str, Any]) -> None:
     counts.legend(frameon=False, fontsize=8)
     for axes in (memory, counts):
         axes.set_xlabel("searches")
-    drawing.savefig(path, dpi=120)
-    pyplot.close(drawing)

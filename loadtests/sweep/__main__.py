@@ -33,12 +33,13 @@ from deploy.embedded import EmbeddedServer
 from loadtests.bench.load import Sample
 from loadtests.bench.queries import QueryStream
 from loadtests.machine import machine
-from loadtests.program import add_shop, amount, command_line, count, ending, write
+from loadtests.program import add_shop, amount, command_line, count, ending
 from loadtests.serving import closed, embedded, generate, most, put, queries_of, settings_of
 from loadtests.sweep import report
 from loadtests.sweep.record import CLIENTS, Point, Sweep, choice, combined, summaries
 from loadtests.sweep.variants import AXES, Variant, grid, variant_of
 from shelfbridge.errors import DataError, ShelfbridgeError
+from shelfbridge.measure.report import Report
 
 
 def measured(variant: Variant, stream: QueryStream, options: argparse.Namespace) -> list[Point]:
@@ -130,8 +131,9 @@ def main() -> None:
         if not rows:
             raise DataError("no variant was measured; give more --minutes, or see sweep.json for why")
         chosen = choice(rows)
-        draw = partial(report.plot, record=sweep.record, rows=rows, chosen=chosen)
-        write(options.out, "sweep", sweep.record, report.table(sweep.record, rows, chosen), draw)
+        drawn = partial(report.draw, record=sweep.record, rows=rows, chosen=chosen)
+        size, text = (5 * len(CLIENTS), 4.2), report.table(sweep.record, rows, chosen)
+        Report("sweep", sweep.record, [text], drawn, size).write(options.out, quiet=False)
     print(f"choose: {chosen}" + ("" if whole else " (so far: time ran out; the same command goes on)"))
 
 

@@ -7,15 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from loadtests.sweep.variants import Variant
 from shelfbridge.errors import DataError
 
 CLIENTS = (1, 4, 16)
-NOISE = 0.03
-"""Gain in searches/s that counts as none: medians over repeated rounds differ by so much."""
-
-
 Point = dict[str, float]
 
 
@@ -68,7 +65,7 @@ class Sweep:
 
 
 def summaries(record: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Medians over the rounds of each measured variant, with the spread of its searches/s; a point a client count."""
+    """Medians over the rounds of each measured variant, with the searches/s of each; a point a client count."""
     rows = {}
     for name, seen in record["variants"].items():
         if seen["rounds"]:
@@ -77,29 +74,55 @@ def summaries(record: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
                 taken = [one[at] for one in seen["rounds"]]
                 figures = {key: float(np.median([point[key] for point in taken])) for key in taken[0]}
                 rates = [point["per_second"] for point in taken]
-                points.append({**figures, "clients": clients, "least": min(rates), "most": max(rates)})
+                points.append({**figures, "clients": clients, "rates": rates})
             rows[name] = {"settings": seen["settings"], "points": points, "rounds": len(seen["rounds"])}
     return rows
 
 
+def noise(rows: Mapping[str, Any]) -> float:
+    """Return by which factor the searches/s of two equal settings differ by chance, less 1 (95 %), under most load.
+
+    It comes from the rounds of each variant, which are repetitions with equal settings: their standard deviation,
+    pooled over the variants, makes that of a difference of two medians. It is infinite where no variant has two rounds.
+    """
+    rates = [np.log(row["points"][-1]["rates"]) for row in rows.values()]
+    freedom = sum(len(some) - 1 for some in rates)
+    if not freedom:
+        return float("inf")
+    deviation = np.sqrt(sum(float(((some - some.mean()) ** 2).sum()) for some in rates) / freedom)
+    rounds = min(map(len, rates))
+    of_median = deviation * np.sqrt(min(1.0, np.pi / (2 * rounds)))
+    return float(np.expm1(stats.t.ppf(0.975, freedom) * np.sqrt(2) * of_median))
+
+
 def choice(rows: Mapping[str, Any]) -> str:
-    """The variant to serve: of those within noise of the most searches/s under most load, the least p99 there."""
+    """Return the variant to serve: of those within noise of the most searches/s under most load, the least p99 there.
+
+    Where the noise is not known, it is that of the most searches/s.
+    """
     best = max(row["points"][-1]["per_second"] for row in rows.values())
-    near = [name for name, row in rows.items() if row["points"][-1]["per_second"] >= (1 - NOISE) * best]
+    known = noise(rows)
+    least = best / (1 + known) if np.isfinite(known) else best
+    near = [name for name, row in rows.items() if row["points"][-1]["per_second"] >= least]
     return min(near, key=lambda name: rows[name]["points"][-1]["p99"])
 
 
-def combined(rows: Mapping[str, Any]) -> Variant | None:
-    """The changes that gained more than noise, in one variant; None where there are fewer than two."""
+def base_of(rows: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the row of the release's own settings, run in the better way; None where neither was measured."""
     bases = [row for row in rows.values() if not changes(row)]
-    if not bases:
+    return max(bases, key=lambda row: row["points"][-1]["per_second"]) if bases else None
+
+
+def combined(rows: Mapping[str, Any]) -> Variant | None:
+    """Return the changes that gained more than noise, in one variant; None where there are fewer than two."""
+    base, known = base_of(rows), noise(rows)
+    if base is None:
         return None
-    base = max(bases, key=lambda row: row["points"][-1]["per_second"])
     gains: dict[str, tuple[float, Any]] = {}
     for row in rows.values():
         changed = changes(row)
         gain = row["points"][-1]["per_second"] / base["points"][-1]["per_second"] - 1
-        if row["settings"]["steps"] == base["settings"]["steps"] and len(changed) == 1 and gain > NOISE:
+        if row["settings"]["steps"] == base["settings"]["steps"] and len(changed) == 1 and gain > known:
             ((axis, value),) = changed.items()
             gains[axis] = max(gains.get(axis, (0.0, None)), (gain, value), key=lambda pair: pair[0])
     if len(gains) < 2:

@@ -1,48 +1,61 @@
 """A sweep as people look at it: a table in Markdown and a plot."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
 
-matplotlib.use("Agg")
-from matplotlib import pyplot
-
-from loadtests import program
+from loadtests.sweep.record import base_of, noise
+from shelfbridge.measure.report import Cell, Table, markdown
 
 COLOURS = {"together": "#4c78a8", "apart": "#f58518"}
 
 
 def table(record: Mapping[str, Any], rows: Mapping[str, Any], chosen: str) -> str:
-    """Variants by searches/s under most load, then those that could not be served."""
-    clients, most = record["clients"], record["clients"][-1]
+    """Return the variants by searches/s under most load, then those that could not be served."""
+    clients = record["clients"]
     fronts = [front([row["points"][at] for row in rows.values()]) for at in range(len(clients))]
+    known, base = noise(rows), base_of(rows)
+    told = (
+        f"differ by up to {known:.0%} by chance" if np.isfinite(known) else "were measured once, which tells no noise"
+    )
     about = (
         f"{record['machine']['processor']}, {record['machine']['cores']} cores; closed loops of {record['seconds']:g} "
         f"s, queries that {'repeat (Zipf)' if record['warm'] else 'do not repeat'}; medians over the rounds [least, "
-        "most]. **Bold**: on the Pareto front of searches/s and p99 for so many clients."
+        f"most]. **Bold**: on the Pareto front of searches/s and p99 for so many clients. Equal settings {told} "
+        f"({count(clients[-1])}, 95 %, from the rounds)."
     )
-    head = ["settings", *(f"{count(n)}: searches/s, p50, p99 ms" for n in clients)]
-    head += ["server CPU ms a search", "resident MB", "rounds"]
-    lines = []
-    order = sorted(rows, key=lambda name: -rows[name]["points"][-1]["per_second"])
-    places = {name: at for at, name in enumerate(rows)}
-    for name in order:
-        row = rows[name]
-        last = row["points"][-1]
-        cells = []
-        for at, point in enumerate(row["points"]):
-            spread = f" [{point['least']:.0f}, {point['most']:.0f}]" if point["clients"] == most else ""
-            cell = f"{point['per_second']:.0f}{spread}, {point['p50']:.1f}, {point['p99']:.1f}"
-            if point["errors"]:
-                cell += f", {point['errors']:.0f} failed"
-            cells.append(f"**{cell}**" if places[name] in fronts[at] else cell)
-        label = f"{name} (**chosen**)" if name == chosen else name
-        lines.append([label, *cells, f"{last['server_cpu_ms']:.2f}", f"{last['resident_mb']:.0f}", str(row["rounds"])])
+
+    def load(at: int) -> Cell:
+        def shown(row: Mapping[str, Any]) -> str:
+            point = row["points"][at]
+            spread = f" [{min(point['rates']):.0f}, {max(point['rates']):.0f}]" if at == len(clients) - 1 else ""
+            text = f"{point['per_second']:.0f}{spread}, {point['p50']:.1f}, {point['p99']:.1f}"
+            text += f", {point['errors']:.0f} failed" if point["errors"] else ""
+            return f"**{text}**" if row["place"] in fronts[at] else text
+
+        return shown
+
+    def gain(row: Mapping[str, Any]) -> str:
+        if base is None or row["settings"] == base["settings"]:
+            return ""
+        ratio = row["points"][-1]["per_second"] / base["points"][-1]["per_second"]
+        beyond = max(ratio, 1 / ratio) - 1 > known
+        return f"{ratio - 1:+.0%}" + ("" if beyond else ", within noise" if np.isfinite(known) else ", noise not known")
+
+    columns: dict[str, Cell] = {
+        "settings": lambda row: f"{row['name']} (**chosen**)" if row["name"] == chosen else row["name"],
+        **{f"{count(number)}: searches/s, p50, p99 ms": load(at) for at, number in enumerate(clients)},
+        "gain over the release's own": gain,
+        "server CPU ms a search": lambda row: f"{row['points'][-1]['server_cpu_ms']:.2f}",
+        "resident MB": lambda row: f"{row['points'][-1]['resident_mb']:.0f}",
+        "rounds": "{rounds}",
+    }
+    placed = [{"name": name, "place": place, **row} for place, (name, row) in enumerate(rows.items())]
+    order = sorted(placed, key=lambda row: -row["points"][-1]["per_second"])
     refused = [f"- {name}: {seen['refused']}" for name, seen in record["variants"].items() if seen["refused"]]
-    unserved = ["Not served:", "", *refused, ""] if refused else []
-    return "\n".join([about, "", *program.table(head, lines), "", *unserved])
+    return markdown([about, Table.of(columns, order), *(["Not served:", "\n".join(refused)] if refused else [])])
 
 
 def count(clients: int) -> str:
@@ -64,10 +77,10 @@ def front(points: Sequence[Mapping[str, float]]) -> set[int]:
     }
 
 
-def plot(path: Path, record: Mapping[str, Any], rows: Mapping[str, Any], chosen: str) -> None:
+def draw(figure: Figure, record: Mapping[str, Any], rows: Mapping[str, Any], chosen: str) -> None:
     """p99 against searches/s, a panel a count of clients."""
     clients = record["clients"]
-    drawing, panels = pyplot.subplots(1, len(clients), figsize=(5 * len(clients), 4.2), layout="constrained")
+    panels = figure.subplots(1, len(clients), squeeze=False)[0]
     for at, (axes, number) in enumerate(zip(panels, clients, strict=True)):
         points = [row["points"][at] for row in rows.values()]
         for (name, row), point in zip(rows.items(), points, strict=True):
@@ -91,5 +104,3 @@ def plot(path: Path, record: Mapping[str, Any], rows: Mapping[str, Any], chosen:
         panels[0].plot([], [], "o", color=colour, label=f"steps {way}")
     panels[0].plot([], [], "*", color="#555555", label="chosen")
     panels[0].legend(frameon=False, fontsize=8)
-    drawing.savefig(path, dpi=120)
-    pyplot.close(drawing)

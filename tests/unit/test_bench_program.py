@@ -12,7 +12,7 @@ from loadtests import serving
 from loadtests.bench.load import Load, Sample
 from loadtests.bench.queries import QueryStream
 from loadtests.bench_index.__main__ import sizes
-from loadtests.program import amount, count, ending, table, write
+from loadtests.program import amount, count, ending
 from loadtests.serving import LoadFailed, generate, put
 from shelfbridge.errors import DataError
 
@@ -51,14 +51,6 @@ def test_under_nohup_a_program_goes_on(signals):
 def test_an_error_ends_a_program_with_its_message(signals):
     with pytest.raises(SystemExit, match="error: no such file; give another"), ending("stopped"):
         raise DataError("no such file; give another")
-
-
-def test_a_record_is_written_told_and_drawn(tmp_path, capsys):
-    text = "\n".join(table(["a", "b"], [["1", "[x]"]])) + "\n"
-    write(tmp_path / "out", "some", {"a": 1}, text, lambda path: path.touch())
-    assert capsys.readouterr().out == "| a | b |\n| --- | --- |\n| 1 | [x] |\n"
-    assert json.loads((tmp_path / "out" / "some.json").read_text()) == {"a": 1}
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["some.json", "some.md", "some.png"]
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,12 @@ from loadtests.bench import rounds
 from loadtests.bench.__main__ import parser, plan_of, start
 from loadtests.bench.load import Load, Sample
 from loadtests.bench.queries import QueryStream
-from loadtests.bench.report import closed_loops, plot, ratios, relevance, table
+from loadtests.bench.report import closed_loops, draw, ratios, relevance, table
 from loadtests.bench.rounds import Course, Plan, figures
 from loadtests.bench.servers import Contender
 from loadtests.program import flags
 from shelfbridge.errors import PrerequisiteError
+from shelfbridge.measure.report import picture
 
 PLAN = Plan(rounds=2, clients=(1, 4), rates=(5.0, 50.0), fractions=(0.5,), seconds=1.0, searches=10)
 SPEED = {"search": 100.0, "infinity": 10.0, "litserve": 20.0}
@@ -225,7 +226,7 @@ def test_a_point_on_a_machine_that_was_not_free_is_marked():
 
 
 def test_the_record_is_drawn(tmp_path):
-    plot(tmp_path / "bench.png", record())
+    picture(tmp_path / "bench.png", lambda figure: draw(figure, record()), (12, 4.5))
     assert (tmp_path / "bench.png").stat().st_size > 10_000
 
 

@@ -13,6 +13,7 @@ from loadtests.shelf.load import KINDS, Point, point
 from loadtests.shelf.report import draw, text
 from loadtests.shelf.shoppers import Shoppers
 from shelfbridge.errors import DataError
+from shelfbridge.measure.report import picture
 
 
 def interactions() -> Interactions:
@@ -86,5 +87,5 @@ class TestReport:
         assert "1,200 products, 3 shoppers with 30 events in sqlite" in found
 
     def test_the_plot_is_drawn(self, record: dict[str, object], tmp_path: Path) -> None:
-        draw(tmp_path / "shelf.png", record)
+        picture(tmp_path / "shelf.png", lambda figure: draw(figure, record), (10, 3.2))
         assert (tmp_path / "shelf.png").stat().st_size > 5000

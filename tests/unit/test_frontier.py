@@ -11,9 +11,10 @@ from rich.console import Console
 
 from build.frontier.grid import GRIDS
 from build.frontier.networks import Row, choose
-from build.frontier.report import plot, summary
+from build.frontier.report import _draw, summary
 from build.frontier.timing import timed
 from build.settings import PRESETS
+from shelfbridge.measure.report import picture
 
 FIGURE = {"original": 0.7, "served": 0.69, "difference": -0.01, "low": -0.02, "high": 0.0}
 
@@ -73,7 +74,7 @@ class TestReport:
         assert [line.split("|")[-2].strip() for line in lines[2:5]] == ["", "served", "chosen"]
 
     def test_the_plot_is_drawn(self, tmp_path):
-        plot(tmp_path / "frontier.png", self.record())
+        picture(tmp_path / "frontier.png", lambda figure: _draw(figure, self.record()), (13, 4.2))
         assert (tmp_path / "frontier.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -30,6 +30,7 @@ from loadtests.fuzz.truth import true_request
 from shelfbridge.client import SearchClient
 from shelfbridge.contract import MODELS
 from shelfbridge.errors import ConnectionFailed, DataError, SearchError
+from shelfbridge.measure.report import picture
 
 
 class TestGrammar:
@@ -208,7 +209,7 @@ class TestVerdict:
         assert "**Broken**: the private site died" in text({**died, "broken": broken(died)})
         assert "Left out" not in text(record())
         assert "**Left out: calls that their callers give up**" in text(record(given_up=False))
-        draw(tmp_path / "fuzz.png", record())
+        picture(tmp_path / "fuzz.png", lambda figure: draw(figure, record()), (13, 5))
         assert (tmp_path / "fuzz.png").stat().st_size > 10_000
 
 

@@ -8,6 +8,7 @@ from loadtests.gateway.report import draw, text
 from loadtests.gateway.turns import taken
 from loadtests.gateway.ways import WAYS
 from shelfbridge.errors import ConnectionFailed
+from shelfbridge.measure.report import picture
 
 RANDOM = np.random.default_rng(3)
 DIRECT = RANDOM.gamma(8, 0.5, 2000)
@@ -45,5 +46,5 @@ def test_the_report_names_every_way_and_what_it_adds(tmp_path):
     written = text(record)
     assert all(f"| {name}: " in written for name in WAYS)
     assert f"adds **+{len(WAYS) - 1}.00 ms** at p50" in written
-    draw(tmp_path / "gateway.png", times)
+    picture(tmp_path / "gateway.png", lambda figure: draw(figure, times), (11, 4.5))
     assert (tmp_path / "gateway.png").stat().st_size > 1000

@@ -250,7 +250,7 @@ class TestReporting:
             "12 test queries over 34,567 products; mean [95 % interval].",
             "",
             "| stage | nDCG@10 | over BM25 (paired p) | MRR@10 | recall@100 |",
-            "|---|---|---|---|---|",
+            "| --- | --- | --- | --- | --- |",
             "| lexical | 0.500 [0.400, 0.610] |  | 0.700 | 0.812 |",
             "| ranked | 0.500 [0.400, 0.610] | +0.100 (0.032) | 0.700 | 0.812 |",
         ]

@@ -22,6 +22,7 @@ from loadtests.serving import difference
 from loadtests.usage import part
 from shelfbridge.contract import TOKEN_WIDTH
 from shelfbridge.errors import PrerequisiteError
+from shelfbridge.measure.report import picture
 from shelfbridge.retrieval import Candidates
 
 QUANTISED = """<ir_version: 9, opset_import: ["": 18]>
@@ -271,7 +272,9 @@ def test_the_report_names_overhead_peaks_and_functions(tmp_path):
     assert "**100%** of the arithmetic's CPU time at 16 clients" in text
     assert "| encoder | 10.0 (0%) | 1.00 | 1.00 | 10.0 | 20% | 20% |" in text
     assert "| search | `take (b.py)` | 0.500 |" in text
-    report.plot(tmp_path / "roofline.png", record({"skipped": "not asked for"}))
+    picture(
+        tmp_path / "roofline.png", lambda figure: report.draw(figure, record({"skipped": "not asked for"})), (13, 4.4)
+    )
     assert (tmp_path / "roofline.png").stat().st_size > 10_000
 
 

@@ -21,6 +21,7 @@ from loadtests.soak.verdict import judge, trend
 from loadtests.usage import memory
 from shelfbridge.contract import DEFAULT_K
 from shelfbridge.errors import InvalidQuery
+from shelfbridge.measure.report import picture
 from shelfbridge.request import Filters, check_k
 from shelfbridge.text import check_query
 from tests.unit.scripted_server import fails, found, serve
@@ -255,7 +256,7 @@ def test_the_report_has_the_verdict_and_every_part(tmp_path):
     record["verdict"]["private"], record["verdict"]["pss"] = (vars(record["verdict"][n]) for n in ("private", "pss"))
     record["verdict"]["by_part"] = {name: vars(one) for name, one in record["verdict"]["by_part"].items()}
     text = report.table(record)
-    report.plot(tmp_path / "soak.png", record)
+    picture(tmp_path / "soak.png", lambda figure: report.draw(figure, record), (12, 4.2))
     assert text.startswith("**Not flat** over 100,000 searches (search, 8 at a time, 200 a second)")
     assert "| retrieve |" in text
     assert "- private memory grows by" in text

@@ -8,15 +8,17 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from loadtests.sweep import __main__ as program
 from loadtests.sweep import report
-from loadtests.sweep.record import CLIENTS, Sweep, choice, combined, summaries
+from loadtests.sweep.record import CLIENTS, Sweep, choice, combined, noise, summaries
 from loadtests.sweep.variants import AXES, Variant, grid, variant_of
 from shelfbridge.errors import ArtefactError, DataError, ShelfbridgeError
+from shelfbridge.measure.report import picture
 
 CONFIGS = Path(__file__).parents[2] / "model_repository"
 ABOUT = {"machine": {"processor": "a processor", "cores": 2}, "seconds": 4.0, "warm": False}
@@ -105,12 +107,13 @@ def point(per_second, p99, clients=16):
             "client_cpu_ms": 1.0, "resident_mb": 100.0, "errors": 0.0}  # fmt: skip
 
 
-def measured(sweep, **rates):
-    """A record with a round of each variant at these searches/s and p99."""
+def measured(sweep, spread=0.01, **rates):
+    """A record with three rounds of each variant at these searches/s and p99, which differ by so much."""
     for name, (variant, per_second, p99) in rates.items():
         assert name
         list(sweep.missing([variant], 1))
-        sweep.add(variant, [point(per_second, p99, clients) for clients in CLIENTS])
+        for factor in (1.0, 1 - spread, 1 + spread):
+            sweep.add(variant, [point(per_second * factor, p99, clients) for clients in CLIENTS])
     return summaries(sweep.record)
 
 
@@ -159,13 +162,46 @@ def test_figures_are_medians_over_the_rounds(sweep):
         sweep.add(variant, [point(per_second, 9, clients) for clients in CLIENTS])
     (row,) = summaries(sweep.record).values()
     last = row["points"][-1]
-    assert (last["per_second"], last["least"], last["most"], last["clients"]) == (110, 100, 300, 16)
+    assert (last["per_second"], last["rates"], last["clients"]) == (110, [100, 300, 110], 16)
 
 
 def test_within_the_noise_the_lower_p99_is_chosen(sweep):
     near, far = Variant(processes=3), Variant(processes=1)
     rows = measured(sweep, base=(Variant(), 200, 90), near=(near, 196, 60), far=(far, 150, 10))
     assert choice(rows) == near.name
+
+
+def test_the_noise_is_that_of_equal_settings(sweep):
+    """Of two settings that are truly equal, measured over and over, 5 % differ by more than the noise."""
+    chance = np.random.default_rng(5)
+    apart = 0
+    for _ in range(400):
+        rates = 200 * np.exp(chance.normal(0, 0.1, (12, 3)))
+        rows = {str(at): {"points": [{"rates": list(some)}]} for at, some in enumerate(rates)}
+        medians = np.median(rates, axis=1)
+        apart += max(medians[:2]) / min(medians[:2]) - 1 > noise(rows)
+    assert 5 <= apart <= 32
+
+
+def test_a_gain_that_equal_settings_show_as_well_is_within_noise(sweep):
+    """Rounds that differ by a quarter do not prove a tenth: nothing is combined, and the report says so."""
+    variants = {"base": (Variant(), 200, 90), "more": (Variant(processes=4), 220, 95)}
+    variants["flags"] = (Variant(grpc_pool=64), 215, 91)
+    rows = measured(sweep, spread=0.25, **variants)
+    assert 0.25 < noise(rows) < 1
+    assert combined(rows) is None
+    assert choice(rows) == Variant().name
+    assert "| +10%, within noise |" in report.table(sweep.record, rows, choice(rows))
+
+
+def test_one_round_tells_no_noise(sweep):
+    for variant in (Variant(), Variant(processes=4)):
+        list(sweep.missing([variant], 1))
+        sweep.add(variant, [point(200 + 50 * (variant.processes or 0), 90, clients) for clients in CLIENTS])
+    rows = summaries(sweep.record)
+    assert noise(rows) == float("inf")
+    assert choice(rows) == Variant(processes=4).name
+    assert "+100%, noise not known" in report.table(sweep.record, rows, choice(rows))
 
 
 def test_changes_that_gained_are_tried_together_each_at_its_best(sweep):
@@ -218,7 +254,7 @@ def test_the_report_marks_the_choice_and_names_what_was_not_served(sweep, tmp_pa
     list(sweep.missing([Variant(threads=2)], 1))
     sweep.add(Variant(threads=2), None, "no such setting")
     text = report.table(sweep.record, rows, choice(rows))
-    report.plot(tmp_path / "sweep.png", sweep.record, rows, choice(rows))
+    picture(tmp_path / "sweep.png", lambda figure: report.draw(figure, sweep.record, rows, choice(rows)), (15, 4.2))
     assert "| together, processes=4 (**chosen**) |" in text
     assert "- together, threads=2: no such setting" in text
     assert text.index("processes=4") < text.index("| together |")

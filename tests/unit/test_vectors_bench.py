@@ -14,8 +14,9 @@ from loadtests.bench_index.corpus import (
     three_words,
 )
 from loadtests.bench_index.costs import measure_search, measure_vectors, measure_whole
-from loadtests.bench_index.report import exponents, plot, table
+from loadtests.bench_index.report import draw, exponents, table
 from shelfbridge.errors import DataError
+from shelfbridge.measure.report import picture
 
 WIDTH = 24
 
@@ -111,7 +112,7 @@ def test_a_size_is_measured_told_and_drawn(tmp_path):
         rows.append(row)
     record = {"sizes": rows, "exponents": exponents(rows)}
     assert "| 2,400 | 600 |" in table(record)
-    plot(tmp_path / "index.png", record)
+    picture(tmp_path / "index.png", lambda figure: draw(figure, record), (9, 6))
     assert (tmp_path / "index.png").stat().st_size > 10_000
 
 
