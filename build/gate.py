@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
+from build.evaluate import BASES
 from build.offline import Ensembles, Ranking, session
 from build.panel import Network, Panel, Stage, Verdict, tau, with_network
 from build.progress import progress
@@ -24,8 +25,6 @@ from shelfbridge.measure import intervals
 from shelfbridge.measure.intervals import NonInferiority, paired_difference
 
 RECORD = "gate.json"
-BASES = {"fused": ("lexical",), "ranked": ("lexical", "fused"), "deep": ("ranked",)}
-"""The stages that each stage is held against: the one before it, and the plain words before the learned order."""
 LEARNED = ("ranked", "deep")
 """The stages of learned order, which must not be worse than what they started from."""
 
