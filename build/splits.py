@@ -29,9 +29,10 @@ def with_all_splits(judgments: Judgments) -> tuple[Judgments, list[str]]:
             )
     count = sum(one == "dev" for one in split.values())
     if 0 < count < FEW:
+        queries = "1 query" if count == 1 else f"{count} queries"
         said.append(
-            f"dev has {count} queries: what they cannot tell stays at its default (the fusion's order, no "
-            f"cross-encoder); with {FEW} or more, choices are told"
+            f"dev has {queries}: what so few cannot tell stays at its default (the fusion's order, no cross-encoder); "
+            f"judge {FEW} or more to have it told"
         )
     rows = tuple(row.model_copy(update={"split": split[row.query]}) for row in judgments.rows)
     return Judgments(rows, judgments.rejected), said
