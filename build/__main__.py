@@ -5,7 +5,8 @@
 The catalogue is a .csv, .tsv, .jsonl or .parquet file; it needs product_id and title, and may have brand, color,
 bullet_points, description, category ("Sports > Tents"), price, stock, rating and rating_count. Judgments need
 query_id, query, product_id and label (E exact, S substitute, C complement, I irrelevant), and may have split
-(train, dev, test). The figures at the end are those of the test split, or of dev where there is none.
+(train, dev, test). Dev chooses; the figures at the end are those of test, which chooses nothing. A split that the file
+does not name is set apart by a hash of the queries' text (`build.splits`), and the build says so.
 
 With --interactions the release has shelves too: a file of what shoppers bought with user, product_id and time (seconds
 since 1970 or ISO 8601), and basket, quantity, price where they are known; six weeks at least.
@@ -13,7 +14,9 @@ since 1970 or ISO 8601), and basket, quantity, price where they are known; six w
 Stages: encoder -> its ONNX graph -> index -> cross-encoder -> ranker -> students -> int8 and fp16 -> gate -> shelf ->
 release -> evaluation. Each skips what is unchanged, so a second run takes seconds and an interrupted one goes on where
 it stopped; --list shows how they stand, --why what a stage would run again for, --from runs one and all after it again.
-A changed price trains nothing. The gate refuses a release that loses more nDCG@10 by its compression than the budget.
+A changed price trains nothing. A student or an int8 form that loses more nDCG@10 than the budget is left out, and its
+original is served; the manifest says so. A learned order is served only as far as dev can tell that it is better than
+the fusion's.
 """
 
 import argparse

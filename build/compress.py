@@ -52,8 +52,8 @@ def compress(
         judge: of a session in its place.
         console: for the progress.
 
-    Raises:
-        ArtefactError: no way of calibration gives a file that can be used.
+    Where no way of calibration gives a file that can be used, there is no `int8.onnx`, `model.onnx` is in fp32, and the
+    record says why under `refused`.
     """
     source, batches = graph / "model.onnx", feeds_of(feeds, network)
     hard_link(source, folder / "fp32.onnx")
@@ -66,18 +66,16 @@ def compress(
         quantise_ranker(folder, graph=source, feeds=batches)
     else:
         trials = Trials(folder, source, batches, judge, console)
-        best = trials.best(chosen, record["fp32"])
-        for name in ("int8.onnx", "model.onnx"):
-            (trials.made[best] / name).rename(folder / name)
-        for place in trials.made.values():
-            shutil.rmtree(place)
-        record |= {"trials": [asdict(trial) for trial in trials.made], "chosen": asdict(best)}
-        console.print(
-            f"  {network}: {best.method}, {len(best.kept)} layers in floating point; "
-            f"nDCG@10 {record['fp32']:.4f} -> {best.ndcg:.4f}",
-            highlight=False,
-            soft_wrap=True,
-        )
+        try:
+            best = trials.best(chosen, record["fp32"])
+        except ArtefactError as error:
+            hard_link(source, folder / "model.onnx")
+            record["refused"], told = str(error), f"no int8 form can be used ({error})"
+        else:
+            record |= trials.keep(best)
+            told = f"{best.method}, {len(best.kept)} layers in floating point"
+            told += f"; nDCG@10 {record['fp32']:.4f} -> {best.ndcg:.4f}"
+        console.print(f"  {network}: {told}", highlight=False, soft_wrap=True)
     (folder / "compression.json").write_text(json.dumps(record, indent=2) + "\n")
 
 
@@ -120,11 +118,20 @@ class Trials:
         calibrating = [batch for number, batch in enumerate(self.batches) if number % SENSED]
         try:
             quantise(place, graph=self.graph, feeds=calibrating, method=method, keep=kept, console=self.console)
+            trial = Trial(method, kept, self.judge(session(place / "model.onnx")))
         except ArtefactError as error:
             shutil.rmtree(place)
             self.refused.append(error)
         else:
-            self.made[Trial(method, kept, self.judge(session(place / "model.onnx")))] = place
+            self.made[trial] = place
+
+    def keep(self, best: Trial) -> dict[str, Any]:
+        """Put the files of the best one into the folder, delete the others, and return what is recorded."""
+        for name in ("int8.onnx", "model.onnx"):
+            (self.made[best] / name).rename(self.folder / name)
+        for place in self.made.values():
+            shutil.rmtree(place)
+        return {"trials": [asdict(trial) for trial in self.made], "chosen": asdict(best)}
 
     def _leading(self) -> Trial:
         return max(self.made, key=lambda trial: trial.ndcg)

@@ -65,7 +65,7 @@ def train(
     products = ProductPairs.open(pieces)
     abroad = _abroad(folder / "foreign", words, foreign)
     train_set = examples.judged(catalogue, judgments.of("train"))
-    dev_set = examples.judged(catalogue, judgments.of("dev"))[: chosen.dev_queries]
+    dev_set = examples.drawn(examples.judged(catalogue, judgments.of("dev")), chosen.dev_queries, seed=3)
 
     best = fit(
         model,
@@ -101,7 +101,9 @@ def epoch(
     pairs = chance.sample(pairs, min(chosen.judged, len(pairs)))
     made = examples.synthetic(catalogue, chosen.synthetic // 2, chance.randrange(1 << 30))
     pairs += _pairs(made, products)
-    pairs += [Pair(one.query, products, chance.randrange(len(catalogue.products)), 0.0) for one in pairs[::10]]
+    right = examples.right([*train_set, *made])
+    easy = [(one.query, chance.randrange(len(catalogue.products))) for one in chance.sample(pairs, len(pairs) // 10)]
+    pairs += [Pair(query, products, row, 0.0) for query, row in easy if row not in right[query]]
     # The names of foreign products are short: in batches of their own they are not padded to this shop's texts
     batches = [*_batches(pairs, chosen.training.batch, chance), *_batches(abroad, chosen.training.batch, chance)]
     return chance.sample(batches, len(batches))

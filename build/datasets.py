@@ -163,7 +163,7 @@ def write(folder: Path, catalogue: Catalogue, judgments: Judgments) -> None:
 
 
 def write_pairs(path: Path, catalogue: Catalogue, judgments: Judgments, count: int) -> int:
-    """Judged pairs as `python -m build --pairs` reads them, by chance, as many relevant (exact, substitute) as not.
+    """Judged pairs as `python -m build --pairs` reads them, by chance, as many exact or substitute ones as others.
 
     Returns:
         How many there are: fewer than `count` where one kind is scarce.
@@ -171,17 +171,17 @@ def write_pairs(path: Path, catalogue: Catalogue, judgments: Judgments, count: i
     Raises:
         DataError: there are none.
     """
-    kinds: dict[str, list[tuple[str, str]]] = {"Relevant": [], "Not relevant": []}
+    kinds: dict[bool, list[tuple[str, str, str]]] = {True: [], False: []}
     for row in judgments.rows:
-        kind = "Relevant" if row.label in (Label.EXACT, Label.SUBSTITUTE) else "Not relevant"
-        kinds[kind].append((row.query, catalogue.products[catalogue.rows_of[row.product_id]].title))
+        name = catalogue.products[catalogue.rows_of[row.product_id]].title
+        kinds[row.label in (Label.EXACT, Label.SUBSTITUTE)].append((row.query, name, row.label.value))
     each = min(count // 2, *(len(pairs) for pairs in kinds.values()))
     if each < 1:
         raise DataError(f"{path}: no pairs; --pairs needs 2 or more, and judgments of both kinds")
     rows = [
-        {"query": query, "name": name, "label": kind}
-        for kind, pairs in kinds.items()
-        for query, name in sorted(pairs, key=lambda pair: _chance("\t".join(pair)))[:each]
+        {"query": query, "name": name, "label": label}
+        for pairs in kinds.values()
+        for query, name, label in sorted(pairs, key=lambda pair: _chance("\t".join(pair)))[:each]
     ]
     pq.write_table(pa.Table.from_pylist(rows), path, compression="zstd")
     return len(rows)

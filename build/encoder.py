@@ -5,7 +5,7 @@ among all products of the batch (in-batch negatives) and a mined hard negative: 
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +46,12 @@ def train(
     texts = [product.full_text for product in catalogue.products]
     prepare(encoder, pieces, texts, chosen.training.seed)
     train_set = examples.judged(catalogue, judgments.of("train"))
-    dev_set = examples.judged(catalogue, judgments.of("dev"))[: chosen.dev_queries]
+    dev_set = examples.drawn(examples.judged(catalogue, judgments.of("dev")), chosen.dev_queries, seed=3)
+
+    right = examples.right(train_set)
 
     def loss(batch: Sequence[Example]) -> Tensor:
-        return contrast(encoder, pieces, batch, texts, chosen.tokens)
+        return contrast(encoder, pieces, batch, texts, tokens=chosen.tokens, right=right)
 
     best = fit(
         encoder,
@@ -107,21 +109,45 @@ def _triples(example: Example, chance: random.Random) -> list[Example]:
 
 
 def contrast(
-    encoder: Encoder, pieces: WordPieces, batch: Sequence[Example], texts: Sequence[str], tokens: int
+    encoder: Encoder,
+    pieces: WordPieces,
+    batch: Sequence[Example],
+    texts: Sequence[str],
+    *,
+    tokens: int,
+    right: Mapping[str, frozenset[int]],
 ) -> Tensor:
-    """Cross-entropy of picking each query's product, by cosine and by MaxSim, from its first `tokens` word pieces."""
+    """Cross-entropy of picking each query's product, by cosine and by MaxSim, from its first `tokens` word pieces.
+
+    Args:
+        encoder: that is trained.
+        pieces: its tokenizer.
+        batch: triples of a query, its right product and a worse one.
+        texts: of all products.
+        tokens: word pieces of a product that are read.
+        right: rows that are right for a query, by its text; none of them is held against it.
+    """
     rows = [example.rows[0] for example in batch] + [example.rows[1] for example in batch]
     queries, query_tokens = encoder(*_tensors(pieces.queries([example.query for example in batch])))
     ids, mask = _tensors(pieces.products([texts[row] for row in rows]))
     products, product_tokens = encoder(ids[:, :tokens], mask[:, :tokens])
-    target = torch.arange(len(batch))
-    # Another example's right product may be right for this query too: it is not held against it
-    same = torch.tensor([[a.query == b.query for b in batch] for a in batch]).repeat(1, 2)
-    same[:, len(batch) :] = False
-    same[target, target] = False
+    target, same = torch.arange(len(batch)), false_negatives(batch, right)
     cosine = (queries @ products.T * COSINE_SCALE).masked_fill(same, -1e4)
     late = (maxsim(query_tokens, product_tokens) * MAXSIM_SCALE).masked_fill(same, -1e4)
     return functional.cross_entropy(cosine, target) + functional.cross_entropy(late, target)
+
+
+def false_negatives(batch: Sequence[Example], right: Mapping[str, frozenset[int]]) -> Tensor:
+    """Which of a batch's products [2 B] are right for a query [B] though they are not the one it is to pick.
+
+    The first B are the right products of each query, the others the worse ones.
+    """
+    rows = [example.rows[0] for example in batch] + [example.rows[1] for example in batch]
+    found = torch.tensor(
+        [[row == one.rows[0] or row in right.get(one.query, ()) for row in rows] for one in batch], dtype=torch.bool
+    )
+    found.fill_diagonal_(False)
+    return found
 
 
 def maxsim(query_tokens: Tensor, product_tokens: Tensor) -> Tensor:

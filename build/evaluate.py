@@ -20,19 +20,25 @@ from build.offline import Ensembles
 from build.progress import progress
 from build.release import open_release
 from build.report import write_report
+from build.splits import with_all_splits
 from shelfbridge.catalogue import Catalogue, Judgments, Split, read_catalogue, read_judgments
 from shelfbridge.client import SearchClient
 from shelfbridge.contract import CANDIDATES
 from shelfbridge.errors import DataError, ShelfbridgeError
-from shelfbridge.measure.intervals import mean_interval, paired_difference, paired_p
+from shelfbridge.measure.intervals import Interval, mean_interval, paired_difference, paired_p
 from shelfbridge.measure.ranking import MEASURES, Run, by_place, per_query
 
 STAGES = ("lexical", "dense", "fused", "ranked", "deep")
+BASES = {"fused": ("lexical",), "ranked": ("lexical", "fused"), "deep": ("ranked",)}
+"""The stages that each is held against; the last of them is the one before it."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A mean over queries, and its difference to BM25's, both with 95 % intervals; `p` of the difference."""
+    """A mean over queries, and its difference to BM25's, both with 95 % intervals; `p` of the difference.
+
+    `over_before` is the difference to the stage before it, if there is one.
+    """
 
     mean: float
     low: float
@@ -41,6 +47,7 @@ class Figure:
     over_low: float
     over_high: float
     p: float
+    over_before: Interval | None = None
 
 
 def offline_runs(ensembles: Ensembles, catalogue: Catalogue, judgments: Judgments, console: Console) -> dict[str, Run]:
@@ -68,13 +75,22 @@ def measure(runs: Mapping[str, Run], judgments: Judgments) -> dict[str, dict[str
     """Figures by measure by stage."""
     values = per_query(runs, judgments)
     base = values.get("lexical", next(iter(values.values())))
-    return {stage: {name: compare(row[name], base[name]) for name in MEASURES} for stage, row in values.items()}
+    return {
+        stage: {name: compare(row[name], base[name], _before(stage, values, name)) for name in MEASURES}
+        for stage, row in values.items()
+    }
 
 
-def compare(values: NDArray[Any], base: NDArray[Any]) -> Figure:
-    """Return a figure from the value of each query and the base's value for the same query."""
+def _before(stage: str, values: Mapping[str, Mapping[str, NDArray[Any]]], name: str) -> NDArray[Any] | None:
+    before = BASES.get(stage, ("",))[-1]
+    return values[before][name] if before in values else None
+
+
+def compare(values: NDArray[Any], base: NDArray[Any], before: NDArray[Any] | None = None) -> Figure:
+    """Return a figure from the value of each query, and the base's and the stage before's for the same query."""
     mean, over = mean_interval(values), paired_difference(values, base)
-    return Figure(mean.value, mean.low, mean.high, over.value, over.low, over.high, paired_p(values, base))
+    over_before = None if before is None else paired_difference(values, before)
+    return Figure(mean.value, mean.low, mean.high, over.value, over.low, over.high, paired_p(values, base), over_before)
 
 
 def evaluate(
@@ -130,7 +146,7 @@ def main() -> None:
             options.out,
             release=options.release,
             catalogue=catalogue,
-            judgments=read_judgments(options.judgments, catalogue),
+            judgments=with_all_splits(read_judgments(options.judgments, catalogue))[0],
             split=options.split,
             console=console,
             served=options.served,

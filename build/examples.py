@@ -2,8 +2,9 @@
 
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from shelfbridge.catalogue import Catalogue, Judgments, Label, Product
 from shelfbridge.text import CJK
@@ -14,6 +15,7 @@ _BETWEEN = re.compile(rf"(?<=[{CJK}]) (?=[{CJK}])")
 
 Query = str
 Row = int
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ def judged(catalogue: Catalogue, judgments: Judgments) -> list[Example]:
 def synthetic(catalogue: Catalogue, count: int, seed: int) -> list[Example]:
     """Queries that a product's own words make, each with that product and one of the same category as a wrong answer.
 
+    A product that has all words of a query is not held against it.
+
     Title spans, "brand + category" and "colour + category", in the manner of InPars' and Doc2Query's cheap ancestors:
     they teach the shop's words, not its shoppers' taste.
     """
@@ -52,9 +56,19 @@ def synthetic(catalogue: Catalogue, count: int, seed: int) -> list[Example]:
         product = catalogue.products[row]
         shelf = shelves[product.category[-1] if product.category else ""]
         other = chance.choice(shelf if len(shelf) > 1 else range(len(catalogue.products)))
-        if other != row:
-            examples.append(Example(_query(product, chance), (row, other), (Label.EXACT.gain, 0.0)))
+        query = _query(product, chance)
+        if not set(query.split()) <= set(catalogue.products[other].full_text.lower().split()):
+            examples.append(Example(query, (row, other), (Label.EXACT.gain, 0.0)))
     return examples
+
+
+def right(some: Iterable[Example]) -> dict[Query, frozenset[Row]]:
+    """Return the rows of the products that are right for each query: none of them is wrong for it in a batch."""
+    found: dict[Query, set[Row]] = {}
+    for example in some:
+        rows = (row for row, gain in zip(example.rows, example.gains, strict=True) if gain == Label.EXACT.gain)
+        found.setdefault(example.query, set()).update(rows)
+    return {query: frozenset(rows) for query, rows in found.items()}
 
 
 def unlabelled(catalogue: Catalogue, queries: Sequence[Query], count: int, seed: int) -> list[Query]:
@@ -93,8 +107,27 @@ def _query(product: Product, chance: random.Random) -> Query:
     return chance.choice(forms).lower()
 
 
+def drawn(items: Sequence[Item], count: int, seed: int) -> list[Item]:
+    """Return at most `count` of some items in their own order, drawn by chance: a file's first rows may be alike."""
+    places = sorted(random.Random(seed).sample(range(len(items)), min(count, len(items))))
+    return [items[place] for place in places]
+
+
 def batches(examples: Sequence[Example], size: int, chance: random.Random) -> Iterator[list[Example]]:
-    """Shuffled groups of `size`; the last may be smaller."""
-    order = chance.sample(list(examples), len(examples))
-    for start in range(0, len(order), size):
-        yield order[start : start + size]
+    """Shuffled groups of `size` in which no query and no right product comes twice; some may be smaller."""
+    waiting = chance.sample(list(examples), len(examples))
+    while waiting:
+        batch: list[Example] = []
+        later: list[Example] = []
+        taken: set[Query | Row] = set()
+        for place, example in enumerate(waiting):
+            if len(batch) == size:
+                later += waiting[place:]
+                break
+            if example.query in taken or example.rows[0] in taken:
+                later.append(example)
+            else:
+                batch.append(example)
+                taken |= {example.query, example.rows[0]}
+        waiting = later
+        yield batch

@@ -5,6 +5,7 @@ graph is not optimised, which is what TensorRT's parser wants: `build.operators`
 is the first with the LayerNormalization and ReduceMax forms used here.
 """
 
+import shutil
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from build.models import Blend, CrossEncoder, Encoder, Ranker
+from build.models import Blend, CrossEncoder, Encoder, Ranker, RankerAlone
 from build.operators import check_graph
 from shelfbridge import contract
 from shelfbridge.contract import CANDIDATES, SHORTLIST, SIGNALS, TOKEN_WIDTH
@@ -54,6 +55,20 @@ def export_cross_encoder(folder: Path, *, trained: Path, weight: float) -> None:
     mask[1, :, 9:] = 0
     scores = torch.randn(2, CANDIDATES).sort(descending=True).values
     _export(Blend(CrossEncoder.load(trained), weight), (ids, types, mask, scores), folder, "cross_encoder")
+
+
+def export_ranker_alone(folder: Path, *, forms: Sequence[str]) -> None:
+    """Write the graph that is served where the cross-encoder does not help, in its place: the ranker's scores.
+
+    Args:
+        folder: to write to.
+        forms: file names; it is the same graph in each form, as there is nothing to quantise.
+    """
+    ids = torch.ones(2, SHORTLIST, 13, dtype=torch.int64)
+    scores = torch.randn(2, CANDIDATES).sort(descending=True).values
+    _export(RankerAlone(), (ids, ids, ids, scores), folder, "cross_encoder")
+    for name in forms:
+        shutil.copyfile(folder / "model.onnx", folder / name)
 
 
 def _export(model: nn.Module, example: tuple[Tensor, ...], folder: Path, name: str) -> None:

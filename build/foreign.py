@@ -4,27 +4,45 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
-from shelfbridge.catalogue import Filled, Rejection, read_rows
+from shelfbridge.catalogue import Filled, Label, Rejection, read_rows
 from shelfbridge.errors import DataError
 from shelfbridge.request import explain
 
-_GAINS = {"relevant": 1.0, "not relevant": 0.0, "e": 1.0, "s": 0.1, "c": 0.01, "i": 0.0}
+NAMES = {
+    "exact": Label.EXACT,
+    "relevant": Label.EXACT,
+    "substitute": Label.SUBSTITUTE,
+    "partial": Label.SUBSTITUTE,
+    "complement": Label.COMPLEMENT,
+    "irrelevant": Label.IRRELEVANT,
+    "not relevant": Label.IRRELEVANT,
+}
+"""Other shops' names of the labels; their gains are the shop's own."""
 
 
-def _gain(label: object) -> object:
-    return _GAINS.get(str(label).strip().casefold(), label)
+def _label(label: object) -> object:
+    name = str(label).strip()
+    try:
+        return NAMES.get(name.casefold()) or Label(name.upper())
+    except ValueError:
+        return label
 
 
 class ForeignPair(BaseModel):
-    """A query, a product's name, and how well it answers; `label` is Relevant, Not relevant, or E, S, C, I."""
+    """A query, a product's name, and how well it answers; `label` is E, S, C or I, or one of `NAMES`."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     query: Filled
     name: Filled
-    gain: Annotated[float, BeforeValidator(_gain), Field(ge=0, le=1, alias="label")]
+    label: Annotated[Label, BeforeValidator(_label)]
+
+    @property
+    def gain(self) -> float:
+        """Its gain, the same as in the shop's own judgments."""
+        return self.label.gain
 
 
 @dataclass(frozen=True)
@@ -49,5 +67,5 @@ def read_pairs(path: Path) -> ForeignPairs:
         except ValidationError as error:
             rejected.append(Rejection(line, row if isinstance(row, str) else explain(error)))
     if not good:
-        raise DataError(f"{path}: no usable pair; a row needs query, name, and label (Relevant or Not relevant)")
+        raise DataError(f"{path}: no usable pair; a row needs query, name, and label (E, S, C or I)")
     return ForeignPairs(tuple(good), tuple(rejected))

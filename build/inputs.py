@@ -13,6 +13,7 @@ from rich.console import Console
 from build.foreign import ForeignPairs, read_pairs
 from build.settings import PRESETS, Given, given
 from build.shop import Shop
+from build.splits import with_all_splits
 from build.workspace import tree_digest
 from shelfbridge.catalogue import Catalogue, Judgments, Rejection, read_catalogue, read_judgments, read_rows, summary
 from shelfbridge.errors import DataError, SettingsError
@@ -61,7 +62,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="longest window of time that a shelf learns from, 1 to 52 (default: that of the preset)",
     )
-    parser.add_argument("--precision", choices=("int8", "fp32"), help="of what the CPU serves (default: int8)")
+    parser.add_argument(
+        "--precision",
+        choices=("int8", "fp32"),
+        help="of what the CPU serves; int8 is then refused where it costs too much (default: int8 where it passes)",
+    )
     parser.add_argument(
         "--no-students", action="store_true", help="serve the fine-tuned networks themselves, not smaller ones"
     )
@@ -92,7 +97,8 @@ def chosen(options: argparse.Namespace) -> Given:
     flags |= {"teacher": options.ranker} if options.ranker else {}
     flags |= {"shelf": {"weeks": options.weeks}} if options.weeks is not None else {}
     flags |= {"encoder_student": None, "cross_encoder_student": None} if options.no_students else {}
-    compression = {"precision": options.precision, "budget": options.budget}
+    insisted = True if options.precision else None
+    compression = {"precision": options.precision, "insisted": insisted, "budget": options.budget}
     flags["compression"] = {name: value for name, value in compression.items() if value is not None}
     return given(options.preset, options.settings, flags)
 
@@ -174,6 +180,9 @@ def read(catalogue_file: Path, judgments_file: Path, console: Console) -> tuple[
     report(console, catalogue_file, len(catalogue.products), "products", catalogue.rejected)
     judgments = read_judgments(judgments_file, catalogue)
     report(console, judgments_file, len(judgments.rows), "judgments", judgments.rejected)
+    judgments, said = with_all_splits(judgments)
+    for line in said:
+        console.print(line, highlight=False, soft_wrap=True)
     for split in ("train", "dev"):
         if not judgments.of(split).rows:
             raise DataError(f"{judgments_file}: no judgment in split {split!r}; training needs train and dev queries")

@@ -14,8 +14,9 @@ from transformers import AutoModel, AutoModelForSequenceClassification
 
 from build.narrow import load_narrowed, narrowed
 from build.vocabulary import slice_embeddings
-from shelfbridge.contract import SHORTLIST, SIGNALS, TOKEN_WIDTH
+from shelfbridge.contract import CANDIDATES, SHORTLIST, SIGNALS, TOKEN_WIDTH
 from shelfbridge.errors import ArtefactError
+from shelfbridge.retrieval.index import RRF_K
 
 Kept = NDArray[np.int64] | Path | None
 """Embedding rows to keep of a base model, int64 [V'], or their file; None keeps all."""
@@ -154,6 +155,15 @@ class Blend(nn.Module):
         return torch.cat([best, rest + behind], dim=1)
 
 
+class RankerAlone(nn.Module):
+    """What `search_deep` runs in the cross-encoder's place where that does not help: the ranker's order."""
+
+    def forward(self, pair_ids: Tensor, pair_types: Tensor, pair_mask: Tensor, sorted_scores: Tensor) -> Tensor:
+        """Scores [B, C], equal to the ranker's. The pairs are only looked at so that the graph keeps its inputs."""
+        one = [(part >= 0).to(sorted_scores.dtype).amax((1, 2)) for part in (pair_ids, pair_types, pair_mask)]
+        return sorted_scores * (one[0] * one[1] * one[2]).unsqueeze(1)
+
+
 class Dequantise(torch.autograd.Function):
     """Stored int8 token vectors as the numbers they stand for; in ONNX DequantizeLinear, as TensorRT casts no int8."""
 
@@ -179,23 +189,27 @@ class Ranker(nn.Module):
     For each word piece of the query, the best match among the candidate's (MaxSim, arXiv:2004.12832). The head sees
     three means of them: plain, weighted by the pieces' rarity, and a soft minimum of the latter, which falls when one
     wish of several is not met. It sees how close a candidate is to the first ones of the fusion and to the best by
-    late interaction (pseudo relevance feedback, Rocchio 1971). And it sees the signals.
+    late interaction (pseudo relevance feedback, Rocchio 1971). It sees the place in the fusion, so that the fusion's
+    order, like BM25's, is one of the orders that a linear head can express. And it sees the signals.
     """
 
     SHARPNESS = 8.0
     FEEDBACK = 10
-    OWN = 5
-    """Features that it makes itself, before the signals."""
+    FEATURES = ("plain", "weighted", "least", "first", "close", "fused", *SIGNALS)
+    """What the head sees, in order: the features that the ranker computes itself, then the signals."""
+    places: Tensor
 
     def __init__(self, scale: float) -> None:
         super().__init__()
         self.scale = scale
-        self.head = nn.Linear(self.OWN + len(SIGNALS), 1)
+        self.head = nn.Linear(len(self.FEATURES), 1)
+        reciprocal = (RRF_K + 1) / (RRF_K + 1 + torch.arange(CANDIDATES, dtype=torch.float32))
+        self.register_buffer("places", reciprocal, persistent=False)
 
     def features(
         self, token_vectors: Tensor, candidate_tokens: Tensor, lengths: Tensor, cosines: Tensor, signals: Tensor
     ) -> Tensor:
-        """What the head sees, [B, C, 5 + F]."""
+        """What the head sees, float32 [B, C, W], in the order of `FEATURES`."""
         dequantise: Any = Dequantise.apply
         products = dequantise(candidate_tokens, self.scale)
         weights = token_vectors.square().sum(-1).sqrt().unsqueeze(1)
@@ -214,7 +228,8 @@ class Ranker(nn.Module):
         first = cosines[..., : self.FEEDBACK].sum(-1) / known
         top = plain.topk(self.FEEDBACK).indices.unsqueeze(1).expand(-1, cosines.shape[1], -1)
         close = cosines.gather(-1, top).sum(-1) / known
-        return torch.cat([torch.stack([plain, weighted, least, first, close], dim=-1), signals], dim=-1)
+        fused = self.places[: int(plain.shape[1])].expand(plain.shape[0], -1)
+        return torch.cat([torch.stack([plain, weighted, least, first, close, fused], dim=-1), signals], dim=-1)
 
     def forward(
         self,

@@ -139,16 +139,13 @@ class Ensembles:
             cross_encoder=session(cross_encoder, threads=0),
         )
 
-    def rankings(self, query: str) -> dict[str, Ranking]:
-        """Return the ranking that each stage gives: lexical, dense, fused, ranked, deep."""
+    def rankings(self, query: str, *, deep: bool = True) -> dict[str, Ranking]:
+        """Return the ranking that each stage gives: lexical, dense, fused, ranked, and deep unless it is left out."""
         encoded = self.retrieval.encode(query)
         found = self.retrieval.candidates(encoded)
         scores = self.scores(encoded, found)
-        return {
-            **self.retrieval.parts(encoded),
-            "ranked": ordered(found.rows, scores),
-            "deep": ordered(*self.read(self._shortlist(encoded, found, scores))),
-        }
+        made = {**self.retrieval.parts(encoded), "ranked": ordered(found.rows, scores)}
+        return made | {"deep": ordered(*self.read(self._shortlist(encoded, found, scores)))} if deep else made
 
     def ranked(self, query: str) -> Ranking:
         """Return what `search` answers."""

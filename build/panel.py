@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
+from build import examples
 from build.offline import Ensembles, Ranking, ordered
 from build.progress import progress
 from shelfbridge.catalogue import Catalogue, Judgment, Judgments, Split
@@ -22,10 +23,10 @@ Stage = Literal["ranked", "deep"]
 SPLITS: tuple[Split, Split] = ("dev", "train")
 HELD_BACK = 3
 """One in so many training queries is kept from every compression step (students, importance, calibration)."""
-
-
 ROUNDING = 1e-6
 """Relative difference below which scores are the same."""
+SEED = 4
+"""Of the draw of the panels' queries."""
 LEAST_APART = 10
 """Queries that each of two panels must have at least, one that chooses and one that judges what was chosen."""
 
@@ -74,32 +75,35 @@ class Panel:
     catalogue: Catalogue
     judgments: Judgments
     dev: int
-    """How many of them are of dev; they come first."""
+    """Number of them that are of dev; they come first."""
     chose: bool = False
     """Whether the same queries also chose what they are to judge: a shop has too few for two panels."""
 
     @classmethod
     def of(cls, catalogue: Catalogue, judgments: Judgments, most: int) -> "Panel":
-        """The panel of a shop, of at most so many queries."""
+        """Return the panel of a shop, of at most so many queries drawn by chance; those held back fill dev's up."""
         dev, held = _known(judgments)
-        return cls._with(catalogue, judgments, [*dev, *held][:most], dev)
+        some = examples.drawn(dev, most, SEED)
+        return cls._with(catalogue, judgments, [*some, *examples.drawn(held, most - len(some), SEED)], dev)
 
     @classmethod
     def apart(cls, catalogue: Catalogue, judgments: Judgments, most: int) -> "tuple[Panel, Panel]":
         """Return two panels of at most so many queries each, without a query in common: one chooses, one judges.
 
-        The training queries held back choose and dev judges. Where either is too small, every third query of both
-        chooses; where that is too few as well, the same queries do both, and the second panel says so.
+        The training queries held back choose and dev judges. Where either is too small, a third of both chooses; where
+        that is too few as well, the same queries do both, and the second panel says so. All are drawn by chance.
         """
         dev, held = _known(judgments)
         chooses, judges = held, dev
         if min(len(held), len(dev)) < LEAST_APART:
             both = [*dev, *held]
-            chooses = both[::3]
-            judges = [one for place, one in enumerate(both) if place % 3]
+            chooses = examples.drawn(both, -(-len(both) // 3), SEED)
+            judges = [one for one in both if one not in chooses]
         if shared := len(chooses) < LEAST_APART:
             chooses = judges = [*dev, *held]
-        first, second = (cls._with(catalogue, judgments, some[:most], dev) for some in (chooses, judges))
+        first, second = (
+            cls._with(catalogue, judgments, examples.drawn(some, most, SEED), dev) for some in (chooses, judges)
+        )
         return first, replace(second, chose=shared)
 
     @classmethod

@@ -1,4 +1,4 @@
-"""From a shop's data to a published release: the originals, what compression makes of them, the gate."""
+"""From a shop's data to a published release: the originals, what compression makes of them, the best that passes."""
 
 import json
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ from rich.console import Console
 
 from build.declaration import Stage
 from build.foreign import ForeignPairs
+from build.served import Served
 from build.settings import Settings
 from build.shop import Shop
 from build.stages import Originals, Stages
@@ -37,23 +38,15 @@ class Plan:
         if settings.encoder_student or settings.cross_encoder_student:
             _ = stages.prunable
         made = stages.originals
-        teacher = stages.blended(made.cross_encoder)
-        students: dict[str, Stage] = {}
-        if settings.encoder_student:
-            students["encoder"] = stages.encoder_graph(stages.encoder_student(settings.encoder_student))
-        if settings.cross_encoder_student:
-            reader = stages.cross_encoder_student(settings.cross_encoder_student)
-            students["cross_encoder"] = stages.blended(reader)
-        graphs = {"encoder": made.encoder_graph, "ranker": made.ranker_graph, "cross_encoder": teacher, **students}
-        parts = {network: stages.compressed(network, graph, teacher) for network, graph in graphs.items()}
-        stages.gate(parts, students, teacher)
+        networks = Served(stages)
+        _ = networks.gate
         shelf = stages.shelf() if shop.behaviour is not None else None
         served = {
             "preprocess": made.tokenizer,
             "retrieve": made.retrieve,
             "shortlist": made.pieces,
             "postprocess": made.store,
-            **parts,
+            **networks.parts,
         }
         return cls(stages, made, served, shelf, stages.evaluation(served, out / "releases" / "current"))
 
@@ -98,7 +91,7 @@ def names(settings: Settings, *, shelf: bool) -> list[str]:
 
 
 def build(out: Path, shop: Shop, again: str | None = None) -> tuple[Path, str]:
-    """Run all stages, publish and measure.
+    """Run all stages, publish the best release that passes, and measure it.
 
     Args:
         out: results of stages and releases go there.
@@ -106,17 +99,19 @@ def build(out: Path, shop: Shop, again: str | None = None) -> tuple[Path, str]:
         again: the stage from which on everything is made anew.
 
     Returns:
-        Folder of the release, and its figures as a table.
+        Folder of the release, and its figures as a table. Its manifest says under `decisions` what passed the gate and
+        what did not.
 
     Raises:
-        ArtefactError: a network cannot be used, or compression costs more than its budget; what was current stays.
+        ArtefactError: a network cannot be used, or what the caller asked for by name does not pass; what was current
+            stays.
     """
     space, plan, settings = Workspace(out / "stages", shop.console), Plan.of(shop, out), shop.settings
     if again is not None:
         plan.named(again)
         space.forget(plan.stages.after([again]))
     folders = {stage.name: space.run(stage) for stage in plan.all if stage is not plan.evaluation}
-    from build import release  # takes seconds to import, as what follows does
+    from build import gate, release  # takes seconds to import, as what follows does
     from build.recommend.learn import PARTS_OF_RELEASE, RECORD
 
     parts = {model: folders[stage.name] for model, stage in plan.parts.items()}
@@ -138,6 +133,7 @@ def build(out: Path, shop: Shop, again: str | None = None) -> tuple[Path, str]:
             "data": shop.data,
             "pairs": len(shop.foreign.rows),
             "originals": {one.name: f"{one.name}/{folders[one.name].name}" for one in plan.originals.networks},
+            "decisions": {name: one for folder in folders.values() for name, one in gate.read(folder).items()},
             **about,
         },
         since=shop.written,

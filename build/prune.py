@@ -13,6 +13,7 @@ import argparse
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -120,7 +121,8 @@ def prune_encoder(
     chosen = EncoderSettings(TRAINING, judged=BATCHES * TRAINING.batch, synthetic=BATCHES * TRAINING.batch)
     train_set = examples.judged(catalogue, judgments.of("train"))
     batches = encoder.epoch(train_set, catalogue, chosen, 0)[:BATCHES]
-    losses = (lambda batch=batch: encoder.contrast(network, words, batch, texts, chosen.tokens) for batch in batches)
+    contrast = partial(encoder.contrast, network, words, tokens=chosen.tokens, right=examples.right(train_set))
+    losses = (partial(contrast, batch, texts) for batch in batches)
     cut(network.trunk, shape, importance(network.trunk, losses))
     network.save(folder)
 

@@ -1,12 +1,12 @@
-"""Train the ranker's head on graded judgments, with the cross-encoder as a teacher.
+"""Train the ranker's head on graded judgments, with the cross-encoder as a teacher, and weigh the cross-encoder itself.
 
-The loss is RankNet's (Burges et al., ICML 2005): the logistic loss of each pair of a query's candidates that differ in
-gain, weighted by the difference and by query. The teacher adds the same loss for the pairs that it tells apart. A
-linear head has one optimum, which L-BFGS finds in a second; chosen on dev is only how much the teacher counts.
+Both choices start from an order that is there without them: the head from the fusion's (`build.heads`), the
+cross-encoder's weight in `search_deep` from zero, which is the ranker's order. Dev says how far each may leave it.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.console import Console
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
 from build import examples
 from build.examples import Example
+from build.heads import DEFAULT, POINTS, Choice, choose, fit_head, point
 from build.models import Blend, CrossEncoder, Ranker
 from build.offline import EncodedQuery, Retrieval, ranker_inputs
 from build.progress import progress
@@ -30,19 +30,17 @@ from shelfbridge.retrieval import ProductPairs
 
 TEACHER_WEIGHTS = (0.0, 0.3, 1.0)
 """How much the teacher's pairs are tried to count beside the judged ones."""
-LEAST_DIFFERENCE = 0.05
-"""Of the worth of two products that make a pair: complement and irrelevant make none."""
-UNJUDGED = 0.3
-"""Trust in an unjudged candidate being worse than a right one: it may be as good (5-fold nDCG@10 0.699 -> 0.710)."""
-BLENDS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
-"""Weights tried for the cross-encoder's logits beside the ranker's scores. None is 0: its graph would say nothing."""
+STRENGTHS = (1, 10, 100, 1000)
+"""Multiples of the settings' decay that are tried: how firmly the head is held to the fusion's order."""
+BLENDS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
+"""Weights tried for the cross-encoder's logits beside the ranker's scores."""
 
 
 @dataclass(frozen=True)
 class Lists:
     """The candidates of some queries.
 
-    features: [Q, C, 5 + F]; rows: [Q, C], -1 where padded; gains: [Q, C], NaN where not judged; judged:
+    features: [Q, C, W]; rows: [Q, C], -1 where padded; gains: [Q, C], NaN where not judged; judged:
     per query, the gains of all its judged products, which make its ideal.
     """
 
@@ -72,22 +70,85 @@ def train(
     settings: Settings,
     console: Console,
 ) -> None:
-    """Train on the train split, choose on dev, write the head."""
+    """Fit heads on the train split, choose on dev, and write the head and `choice.json`.
+
+    Args:
+        folder: to write to.
+        tokenizer: folder of `tokenizer.json`.
+        graph: folder of the `model.onnx` that encodes queries where the head is served.
+        index: folder of the index.
+        pieces: folder of the products' word pieces.
+        cross_encoder: folder of the teacher.
+        catalogue: all products.
+        judgments: train is fitted to, dev chooses.
+        settings: of the build.
+        console: for the progress and the outcome.
+    """
     chosen = settings.ranker
     retrieval = Retrieval.open(tokenizer / "tokenizer.json", graph / "model.onnx", index)
     ranker = Ranker(float(np.load(index / "scale.npy"))).requires_grad_(False)
+    dev = gather(examples.judged(catalogue, judgments.of("dev")), retrieval, ranker, console)
+    lists = gather(examples.judged(catalogue, judgments.of("train")), retrieval, ranker, console)
     teacher = Teacher(CrossEncoder.load(cross_encoder), ProductPairs.open(pieces))
-    train_set = examples.judged(catalogue, judgments.of("train"))
-    dev_set = examples.judged(catalogue, judgments.of("dev"))
-    lists, dev = (gather(some, retrieval, ranker, console) for some in (train_set, dev_set))
     in_order = torch.arange(lists.rows.shape[1]).expand(lists.rows.shape)
-    taught = teacher.opinions(lists, in_order, chosen.teacher_queries, console)
-    heads = {weight: fit_head(lists, taught, weight, chosen.decay) for weight in TEACHER_WEIGHTS}
-    figures = {weight: mean_ndcg(dev.features @ head.weight[0], dev) for weight, head in heads.items()}
-    best = max(figures, key=lambda weight: figures[weight])
-    ranker.head.load_state_dict(heads[best].state_dict())
+    asked = examples.drawn(range(len(lists.rows)), chosen.teacher_queries, seed=1)
+    heads = learned(lists, teacher.opinions(lists, in_order, asked, console), chosen.decay)
+    _choose(folder, heads, ranker, dev, console)
+
+
+def plain(
+    folder: Path,
+    *,
+    tokenizer: Path,
+    graph: Path,
+    index: Path,
+    catalogue: Catalogue,
+    judgments: Judgments,
+    console: Console,
+) -> None:
+    """Choose on dev among the orders that need no judgments; arguments and what is written are those of `train`."""
+    retrieval = Retrieval.open(tokenizer / "tokenizer.json", graph / "model.onnx", index)
+    ranker = Ranker(float(np.load(index / "scale.npy"))).requires_grad_(False)
+    dev = gather(examples.judged(catalogue, judgments.of("dev")), retrieval, ranker, console)
+    _choose(folder, {}, ranker, dev, console)
+
+
+def _choose(folder: Path, heads: Mapping[str, Tensor], ranker: Ranker, dev: Lists, console: Console) -> None:
+    heads = {**{name: point(name) for name in POINTS}, **heads}
+    choice = choose_head(heads, dev)
+    ranker.head.weight.copy_(heads[choice.name][None])
+    ranker.head.bias.copy_(-(heads[choice.name] @ dev.features[dev.rows >= 0].mean(0)))
     ranker.save(folder)
-    console.print(f"  dev nDCG@10: {figures[best]:.3f}, the teacher counting {best}")
+    write_choice(folder, choice, "the ranker's head", DEFAULT, console)
+
+
+def choose_head(heads: Mapping[str, Tensor], dev: Lists) -> Choice:
+    """Choose a head on dev; the default is the fusion's order."""
+    return choose({name: ndcgs(dev.features @ head, dev) for name, head in heads.items()}, DEFAULT)
+
+
+def learned(lists: Lists, opinions: Tensor, decay: float) -> dict[str, Tensor]:
+    """Heads fitted to judgments, by name: one per weight of the teacher's opinions and strength of the penalty."""
+    return {
+        f"learned, teacher {weight:g}, decay {decay * strength:g}": fit_head(
+            lists.features,
+            rows=lists.rows,
+            gains=lists.gains,
+            opinions=opinions,
+            teacher=weight,
+            decay=decay * strength,
+        )
+        for weight in TEACHER_WEIGHTS
+        for strength in STRENGTHS
+    }
+
+
+def write_choice(folder: Path, choice: Choice, what: str, default: str, console: Console) -> None:
+    """Write `choice.json`, and say what was chosen and whether the queries can tell."""
+    (folder / "choice.json").write_text(json.dumps({"default": default, **asdict(choice)}, indent=2) + "\n")
+    figures = f"dev nDCG@10 {choice.ndcg[choice.name]:.3f}, {default} {choice.ndcg[default]:.3f}"
+    verdict = "" if choice.told else f"; {choice.queries} dev queries cannot tell that anything is better"
+    console.print(f"  {what}: {choice.name} ({figures}{verdict})", highlight=False, soft_wrap=True)
 
 
 def write_blend(
@@ -104,19 +165,26 @@ def write_blend(
     queries: int,
     console: Console,
 ) -> None:
-    """Choose on dev how much the cross-encoder's logits count in `search_deep`, and write it to `blend.npy`.
+    """Choose on dev how much the cross-encoder's logits count in `search_deep`; write `blend.npy` and `choice.json`.
 
     Args:
-        queries: of dev at most, taken evenly.
+        graph: folder of the `model.onnx` that encodes queries where this is served.
+        ranker: folder of the head that is served before it.
+        queries: of dev at most, drawn by chance.
     """
     retrieval = Retrieval.open(tokenizer / "tokenizer.json", graph / "model.onnx", index)
     head = Ranker.load(ranker).requires_grad_(False)
     reader = Teacher(CrossEncoder.load(cross_encoder), ProductPairs.open(pieces))
-    some = examples.judged(catalogue, judgments.of("dev"))
-    dev = gather(some[:: -(-len(some) // queries)], retrieval, head, console)
-    weight = choose_blend(dev.features @ head.head.weight[0], dev, reader, console)
-    console.print(f"  weight of the cross-encoder in search_deep: {weight}")
-    np.save(folder / "blend.npy", np.float32(weight))
+    some = examples.drawn(examples.judged(catalogue, judgments.of("dev")), queries, seed=2)
+    dev = gather(some, retrieval, head, console)
+    choice = choose_blend(dev.features @ head.head.weight[0], dev, reader, console)
+    write_choice(folder, choice, "weight of the cross-encoder in search_deep", "0", console)
+    np.save(folder / "blend.npy", np.float32(choice.name))
+
+
+def weight_of(folder: Path) -> float:
+    """Return the weight that `write_blend` chose."""
+    return float(np.load(folder / "blend.npy"))
 
 
 def gather(some: Sequence[Example], retrieval: Retrieval, ranker: Ranker, console: Console) -> Lists:
@@ -135,59 +203,6 @@ def gather(some: Sequence[Example], retrieval: Retrieval, ranker: Ranker, consol
     return Lists(queries, torch.stack(features), torch.stack(rows), torch.stack(gains), judged)
 
 
-def fit_head(lists: Lists, opinions: Tensor, teacher_weight: float, decay: float) -> nn.Linear:
-    """The linear head of least loss, for features as they come."""
-    known = lists.rows >= 0
-    real = lists.features[known]
-    mean, deviation = real.mean(0), real.std(0).clamp(min=1e-3)
-    even = (lists.features - mean) / deviation
-    trust = torch.where(lists.gains.isnan(), UNJUDGED, 1.0)
-    judged = pairs(lists.gains.nan_to_num().masked_fill(~known, torch.nan), trust)
-    taught = pairs(opinions.sigmoid(), torch.ones_like(trust))
-    weight = torch.zeros(real.shape[1], requires_grad=True)
-    optimiser = torch.optim.LBFGS([weight], max_iter=100, line_search_fn="strong_wolfe")
-
-    def loss() -> Tensor:
-        optimiser.zero_grad()
-        scores = even @ weight
-        value = judged.loss(scores) + teacher_weight * taught.loss(scores) + decay * weight.square().sum()
-        value.backward()
-        return value
-
-    optimiser.step(loss)
-    head = nn.Linear(len(weight), 1)
-    head.weight.data[0] = weight.detach() / deviation
-    head.bias.data[0] = -(head.weight.data[0] @ mean)
-    return head.requires_grad_(False)
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """Pairs of candidates in which the first is the better one: query, first, second, weight; [M] each."""
-
-    query: Tensor
-    better: Tensor
-    worse: Tensor
-    weight: Tensor
-
-    def loss(self, scores: Tensor) -> Tensor:
-        """Weighted logistic loss of scores [Q, C]."""
-        return (
-            self.weight * functional.softplus(scores[self.query, self.worse] - scores[self.query, self.better])
-        ).sum()
-
-
-def pairs(worth: Tensor, trust: Tensor) -> Pairs:
-    """The pairs of each query that differ in worth [Q, C], NaN where it is not known.
-
-    A pair weighs as its difference and as the trust [Q, C] in its worse product; all queries weigh the same.
-    """
-    query, better, worse = torch.where(worth[:, :, None] - worth[:, None, :] > LEAST_DIFFERENCE)
-    weight = (worth[query, better] - worth[query, worse]) * trust[query, worse]
-    total = torch.zeros(len(worth)).index_add_(0, query, weight)
-    return Pairs(query, better, worse, weight / total[query] / max(1, int((total > 0).sum())))
-
-
 @dataclass(frozen=True)
 class Teacher:
     """The cross-encoder, as it reads a query beside the stored word pieces of products."""
@@ -195,11 +210,11 @@ class Teacher:
     model: CrossEncoder
     products: ProductPairs
 
-    def opinions(self, lists: Lists, order: Tensor, queries: int, console: Console) -> Tensor:
-        """Logits [Q, C] of the first `SHORTLIST` candidates in an order [Q, C], NaN for the others."""
+    def opinions(self, lists: Lists, order: Tensor, queries: Sequence[int], console: Console) -> Tensor:
+        """Logits [Q, C] of the first `SHORTLIST` candidates of some queries in an order [Q, C], NaN for the others."""
         logits = torch.full(lists.rows.shape, torch.nan)
         with progress(console) as bar, torch.inference_mode():
-            for place in bar.track(range(min(queries, len(lists.queries))), description="asking the teacher"):
+            for place in bar.track(queries, description="asking the teacher"):
                 first = order[place, :SHORTLIST]
                 first = first[lists.rows[place, first] >= 0]
                 if len(first):
@@ -209,23 +224,18 @@ class Teacher:
         return logits
 
 
-def mean_ndcg(scores: Tensor, lists: Lists) -> float:
-    """Mean of `ndcgs`."""
-    return float(ndcgs(scores, lists).mean())
-
-
 def ndcgs(scores: Tensor, lists: Lists) -> NDArray[Any]:
     """nDCG@10 of scores [Q, C] by query, float64 [Q], against the ideal of all judgments."""
     ranked = scores.masked_fill(lists.rows < 0, -torch.inf).numpy()
     return np.array([ndcg(*one) for one in zip(ranked, lists.gains.nan_to_num().numpy(), lists.judged, strict=True)])
 
 
-def choose_blend(scores: Tensor, dev: Lists, teacher: Teacher, console: Console) -> float:
-    """The weight of the cross-encoder's logits beside the ranker's scores [Q, C] that serves dev best."""
-    order = scores.masked_fill(dev.rows < 0, -torch.inf).argsort(dim=1, descending=True)
-    logits = teacher.opinions(dev, order, len(dev.queries), console)
-    figures = {weight: mean_ndcg(_blended(scores, logits, order, weight), dev) for weight in BLENDS}
-    return max(figures, key=lambda weight: figures[weight])
+def choose_blend(scores: Tensor, dev: Lists, teacher: Teacher, console: Console) -> Choice:
+    """Choose the weight of the cross-encoder's logits beside the ranker's scores [Q, C]; the default is 0."""
+    order = scores.masked_fill(dev.rows < 0, -torch.inf).argsort(dim=1, descending=True, stable=True)
+    logits = teacher.opinions(dev, order, range(len(dev.queries)), console)
+    figures = {f"{weight:g}": ndcgs(_blended(scores, logits, order, weight), dev) for weight in BLENDS}
+    return choose(figures, "0")
 
 
 def _blended(scores: Tensor, logits: Tensor, order: Tensor, weight: float) -> Tensor:

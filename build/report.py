@@ -24,6 +24,7 @@ def _blocks(record: dict[str, Any]) -> list[str | Table]:
         "stage": "{stage}",
         "nDCG@10": lambda row: cell(MEAN, row["nDCG@10"]),
         "over BM25 (paired p)": _over_lexical,
+        "over the stage before": _over_before,
         "MRR@10": "{MRR@10[mean]:.3f}",
         "recall@100": "{recall@100[mean]:.3f}",
     }
@@ -37,6 +38,11 @@ def _over_lexical(row: dict[str, Any]) -> str:
     figure = row["nDCG@10"]
     interval = "[{over_low:+.3f}, {over_high:+.3f}] " if "over_low" in figure else ""
     return cell("{over_lexical:+.3f} " + interval + "({p:.3f})", figure)
+
+
+def _over_before(row: dict[str, Any]) -> str:
+    found = row["nDCG@10"].get("over_before")
+    return cell("{value:+.3f} [{low:+.3f}, {high:+.3f}]", found) if found else ""
 
 
 def _draw(figure: Figure, record: dict[str, Any]) -> None:

@@ -24,6 +24,8 @@ STRICT = ConfigDict(extra="forbid")
 Method = Literal["max", "entropy", "percentile"]
 """Of choosing an activation's range: its largest value, least relative entropy (Migacz, GTC 2017), or a percentile."""
 
+Precision = Literal["int8", "fp32"]
+
 
 @dataclass(frozen=True, config=STRICT)
 class Shape:
@@ -119,14 +121,16 @@ class Student:
 class Compression:
     """From fp32 to what is served."""
 
-    precision: Literal["int8", "fp32"] = "int8"
+    precision: Precision = "int8"
     """Of the linear layers on the CPU."""
     half: bool = True
     """Whether to write the fp16 graph too, for engines."""
     methods: tuple[Method, ...] = ("entropy", "percentile")
     """Ways of calibration that are tried; nDCG@10 chooses."""
+    insisted: bool = False
+    """Whether the caller asked for this precision: then a network that does not pass is refused, not replaced."""
     budget: float = 0.005
-    """nDCG@10 that a release may lose against its fp32 original. Beyond it, it is refused."""
+    """nDCG@10 that a compressed network may lose against its fp32 original; else that takes its place."""
     queries: int = 150
     """Judged queries that are compared, those of dev first."""
     most_error: float = 0.01

@@ -7,7 +7,7 @@ Raise a stage's version when its function, or one that it calls, computes someth
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -108,6 +108,7 @@ class Stages:
         trained = self.declare(
             "encoder",
             "build.encoder:train",
+            version=2,
             inputs={**known, "tokenizer": words},
             parameters={"settings": only(settings, "base", "encoder")},
             counted=shop.base_files(settings.base),
@@ -135,6 +136,7 @@ class Stages:
         teacher = self.declare(
             "cross-encoder",
             "build.cross_encoder:train",
+            version=2,
             inputs={**known, "tokenizer": words, "pieces": pieces, "foreign": shop.pairs},
             parameters={"settings": only(settings, "base", "teacher", "cross_encoder")},
             counted=shop.base_files(settings.teacher or settings.base),
@@ -145,6 +147,7 @@ class Stages:
         head = self.declare(
             "ranker",
             "build.ranker:train",
+            version=2,
             inputs={
                 **known,
                 "tokenizer": words,
@@ -250,44 +253,34 @@ class Stages:
             learns=True,
         )
 
-    def compressed(self, network: str, graph: Stage, teacher: Stage) -> Stage:
-        """A network in every form that is served, judged beside the originals and the fine-tuned cross-encoder."""
+    @cached_property
+    def whole(self) -> dict[str, Stage]:
+        """The originals, as `build.works.ensembles` takes them: what everything smaller or coarser is held against."""
+        return self.originals.ensembles(self.blended(self.originals.cross_encoder))
+
+    def compressed(self, network: str, graph: Stage, **beside: Stage) -> Stage:
+        """A network in every form that is served, judged beside the originals.
+
+        Args:
+            network: which one it is.
+            graph: of its fp32 form.
+            beside: what takes the originals' places, as `build.works.compress` names it.
+        """
         return self.declare(
-            graph.name.replace("-onnx", "-compressed"),
+            f"{graph.name.removesuffix('-onnx').removesuffix('-chosen')}-compressed",
             "build.works:compress",
+            version=2,
             inputs={
-                **self.originals.ensembles(teacher),
+                **self.whole,
+                **beside,
                 "feeds": self.originals.feeds,
                 "network_graph": graph,
                 "catalogue": self.shop.products(*TEXTS),
                 "judgments": self.shop.judged(*CHOOSING),
             },
-            parameters={"network": network, "chosen": self.shop.settings.compression},
+            parameters={"network": network, "chosen": replace(self.shop.settings.compression, insisted=False)},
             given={"console": self.shop.console},
             libraries=INT8,
-        )
-
-    def gate(self, parts: Mapping[str, Stage], graphs: Mapping[str, Stage], teacher: Stage) -> Stage:
-        """What compression costs, or that it costs too much.
-
-        Args:
-            parts: the networks as they would be served.
-            graphs: the students' graphs before they are quantised.
-            teacher: graph of the fine-tuned cross-encoder.
-        """
-        return self.declare(
-            "gate",
-            "build.works:gate",
-            inputs={
-                **self.originals.ensembles(teacher),
-                **{f"served_{network}": part for network, part in parts.items()},
-                **{f"student_{network}": graph for network, graph in graphs.items()},
-                "catalogue": self.shop.products(*TEXTS),
-                "judgments": self.shop.judged(*CHOOSING),
-            },
-            parameters={"chosen": self.shop.settings.compression},
-            given={"console": self.shop.console},
-            libraries=("scipy", *INFERENCE),
         )
 
     def evaluation(self, parts: Mapping[str, Stage], release: Path) -> Stage:
@@ -304,6 +297,7 @@ class Stages:
         return self.declare(
             "evaluation",
             "build.works:evaluate",
+            version=2,
             inputs={
                 **ranking,
                 "index": self.originals.index,
@@ -343,6 +337,7 @@ class Stages:
         return self.declare(
             "token-frontier",
             "build.works:measure_tokens",
+            version=2,
             inputs={
                 **self.originals.retrieval,
                 "catalogue": self.shop.products(*TEXTS),
@@ -354,27 +349,43 @@ class Stages:
         )
 
     def blended(self, reader: Stage) -> Stage:
-        """A cross-encoder's fp32 graph, with the weight that dev gives it beside the ranker."""
-        made, queries = self.originals, self.shop.settings.ranker.blend_queries
-        choice = self.declare(
-            f"{reader.name}-blend",
-            "build.ranker:write_blend",
+        """A cross-encoder's fp32 graph, with the weight that dev gives it beside the original ranker."""
+        return self.reader_graph(f"{reader.name}-onnx", reader, self.blend(reader))
+
+    def blend(self, reader: Stage) -> Stage:
+        """The weight that dev gives a cross-encoder beside the original ranker."""
+        made = self.originals
+        known = {"graph": made.encoder_graph, "ranker": made.ranker}
+        return self.weight(f"{reader.name}-blend", "build.ranker:write_blend", reader, **known)
+
+    def weight(self, name: str, work: str, reader: Stage, **beside: Stage) -> Stage:
+        """A choice of a cross-encoder's weight, by a function that takes what is `beside` it too."""
+        made, shop = self.originals, self.shop
+        return self.declare(
+            name,
+            work,
+            version=2,
             inputs={
-                **made.retrieval,
-                "ranker": made.ranker,
+                "tokenizer": made.tokenizer,
+                "index": made.index,
                 "cross_encoder": reader,
                 "pieces": made.pieces,
-                "catalogue": self.shop.products(*TEXTS),
-                "judgments": self.shop.judged("dev"),
+                **beside,
+                "catalogue": shop.products(*TEXTS),
+                "judgments": shop.judged("dev"),
             },
-            parameters={"queries": queries},
-            given={"console": self.shop.console},
-            libraries=("torch", "transformers", *INDEX),
+            parameters={"queries": shop.settings.ranker.blend_queries},
+            given={"console": shop.console},
+            libraries=("torch", "transformers", "scipy", *INDEX),
         )
+
+    def reader_graph(self, name: str, reader: Stage, weight: Stage) -> Stage:
+        """A cross-encoder's fp32 graph with a weight beside the ranker."""
         return self.declare(
-            f"{reader.name}-onnx",
+            name,
             "build.works:export_reader",
-            inputs={"trained": reader, "blend": choice},
+            version=2,
+            inputs={"trained": reader, "blend": weight},
             libraries=EXPORT,
         )
 

@@ -1,6 +1,8 @@
 """What stages do that takes more than one function of a room: the glue between declared stages and those functions."""
 
+import filecmp
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,14 +13,16 @@ from rich.console import Console
 from build import compress as compression
 from build import evaluate as evaluation
 from build import export, prune
-from build import gate as gating
+from build import ranker as ranking
 from build.declaration import Data
+from build.gate import with_networks
 from build.models import CrossEncoder, Encoder
 from build.narrow import layers_of, shape_of
 from build.offline import Ensembles
 from build.panel import Network, Panel, with_network
 from build.panel import Stage as Judged
 from build.recommend import learn, train
+from build.release import hard_link
 from build.settings import Compression, Shape, ShelfSettings
 from shelfbridge.catalogue import Catalogue, Judgments, Split
 
@@ -45,8 +49,11 @@ def prune_cross_encoder(folder: Path, *, shape: Shape, model: Path, **known: Any
 
 
 def export_reader(folder: Path, *, trained: Path, blend: Path) -> None:
-    """A cross-encoder's graph with the weight that was chosen for it."""
-    export.export_cross_encoder(folder, trained=trained, weight=float(np.load(blend / "blend.npy")))
+    """A cross-encoder's graph with the weight that was chosen for it; with the least one where that is 0.
+
+    Whether it is served is decided elsewhere: a graph of weight 0 could not be judged or quantised.
+    """
+    export.export_cross_encoder(folder, trained=trained, weight=ranking.weight_of(blend) or ranking.BLENDS[1])
 
 
 def ensembles(
@@ -63,6 +70,17 @@ def ensembles(
     )
 
 
+def same(one: Path, other: Path) -> bool:
+    """Whether two folders hold the same `model.onnx`."""
+    return filecmp.cmp(one / "model.onnx", other / "model.onnx", shallow=False)
+
+
+def link(source: Path, target: Path, *but: str) -> None:
+    """Put a folder's files into another one, as links, but for some names."""
+    ignore = shutil.ignore_patterns(*but)
+    shutil.copytree(source, target, copy_function=hard_link, dirs_exist_ok=True, ignore=ignore)
+
+
 def compress(
     folder: Path,
     *,
@@ -73,10 +91,21 @@ def compress(
     judgments: Judgments,
     chosen: Compression,
     console: Console,
+    served_encoder: Path | None = None,
+    served_ranker: Path | None = None,
+    left_out: Path | None = None,
     **folders: Path,
 ) -> None:
-    """One network in every form, each judged beside the originals in `folders`."""
-    whole = ensembles(**folders)
+    """One network in every form, each judged beside the originals in `folders` and what is served before it.
+
+    The graph of a cross-encoder that is left out is passed on: there is nothing in it to compress.
+    """
+    if left_out is not None and same(network_graph, left_out):
+        link(left_out, folder)
+        return
+    before: dict[Network, Path | None] = {"encoder": served_encoder, "ranker": served_ranker}
+    graphs = {one: place / "model.onnx" for one, place in before.items() if place is not None}
+    whole = with_networks(ensembles(**folders), graphs)
     stage: Judged = "deep" if network == "cross_encoder" else "ranked"
     panel, _ = Panel.apart(catalogue, judgments, chosen.queries)
 
@@ -85,47 +114,6 @@ def compress(
 
     compression.compress(
         folder, network=network, graph=network_graph, feeds=feeds, chosen=chosen, judge=judge, console=console
-    )
-
-
-def gate(
-    folder: Path,
-    *,
-    served_encoder: Path,
-    served_ranker: Path,
-    served_cross_encoder: Path,
-    catalogue: Catalogue,
-    judgments: Judgments,
-    chosen: Compression,
-    console: Console,
-    student_encoder: Path | None = None,
-    student_cross_encoder: Path | None = None,
-    **folders: Path,
-) -> None:
-    """Hold the originals in `folders` against each step of compression.
-
-    The ranker is no step: its CPU form stays in fp32, so `served_ranker` only has the gate run again with it.
-    """
-    del served_ranker
-    students: tuple[tuple[Network, str, Path | None], ...] = (
-        ("encoder", "encoder", student_encoder),
-        ("cross_encoder", "cross-encoder", student_cross_encoder),
-    )
-    served: dict[Network, Path] = {"encoder": served_encoder, "cross_encoder": served_cross_encoder}
-    quantised = chosen.precision == "int8"
-    steps = []
-    for network, name, student in students:
-        if student is not None:
-            steps.append(gating.Step(f"distilling the {name}", network, student / "model.onnx"))
-        if quantised:
-            steps.append(gating.Step(f"quantising the {network}", network, served[network] / "model.onnx"))
-    gating.gate(
-        folder,
-        originals=ensembles(**folders),
-        steps=steps,
-        panel=Panel.apart(catalogue, judgments, chosen.queries)[1],
-        budget=chosen.budget,
-        console=console,
     )
 
 

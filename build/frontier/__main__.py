@@ -63,10 +63,9 @@ def frontier(out: Path, shop: Shop, preset: str) -> dict[str, object]:
         The record that `frontier.json` holds.
     """
     stages, space = Stages(shop), Workspace(out / "stages", shop.console)
-    made, panel = stages.originals, shop.panel
-    teacher = stages.blended(made.cross_encoder)
-    whole = ensembles(**{name: space.run(stage) for name, stage in made.ensembles(teacher).items()})
-    bench = Workbench(stages, space, teacher, panel, whole)
+    panel = shop.panel
+    whole = ensembles(**{name: space.run(stage) for name, stage in stages.whole.items()})
+    bench = Workbench(stages, space, panel, whole)
     rows = bench.rows(GRIDS[preset])
     tokens = space.run(stages.token_frontier())
     return {

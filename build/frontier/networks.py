@@ -1,5 +1,6 @@
 """The candidates of each network: made by the stages of a build, judged by nDCG@10, timed."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -77,8 +78,6 @@ class Workbench:
 
     stages: Stages
     space: Workspace
-    teacher: Stage
-    """The graph of the fine-tuned cross-encoder."""
     panel: Panel
     whole: Ensembles
     refused: list[str] = field(default_factory=list)
@@ -134,11 +133,13 @@ class Workbench:
         length = PIECES.get(network, 0)
         cost = None if trunk is None else length * multiplications(trunk, length)
         try:
-            folder = self.space.run(self.stages.compressed(network, graph, self.teacher))
+            folder = self.space.run(self.stages.compressed(network, graph))
+            refused = json.loads((folder / "compression.json").read_text()).get("refused")
         except ArtefactError as error:
-            self.refused.append(f"{network} {name}: {error}")
-            self.console.print(f"  {self.refused[-1]}", highlight=False, markup=False)
-            folder = self.space.run(graph)
+            folder, refused = self.space.run(graph), error
+            self.console.print(f"  {network} {name}: {error}", highlight=False, markup=False)
+        if refused:
+            self.refused.append(f"{network} {name}: {refused}")
         return Candidate(network, name, folder, cost)
 
     def _judged(self, candidates: Sequence[Candidate]) -> list[Row]:

@@ -28,10 +28,11 @@ from build import examples
 from build.frontier.token_codes import BASELINE, Recoded, Variant, directions, encode, find, stored
 from build.frontier.token_report import write_report
 from build.frontier.token_timing import seconds
+from build.heads import fit_head
 from build.models import Ranker
 from build.offline import Retrieval
 from build.progress import progress
-from build.ranker import Lists, fit_head, gather, ndcgs
+from build.ranker import Lists, gather, ndcgs
 from shelfbridge.catalogue import Catalogue, Judgments
 from shelfbridge.errors import DataError
 from shelfbridge.measure.intervals import paired_difference
@@ -103,7 +104,8 @@ def score(lists: Lists, train: Sequence[int], dev: Sequence[int], decay: float) 
 
 def _scores(fitted_to: Lists, others: Lists, decay: float) -> Tensor:
     nothing = torch.full(fitted_to.rows.shape, torch.nan)
-    return others.features @ fit_head(fitted_to, nothing, 0.0, decay).weight[0]
+    known = {"rows": fitted_to.rows, "gains": fitted_to.gains, "opinions": nothing}
+    return others.features @ fit_head(fitted_to.features, **known, teacher=0.0, decay=decay)
 
 
 def difference(values: NDArray[np.float64], base: NDArray[np.float64]) -> Difference:

@@ -70,7 +70,8 @@ def test_flags_are_entries_of_the_same_settings():
     ]
     found = told(*arguments, "--no-students").settings
     assert (found.base, found.teacher, found.shelf.weeks, found.vectors) == ("base", "other", 2, "milvus")
-    assert found.compression == type(found.compression)(precision="fp32", queries=150)
+    assert found.compression == type(found.compression)(precision="fp32", insisted=True, queries=150)
+    assert not told(*arguments[:6]).settings.compression.insisted
     assert found.encoder_student is found.cross_encoder_student is None
     assert told(*arguments[:6]).settings == preset("full")
 

@@ -97,5 +97,17 @@ def test_a_calibration_that_fails_does_not_end_the_others(tmp_path, graph, batch
     assert record["chosen"]["method"] == "percentile"
     assert not [path for path in tmp_path.iterdir() if path.is_dir()]
     (tmp_path / "again").mkdir()
-    with pytest.raises(ArtefactError, match="max: too far"):
-        run(tmp_path / "again", graph, batches, judged(0.7), methods=("max",))
+    record = run(tmp_path / "again", graph, batches, judged(0.7), methods=("max",))
+    assert record["refused"] == "max: too far"
+    assert {path.name for path in (tmp_path / "again").iterdir()} == {"fp32.onnx", "model.onnx", "compression.json"}
+
+
+def test_a_form_that_says_the_same_of_everything_is_refused_and_fp32_stays(tmp_path, graph, batches):
+    figures = iter([0.7, None, 0.699])
+
+    def judge(_):
+        if (figure := next(figures)) is None:
+            raise ArtefactError("encoder gives the same score to every product")
+        return figure
+
+    assert run(tmp_path, graph, batches, judge)["chosen"]["method"] == "percentile"

@@ -72,6 +72,18 @@ class TestMeasuring:
         assert figures["lexical"]["nDCG@10"].over_lexical == 0
         assert figures["ranked"]["nDCG@10"].over_lexical == pytest.approx((1 - 1 / log2(3)) / 2)
 
+    def test_each_stage_is_compared_with_the_one_before(self):
+        judgments = Judgments(tuple(judged(q1="aE", q2="aE")))
+        runs = {
+            "lexical": {"q1": ranked("a"), "q2": ranked("a")},
+            "fused": {"q1": ranked("ba"), "q2": ranked("ba")},
+            "ranked": {"q1": ranked("a"), "q2": ranked("ba")},
+        }
+        figures = {stage: row["nDCG@10"] for stage, row in measure(runs, judgments).items()}
+        assert figures["lexical"].over_before is None
+        assert figures["fused"].over_before.value == pytest.approx(1 / log2(3) - 1)
+        assert figures["ranked"].over_before.value == pytest.approx((1 - 1 / log2(3)) / 2)
+
 
 class TestComparing:
     def test_a_clear_gain_is_told_from_chance(self):

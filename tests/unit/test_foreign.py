@@ -1,6 +1,7 @@
 import pytest
 
 from build.foreign import read_pairs
+from shelfbridge.catalogue import Label
 from shelfbridge.errors import DataError
 
 
@@ -12,6 +13,13 @@ def test_pairs_are_read_with_their_gains(tmp_path):
         ("sofa", "Lamp", 0.0),
         ("sofa", "Settee", 0.1),
     ]
+
+
+@pytest.mark.parametrize("label", ["S", "Substitute", "Partial", "partial"])
+def test_what_answers_in_part_counts_as_in_the_shops_own_judgments(tmp_path, label):
+    file = tmp_path / "pairs.tsv"
+    file.write_text(f"query\tname\tlabel\nsofa\tSettee\t{label}\n")
+    assert read_pairs(file).rows[0].gain == Label.SUBSTITUTE.gain
 
 
 def test_a_bad_pair_is_reported_and_the_others_are_kept(tmp_path):

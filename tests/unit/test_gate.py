@@ -1,18 +1,20 @@
 """What compression costs is measured by what shoppers see, and what costs too much is refused by name."""
 
 import io
-import json
+from dataclasses import replace
 
 import numpy as np
 import onnx
 import pytest
 from rich.console import Console
 
-from build.gate import Step, compared, gate
-from build.offline import Ensembles
-from build.panel import Panel, Verdict, check_scores, held_back, tau, to_learn_from
+from build.gate import Candidate, Decision, compared, decide, read, stages, write
+from build.gate import judged as passes
+from build.offline import Ensembles, session
+from build.panel import Panel, Verdict, check_scores, held_back, tau, to_learn_from, with_network
 from shelfbridge.catalogue import Catalogue, Judgment, Judgments
 from shelfbridge.errors import ArtefactError
+from shelfbridge.measure.intervals import Interval
 from tests.functional import tiny
 
 QUIET = Console(file=io.StringIO())
@@ -65,9 +67,9 @@ def ranker(folder, change: str):
     return path
 
 
-def run(folder, ensembles, panel, *steps: Step, budget: float = 0.005):
-    gate(folder, originals=ensembles, steps=steps, panel=panel, budget=budget, console=QUIET)
-    return json.loads((folder / "gate.json").read_text())
+def run(ensembles, panel, network, graph, *, margin: float = 0.005) -> Decision:
+    candidate = Candidate("the candidate", network, graph)
+    return decide(candidate, originals=ensembles, served=ensembles, panel=panel, margin=margin, console=QUIET)
 
 
 class TestPanel:
@@ -108,6 +110,21 @@ class TestPanel:
         if dev >= 30 and train:
             assert (chooses.dev, judges.dev) == (0, min(dev, 150))
 
+    @pytest.mark.parametrize("train", [0, 60])
+    def test_is_drawn_and_is_not_the_first_rows_of_a_file(self, panel, train):
+        rows = tuple(
+            row.model_copy(update={"query_id": f"{split}{number}", "query": f"{number} {split}", "split": split})
+            for split, count in (("dev", 400), ("train", train))
+            for number in range(count)
+            for row in judged(panel.catalogue).rows[:1]
+        )
+        for some in (
+            Panel.of(panel.catalogue, Judgments(rows), 60),
+            *Panel.apart(panel.catalogue, Judgments(rows), 60),
+        ):
+            drawn = [int(one.removeprefix("dev")) for one in some.judgments.queries if one.startswith("dev")]
+            assert not drawn or max(drawn) > 200
+
     def test_rankings_are_worth_what_their_products_are(self, panel, ensembles):
         verdict = panel.judge(ensembles, "ranked", QUIET)
         assert verdict.ndcg == pytest.approx(np.ones(len(panel.judgments.queries)))
@@ -128,51 +145,98 @@ class TestScores:
         check_scores(np.array([1.0]), "ranker")
 
 
-class TestGate:
-    def test_lets_through_what_loses_nothing(self, tmp_path, ensembles, panel, repository):
-        step = Step("quantising the ranker", "ranker", repository / "ranker/1/model.onnx")
-        record = run(tmp_path, ensembles, panel, step)
-        assert record["queries"] == len(panel.judgments.queries)
-        for stage in ("ranked", "deep"):
-            assert record[stage]["difference"] == 0
-            assert record[stage]["tau@10"] == pytest.approx(1)
+class TestDeciding:
+    def test_lets_through_what_loses_nothing(self, ensembles, panel, repository):
+        found = run(ensembles, panel, "encoder", repository / "encoder/1/model.onnx")
+        assert found.passed
+        assert found.figures["queries"] == len(panel.judgments.queries)
+        assert found.figures["difference"] == 0
+        assert found.figures["tau@10"] == pytest.approx(1)
 
-    def test_names_the_step_that_lost_it(self, tmp_path, ensembles, panel, repository):
-        harmless = Step("distilling the encoder", "encoder", repository / "encoder/1/model.onnx")
-        harmful = Step("quantising the ranker", "ranker", ranker(tmp_path, "scores = Neg (right)"))
-        with pytest.raises(ArtefactError, match=r"^quantising the ranker loses [01]\.\d{4} nDCG@10 of .*--budget"):
-            run(tmp_path, ensembles, panel, harmless, harmful)
-        assert not (tmp_path / "gate.json").exists()
+    def test_says_plainly_that_the_same_queries_chose(self, ensembles, panel, repository):
+        found = run(ensembles, replace(panel, chose=True), "encoder", repository / "encoder/1/model.onnx")
+        assert found.figures["chose_too"]
+        assert found.reason.endswith("; the same queries chose its form, as they are too few to part")
+        assert "same queries" not in run(ensembles, panel, "encoder", repository / "encoder/1/model.onnx").reason
 
-    def test_a_greater_budget_lets_more_through(self, tmp_path, ensembles, panel):
-        harmful = Step("quantising the ranker", "ranker", ranker(tmp_path, "scores = Neg (right)"))
-        assert run(tmp_path, ensembles, panel, harmful, budget=1.0)["ranked"]["difference"] < -0.5
+    def test_a_cross_encoder_is_judged_by_search_deep(self, tmp_path, ensembles, panel):
+        reader = tmp_path / "reader.onnx"
+        text = tiny.CROSS_ENCODER.replace("top = Add (first, offset)", "top = Sub (offset, first)")
+        onnx.save(onnx.parser.parse_model(text), reader)
+        found = run(ensembles, panel, "cross_encoder", reader, margin=1.0)
+        assert found.figures["difference"] != 0 or found.figures["tau@10"] < 1
 
-    def test_a_later_step_that_mends_it_counts(self, tmp_path, ensembles, panel, repository):
-        harmful = Step("pruning the ranker", "ranker", ranker(tmp_path, "scores = Neg (right)"))
-        mended = Step("distilling the ranker", "ranker", repository / "ranker/1/model.onnx")
-        assert run(tmp_path, ensembles, panel, harmful, mended)["ranked"]["difference"] == 0
+    def test_what_is_written_is_read_with_its_figures(self, tmp_path):
+        write(tmp_path, {"the candidate": Decision(False, "inferior", {"difference": -0.1})})
+        assert read(tmp_path) == {"the candidate": {"passed": False, "reason": "inferior", "difference": -0.1}}
+        assert read(tmp_path / "elsewhere") == {}
 
-    def test_a_network_that_says_the_same_of_everything_is_refused(self, tmp_path, ensembles, panel):
-        constant = Step("quantising the ranker", "ranker", ranker(tmp_path, "scores = Sub (right, right)"))
-        with pytest.raises(ArtefactError, match="ranker gives the same score to every product"):
-            run(tmp_path, ensembles, panel, constant, budget=1.0)
+    def test_does_not_let_through_what_loses_more_than_the_margin(self, tmp_path, ensembles, panel):
+        harmful = ranker(tmp_path, "scores = Neg (right)")
+        found = run(ensembles, panel, "ranker", harmful)
+        assert not found.passed
+        assert found.reason.startswith("inferior (within 0.005: -1.0")
 
-    def test_a_cross_encoder_that_says_the_same_of_everything_is_refused(self, tmp_path, ensembles, panel):
+    def test_a_greater_margin_lets_more_through(self, tmp_path, ensembles, panel):
+        found = run(ensembles, panel, "ranker", ranker(tmp_path, "scores = Neg (right)"), margin=1.0)
+        assert found.passed
+        assert found.figures["difference"] < -0.5
+
+    def test_a_network_that_says_the_same_of_everything_does_not_pass(self, tmp_path, ensembles, panel):
+        constant = ranker(tmp_path, "scores = Sub (right, right)")
+        found = run(ensembles, panel, "ranker", constant, margin=1.0)
+        assert (found.passed, found.reason[:45]) == (False, "ranker gives the same score to every product;")
+
+    def test_a_cross_encoder_that_says_the_same_of_everything_does_not_pass(self, tmp_path, ensembles, panel):
         said = "lost = Sub (values, values)\n    offset = Add (lost, lifted)"
         text = tiny.CROSS_ENCODER.replace("offset = Add (values, lifted)", said)
         reader = tmp_path / "reader.onnx"
         onnx.save(onnx.parser.parse_model(text), reader)
-        with pytest.raises(ArtefactError, match="cross_encoder gives the same score to every product"):
-            run(tmp_path, ensembles, panel, Step("quantising the cross_encoder", "cross_encoder", reader), budget=1.0)
+        found = run(ensembles, panel, "cross_encoder", reader, margin=1.0)
+        assert not found.passed
+        assert found.reason.startswith("cross_encoder gives the same score to every product")
 
-    def test_a_step_of_the_cross_encoder_counts_for_deep_alone(self, tmp_path, ensembles, panel):
-        reader = tmp_path / "reader.onnx"
-        text = tiny.CROSS_ENCODER.replace("top = Add (first, offset)", "top = Sub (offset, first)")
-        onnx.save(onnx.parser.parse_model(text), reader)
-        record = run(tmp_path, ensembles, panel, Step("x", "cross_encoder", reader), budget=1.0)
-        assert record["ranked"]["difference"] == 0
-        assert record["deep"]["difference"] != 0 or record["deep"]["tau@10"] < 1
+    def test_originals_that_say_the_same_of_everything_are_refused(self, tmp_path, ensembles, panel):
+        constant = with_network(ensembles, "ranker", session(ranker(tmp_path, "scores = Sub (right, right)")))
+        with pytest.raises(ArtefactError, match="ranker gives the same score to every product"):
+            run(constant, panel, "ranker", tmp_path / "ranker.onnx")
+
+
+class TestNoise:
+    """What an interval says of a margin, and what is done where it says nothing."""
+
+    @pytest.mark.parametrize(
+        ("value", "low", "high", "passed", "said"),
+        [
+            (-0.001, -0.004, 0.002, True, "non-inferior"),
+            (-0.019, -0.030, -0.008, False, "inferior"),
+            (-0.002, -0.020, 0.015, True, "cannot tell with 40 queries"),
+            (-0.012, -0.030, 0.006, False, "cannot tell with 40 queries"),
+        ],
+    )
+    def test_is_told(self, value, low, high, passed, said):
+        found = passes(Interval(value, low, high, 40), 0.005)
+        assert found[0] is passed
+        assert found[1].startswith(said)
+
+    def test_how_many_queries_would_tell_is_told(self):
+        assert "about 1,440 queries would tell" in passes(Interval(-0.002, -0.020, 0.015, 40), 0.005)[1]
+
+
+class TestStages:
+    def test_a_learned_order_that_is_worse_than_the_fusions_does_not_pass(self, tmp_path, ensembles, panel):
+        backwards = with_network(ensembles, "ranker", session(ranker(tmp_path, "scores = Neg (right)")))
+        found = stages(backwards, panel=panel, console=QUIET)
+        assert (found.passed, found.figures["worse"]) == (False, ["ranked"])
+        assert found.figures["ranked"]["over fused"]["verdict"] == "worse"
+
+    def test_every_stage_is_held_against_the_one_before(self, ensembles, panel):
+        found = stages(ensembles, panel=panel, console=QUIET)
+        rows = {name: row for name, row in found.figures.items() if name not in ("worse", "chose_too")}
+        against = {name: [key for key in row if key.startswith("over")] for name, row in rows.items()}
+        assert against["fused"] == ["over lexical"]
+        assert against["ranked"] == ["over lexical", "over fused"]
+        assert against["deep"] == ["over ranked"]
 
 
 class TestComparing:

@@ -146,6 +146,7 @@ class TestRanker:
                 assert got[query, place, 3] == pytest.approx(company[: ranker.FEEDBACK].mean(), abs=1e-5)
                 close = company[np.argsort(-plain, kind="stable")[: ranker.FEEDBACK]].mean()
                 assert got[query, place, 4] == pytest.approx(close, abs=1e-5)
+                assert got[query, place, 5] == pytest.approx(21 / (21 + place))
         np.testing.assert_array_equal(got[..., -len(SIGNALS) :], signals.numpy())
 
     @torch.inference_mode()

@@ -137,7 +137,7 @@ class TestWhatCounts:
     def test_a_setting_concerns_the_stages_that_are_told_it(self):
         one = shop()
         settings = one.settings.model_copy(update={"ranker": replace(one.settings.ranker, teacher_queries=1)})
-        assert changed(one, replace(one, settings=settings)) == {"ranker"}
+        assert changed(one, replace(one, settings=settings)) == {"ranker", "ranker-fitted"}
 
     def test_another_library_concerns_the_stages_that_name_it(self, monkeypatch):
         before = recipes(shop())

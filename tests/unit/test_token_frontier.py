@@ -136,7 +136,7 @@ def lists(queries: int, seed: int = 0) -> Lists:
     """The first feature is the gain, the others are noise."""
     torch.manual_seed(seed)
     gains = (torch.rand(queries, CANDIDATES) > 0.8).float()
-    features = torch.randn(queries, CANDIDATES, 4)
+    features = torch.randn(queries, CANDIDATES, len(Ranker.FEATURES))
     features[..., 0] += gains
     rows = torch.arange(CANDIDATES).expand(queries, CANDIDATES)
     return Lists(list(range(queries)), features, rows, gains, [one.numpy() for one in gains])
