@@ -133,14 +133,16 @@ def learn_shelf(
     folder: Path,
     *,
     behaviour: learn.Behaviour,
-    products: Data,
+    vectors: Path,
     index: Path,
+    products: Data,
     trained: ShelfSettings,
     compression: Compression,
     place: str,
     console: Console,
 ) -> None:
-    """A shelf's networks and products."""
+    """A shelf's networks and products. Other `vectors` have it learn again; the prices in `index` do not."""
+    del vectors
     learn.learn(
         folder,
         behaviour=behaviour,

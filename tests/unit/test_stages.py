@@ -293,6 +293,16 @@ class TestRunning:
         self.run(space, (one, two))
         assert "second is unchanged: " in told(list(space.states([one, two]).values()), "second")
 
+    def test_a_given_stage_is_made_and_taken_as_it_is_that_day(self, space):
+        """As the shelf takes prices: another result of that stage alone does not run it again."""
+
+        def reading(text: str) -> tuple[Stage, Stage]:
+            one, _ = chain(text=text)
+            return one, Stage("second", "stage_works:second", 1, given={"first": one})
+
+        assert self.run(space, reading("ab")) == ["first", "second"]
+        assert self.run(space, reading("ba")) == ["first"]
+
     def test_what_is_forgotten_runs_again_and_nothing_else(self, space):
         one, two = chain()
         self.run(space, (one, two))
