@@ -12,8 +12,8 @@ from rich.progress import Progress
 from deploy.embedded import EmbeddedServer
 from loadtests.bench.load import Load, Sample
 from loadtests.bench.queries import QueryStream
+from loadtests.lab.shelf.shoppers import Shoppers
 from loadtests.serving import closed, generate, most
-from loadtests.shelf.shoppers import Shoppers
 
 KINDS: dict[str, dict[str, Any]] = {
     "search": {"kind": "shelfbridge", "deep": False},

@@ -1,6 +1,6 @@
 """Which settings serve a release best on this machine: each tried in turn, on the real server, under load.
 
-    python -m loadtests.sweep --release out/releases/current --catalogue F --judgments F --out DIR [--minutes 20]
+    python -m loadtests.lab.sweep --release out/releases/current --catalogue F --judgments F --out DIR [--minutes 20]
 
 A setting is a change of the models' configs or a flag of the server. Starting from what the release and the server
 have, each setting is varied alone; at the end the changes that gained more than the noise are tried together. All
@@ -32,12 +32,12 @@ from build.release import read_manifest
 from deploy.embedded import EmbeddedServer
 from loadtests.bench.load import Sample
 from loadtests.bench.queries import QueryStream
+from loadtests.lab.sweep import report
+from loadtests.lab.sweep.record import CLIENTS, Point, Sweep, choice, combined, summaries
+from loadtests.lab.sweep.variants import AXES, Variant, grid, variant_of
 from loadtests.machine import machine
 from loadtests.program import add_shop, amount, command_line, count, ending
 from loadtests.serving import closed, embedded, generate, most, put, queries_of, settings_of
-from loadtests.sweep import report
-from loadtests.sweep.record import CLIENTS, Point, Sweep, choice, combined, summaries
-from loadtests.sweep.variants import AXES, Variant, grid, variant_of
 from shelfbridge.errors import DataError, ShelfbridgeError
 from shelfbridge.measure.report import Report
 
@@ -104,7 +104,7 @@ def run(
 
 def main() -> None:
     """The command line."""
-    parser = command_line("sweep", __doc__)
+    parser = command_line("lab.sweep", __doc__)
     add_shop(parser)
     parser.add_argument("--steps", choices=("together", "apart"), help="only this way of running them")
     parser.add_argument("--rounds", type=count, default=3, help="measurements of each variant (default: %(default)s)")
