@@ -24,13 +24,13 @@ from rich.console import Console
 
 from build.offline import ranker_inputs
 from deploy.embedded import EmbeddedServer
-from loadtests.bench.queries import QueryStream
 from loadtests.lab.roofline import bare, peaks, report
 from loadtests.lab.roofline.costs import Cost, GraphCosts, mean, retrieval
 from loadtests.lab.roofline.profile import Sampler
 from loadtests.lab.roofline.served import SERVER, WARMUP, Under, interleaved, under
 from loadtests.machine import CORES, machine
 from loadtests.program import add_shop, amount, command_line, count, ending
+from loadtests.queries import QueryStream
 from loadtests.serving import closed, embedded, most, pid_of, put, queries_of, settings_of
 from loadtests.usage import processes
 from shelfbridge.errors import PrerequisiteError

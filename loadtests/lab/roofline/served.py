@@ -12,9 +12,9 @@ from rich.console import Console
 
 from build.progress import progress
 from deploy.embedded import EmbeddedServer
-from loadtests.bench.queries import QueryStream
 from loadtests.lab.roofline import triton
 from loadtests.lab.roofline.bare import PARTS, Arithmetic
+from loadtests.queries import QueryStream
 from loadtests.serving import closed, difference, most, pid_of, put
 from loadtests.usage import cpu_seconds
 from shelfbridge.client import SearchClient
