@@ -326,14 +326,14 @@ class Stages:
         return self.declare(
             "shelf",
             "build.works:learn_shelf",
-            inputs={"behaviour": shop.bought, "vectors": self.originals.index},
+            inputs={"behaviour": shop.bought, "index": self.originals.index},
             parameters={
                 "trained": settings.shelf,
                 "compression": settings.compression,
                 "place": settings.vectors,
             },
             counted={"catalogue": shop.products(*TEXTS)},
-            given={"index": self.originals.retrieve, "products": whole, "console": shop.console},
+            given={"products": whole, "console": shop.console},
             libraries=("torch", "scipy", "implicit", *INT8),
             learns=True,
         )

@@ -133,7 +133,6 @@ def learn_shelf(
     folder: Path,
     *,
     behaviour: learn.Behaviour,
-    vectors: Path,
     index: Path,
     products: Data,
     trained: ShelfSettings,
@@ -141,8 +140,7 @@ def learn_shelf(
     place: str,
     console: Console,
 ) -> None:
-    """A shelf's networks and products. Other `vectors` have it learn again; the prices in `index` do not."""
-    del vectors
+    """A shelf's networks and products. Other vectors in `index` have it learn again; other prices do not."""
     learn.learn(
         folder,
         behaviour=behaviour,
