@@ -55,28 +55,28 @@ bench: .venv/installed $(OUT)/releases/current ## beside Infinity, sentence-tran
 
 # TEXTS=FILE takes products from there instead of the shop's own
 bench-index: .venv/installed $(OUT)/releases/current ## what search costs as the catalogue grows
-	@$(BIN)/python -m loadtests.bench_index --release $(OUT)/releases/current --texts $(or $(TEXTS),$(CATALOGUE)) \
+	@$(BIN)/python -m loadtests.lab.bench_index --release $(OUT)/releases/current --texts $(or $(TEXTS),$(CATALOGUE)) \
 	    --out $(OUT)/bench_index $(FLAGS)
 
 bench-roofline: .venv/installed $(OUT)/releases/current ## how much of this machine a search uses, and where the rest goes
-	@$(BIN)/python -m loadtests.roofline $(MEASURED) --out $(OUT)/roofline --profile $(FLAGS)
+	@$(BIN)/python -m loadtests.lab.roofline $(MEASURED) --out $(OUT)/roofline --profile $(FLAGS)
 
 sweep: .venv/installed $(OUT)/releases/current ## which settings of the server are best on this machine
-	@$(BIN)/python -m loadtests.sweep $(MEASURED) --out $(OUT)/sweep $(FLAGS)
+	@$(BIN)/python -m loadtests.lab.sweep $(MEASURED) --out $(OUT)/sweep $(FLAGS)
 
 soak: .venv/installed $(OUT)/releases/current ## whether memory stays flat over 100,000 searches
 	@$(BIN)/python -m loadtests.soak $(MEASURED) --out $(OUT)/soak $(FLAGS)
 
 changes: .venv/installed $(OUT)/releases/current ## what it costs to change products while they are searched
-	@$(BIN)/python -m loadtests.changes --release $(OUT)/releases/current --catalogue $(CATALOGUE) \
+	@$(BIN)/python -m loadtests.lab.changes --release $(OUT)/releases/current --catalogue $(CATALOGUE) \
 	    --out $(OUT)/changes $(FLAGS)
 
 bench-profiles: .venv/installed ## what a look at a shopper's profile costs, in SQLite and in Redis
-	@$(BIN)/python -m loadtests.profiles --out $(OUT)/bench_profiles $(FLAGS)
+	@$(BIN)/python -m loadtests.lab.profiles --out $(OUT)/bench_profiles $(FLAGS)
 
 INTERACTIONS ?= $(OUT)/sample/interactions.jsonl
 bench-shelf: .venv/installed $(OUT)/releases/current ## shelves and personal searches beside searches; how soon an event shows
-	@$(BIN)/python -m loadtests.shelf $(MEASURED) --interactions $(INTERACTIONS) --out $(OUT)/bench_shelf $(FLAGS)
+	@$(BIN)/python -m loadtests.lab.shelf $(MEASURED) --interactions $(INTERACTIONS) --out $(OUT)/bench_shelf $(FLAGS)
 
 TOPOLOGY ?= deploy/topologies/loadtest.toml
 SHOP = --catalogue $(CATALOGUE) --judgments $(JUDGMENTS) --interactions $(INTERACTIONS)

@@ -58,7 +58,8 @@ class Stage:
     counted: Mapping[str, Data] = field(default_factory=dict)
     """Files that the function finds by way of a parameter: they count, and are not given."""
     given: Mapping[str, Any] = field(default_factory=dict)
-    """What the result does not depend on: where progress is shown."""
+    """What does not have it run again: where progress is shown, or the result of a stage that it takes as it is that
+    day."""
     libraries: tuple[str, ...] = ()
     """Distributions that do its arithmetic."""
     learns: bool = False
@@ -89,10 +90,11 @@ class Stage:
 
         Args:
             folder: to write to.
-            before: results of the stages before, by the names that this one knows them by.
+            before: results of the stages before, those given among them, by the names that this one knows them by.
         """
         data = {name: one.value for name, one in self.inputs.items() if isinstance(one, Data)}
-        pkgutil.resolve_name(self.work)(folder, **before, **data, **self.parameters, **self.given)
+        given = {name: one for name, one in self.given.items() if not isinstance(one, Stage)}
+        pkgutil.resolve_name(self.work)(folder, **before, **data, **self.parameters, **given)
 
 
 @cache

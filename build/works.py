@@ -121,14 +121,14 @@ def learn_shelf(
     folder: Path,
     *,
     behaviour: learn.Behaviour,
-    products: Data,
     index: Path,
+    products: Data,
     trained: ShelfSettings,
     compression: Compression,
     place: str,
     console: Console,
 ) -> None:
-    """A shelf's networks and products."""
+    """A shelf's networks and products. Other vectors in `index` have it learn again; other prices do not."""
     learn.learn(
         folder,
         behaviour=behaviour,

@@ -23,7 +23,7 @@ from typing import Any
 from pydantic_core import to_jsonable_python
 from rich.console import Console
 
-from build.declaration import Recipe, Stage, differences
+from build.declaration import Recipe, Stage, differences, installed
 
 KEPT = 3
 """Results kept per stage; older ones are deleted when a new one appears."""
@@ -55,22 +55,37 @@ class Workspace:
         if stage not in self._found:
             folders = {name: self.run(one) for name, one in stage.before.items()}
             recipe = stage.recipe({name: self.contents(folder) for name, folder in folders.items()})
+            folders |= {name: self.run(one) for name, one in stage.given.items() if isinstance(one, Stage)}
             self._found[stage] = self._made(stage.name, recipe, partial(stage.fill, before=folders))
         return self._found[stage]
 
-    def stage(self, name: str, work: Callable[[Path], object], *, version: int = 1, **made_from: Any) -> Path:
+    def stage(
+        self,
+        name: str,
+        work: Callable[[Path], object],
+        *,
+        version: int = 1,
+        libraries: tuple[str, ...] = (),
+        **made_from: Any,
+    ) -> Path:
         """The folder of a result that is no stage of a declared build; `work(folder)` fills it if it is not there.
 
         Args:
             name: of the stage, shown and used as a folder name.
             work: what makes the result.
             version: raised by hand when `work` computes something else from the same.
+            libraries: distributions that do its arithmetic.
             made_from: what the result depends on. A path to an earlier stage's folder or to a file counts by its
                 content, everything else by its value.
         """
         inputs = {key: self._identity(value) for key, value in made_from.items() if isinstance(value, Path)}
         parameters = {key: value for key, value in made_from.items() if not isinstance(value, Path)}
-        recipe = {"version": version, "inputs": inputs, "parameters": to_jsonable_python(parameters, fallback=repr)}
+        recipe: Recipe = {
+            "version": version,
+            "inputs": inputs,
+            "parameters": to_jsonable_python(parameters, fallback=repr),
+        }
+        recipe["libraries"] = {one: installed(one) for one in libraries}
         return self._made(name, recipe, work)
 
     def states(self, stages: Sequence[Stage]) -> dict[Stage, State]:

@@ -15,9 +15,9 @@ from pydantic import ValidationError
 
 from deploy.embedded import EmbeddedServer, EmbeddedSettings
 from deploy.embedded.settings import ROOT
-from loadtests.bench.load import Load, Sample
-from loadtests.bench.queries import QueryStream, words_of
+from loadtests.load import Load, Sample
 from loadtests.machine import CORES
+from loadtests.queries import QueryStream, words_of
 from shelfbridge.catalogue import Catalogue, read_catalogue, read_judgments
 from shelfbridge.errors import DataError, SettingsError, ShelfbridgeError
 from shelfbridge.release import read_manifest
@@ -142,7 +142,7 @@ def generate(load: Load) -> Sample:
         LoadFailed: it could not, its queries ended before it, or not one search was answered.
     """
     made = subprocess.run(
-        [sys.executable, "-m", "loadtests.bench.load"],
+        [sys.executable, "-m", "loadtests.load"],
         input=json.dumps(asdict(load)),
         capture_output=True,
         text=True,

@@ -76,7 +76,11 @@ class Served:
         return responses
 
     def refusal(self, request: Any) -> Any:
-        """Return the response to a request that is not worked on; None where it is."""
+        """Return the response to a request that is not worked on; None where it is.
+
+        Triton tells a model whether its request was given up, but as of release 24.10 not a step within an ensemble:
+        there the deadline that the client sends decides, which an ensemble does pass on.
+        """
         if not self.guards:
             return None
         given = request.timeout()

@@ -30,13 +30,13 @@ from deploy.embedded import EmbeddedServer, EmbeddedSettings
 from loadtests.bench import rounds
 from loadtests.bench.contenders import CANDIDATES, PEERS, ours, peer
 from loadtests.bench.environments import pins
-from loadtests.bench.queries import QueryStream, words_of
 from loadtests.bench.report import closed_loops, draw, ratios, relevance, table
 from loadtests.bench.rounds import Course, Plan
 from loadtests.bench.servers import Contender
 from loadtests.bench.weights import PAIR_TOKENS, WORDS, originals, write_shop
 from loadtests.machine import machine
 from loadtests.program import add_shop, amount, command_line, count, ending, flags
+from loadtests.queries import QueryStream, words_of
 from loadtests.serving import settings_of, sold
 from shelfbridge import contract
 from shelfbridge.catalogue import read_judgments

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from loadtests.bench.contenders import OURS, SEARCH, WARM
-from loadtests.bench.load import LEAST, LONGEST_S
+from loadtests.load import LEAST, LONGEST_S
 from shelfbridge.measure.intervals import mean_interval, paired_difference
 from shelfbridge.measure.report import Table
 

@@ -6,13 +6,12 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 
 from build.progress import progress
-from loadtests.bench.load import Load, Sample
-from loadtests.bench.queries import QueryStream
 from loadtests.bench.servers import Contender
+from loadtests.load import Load, Sample
+from loadtests.queries import QueryStream
 from loadtests.serving import generate, put
 from loadtests.usage import cpu_seconds
 from shelfbridge.errors import ShelfbridgeError
@@ -142,7 +141,7 @@ def figures(sample: Sample) -> dict[str, Any]:
     """A sample in figures: times in milliseconds, memory in MB, CPU in seconds per 1,000 searches."""
     done = len(sample.latencies_ms)
     thousands = done / 1000
-    percentiles = {f"p{p}": float(np.percentile(sample.latencies_ms, p)) for p in (50, 95, 99)}
+    percentiles = {f"p{p}": sample.percentile(p) for p in (50, 95, 99)}
     return {
         "searches": done,
         "seconds": sample.seconds,

@@ -19,10 +19,11 @@ from loadtests.hybrid.compare import load
 from loadtests.hybrid.scenarios import Stage
 from loadtests.plan.curves import Curves
 from loadtests.plan.fleet import ALWAYS_PRIVATE, Fleet
+from loadtests.plan.search import MARGIN
 from loadtests.plan.simulate import simulate
 from loadtests.program import command_line, ending
 from shelfbridge.errors import DataError
-from shelfbridge.measure.report import Report, Table
+from shelfbridge.measure.report import Report, Table, markdown
 
 REQUESTS, WARM_UP_S = 40_000, 5.0
 SHOWN = ("p50", "p95", "p99")
@@ -89,9 +90,19 @@ def text(found: Sequence[Mapping[str, Any]]) -> str:
                 ]
             )
     head = ["run", "requests", "kind", *(f"{name} ms" for name in SHOWN), *(f"{name}, predicted" for name in SHOWN)]
-    worst = max(abs(row["error"]) for each in found for row in each["rows"] if (row["kind"], row["percentile"]) == KEY)
-    lines = [f"The p99 of all requests is predicted to within {worst:.0%}.", ""]
-    return "\n".join([*lines, str(Table([*head, "error at p99", "bursts, measured / predicted"], rows)), ""])
+    return markdown([_signs(found), Table([*head, "error at p99", "bursts, measured / predicted"], rows)])
+
+
+def _signs(found: Sequence[Mapping[str, Any]]) -> str:
+    """Return how far and to which side the p99 is missed, and whether the planner's margin covers it."""
+    errors = [row["error"] for each in found for row in each["rows"] if (row["kind"], row["percentile"]) == KEY]
+    told = f"The p99 of all requests is predicted with errors of {min(errors):+.0%} to {max(errors):+.0%}, "
+    told += f"{np.mean(errors):+.0%} on average over {len(errors)} runs"
+    if len(errors) > 1 and (all(error < 0 for error in errors) or all(error > 0 for error in errors)):
+        told += f": too {'low' if errors[0] < 0 else 'high'} in every one"
+    margin = 1 - MARGIN
+    covers = "covers" if -min(errors) <= margin / (1 - margin) else "does not cover"
+    return f"{told}. The plan's margin of {margin:.0%} {covers} the lowest."
 
 
 def draw(figure: Figure, found: Sequence[Mapping[str, Any]]) -> None:

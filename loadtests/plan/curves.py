@@ -43,6 +43,8 @@ class Curve(_Record):
     processes: int = Field(ge=1)
     """Requests of a kind that an instance answers at a time."""
     points: list[Point] = Field(min_length=1)
+    slowdown: list[float] = Field(default=[1.0], min_length=1)
+    """Factor of service times by the number of others in flight, which the points' do without."""
 
     @property
     def highest(self) -> float:

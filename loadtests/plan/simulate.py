@@ -1,11 +1,11 @@
 """A discrete-event simulation (SimPy) of both sites and the gateway before them.
 
 Requests arrive as a Poisson process. As in a Triton, every kind of request has a queue of its own at each instance,
-first come, first served, and as many servers as an instance has processes; that kinds share its cores is in the
-measured service times, which grow with the load. As in the gateway, an unrestricted request goes to the private site if
-fewer than `burst_above` of them are in flight there, else to the public one; what is restricted always stays private.
-Of several instances the less loaded of two random ones is taken (Envoy's LEAST_REQUEST): only one instance a site was
-measured.
+first come, first served, and as many servers as an instance has processes. That kinds share its cores is in the service
+times: they grow with the load, and with the number of others that a request meets (`contention`). As in the gateway, an
+unrestricted request goes to the private site if fewer than `burst_above` of them are in flight there, else to the
+public one; what is restricted always stays private. Of several instances the less loaded of two random ones is taken
+(Envoy's LEAST_REQUEST): only one instance a site was measured.
 """
 
 import math
@@ -158,6 +158,8 @@ class _Cloud:
             return
         begun = environment.now
         service, other, way = self._times[site].draw(kind, instance.load(begun))
+        slowdown = self._curves.sites[site].slowdown
+        service *= slowdown[min(instance.in_flight, len(slowdown) - 1)]
         instance.in_flight += 1
         held = free and not bursts
         self.free_in_flight += held

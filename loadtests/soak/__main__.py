@@ -30,9 +30,9 @@ from rich.progress import Progress
 
 from build.progress import progress
 from deploy.embedded import EmbeddedServer
-from loadtests.bench.queries import QueryStream
 from loadtests.machine import machine
 from loadtests.program import add_shop, amount, command_line, count, ending
+from loadtests.queries import QueryStream
 from loadtests.serving import LoadFailed, embedded, pid_of, queries_of, settings_of
 from loadtests.soak import report
 from loadtests.soak.looks import Look, look

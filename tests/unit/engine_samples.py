@@ -55,12 +55,7 @@ def write_graphs(folder: Path) -> dict[str, Path]:
 
 def write_parts(folder: Path) -> dict[str, Path]:
     """What a release is made of, by model; the masters are the graphs themselves."""
-    tiny.write_repository(folder)
-    parts = {}
-    for model in folder.iterdir():
-        (model / "1/model.py").unlink(missing_ok=True)
-        if any((model / "1").iterdir()):
-            parts[model.name] = model / "1"
+    parts = tiny.write_parts(folder)
     tiny.write_model(parts["ranker"] / "model.onnx", RANKER, step=STEP)
     for name in (*NETWORKS, *OF_SHELF):
         for master in MASTERS:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from build.change import status
-from loadtests import changes
+from loadtests.lab import changes
 from tests.functional import tiny
 from tests.functional.tiny_release import publish_tiny
 

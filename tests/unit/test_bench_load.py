@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from aiohttp import web
 
+from loadtests import load as generator
 from loadtests import usage
-from loadtests.bench import load as generator
-from loadtests.bench.callers import caller
-from loadtests.bench.load import LEAST, Load, answered, arrivals, closed, opened
-from loadtests.bench.queries import QueryStream, words_of
+from loadtests.callers import caller
+from loadtests.load import LEAST, Load, answered, arrivals, closed, opened
+from loadtests.queries import QueryStream, words_of
 from shelfbridge.catalogue import Catalogue, Product
 from shelfbridge.errors import DataError, Overloaded
 

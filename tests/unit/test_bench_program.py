@@ -9,10 +9,10 @@ from contextlib import ExitStack
 import pytest
 
 from loadtests import serving
-from loadtests.bench.load import Load, Sample
-from loadtests.bench.queries import QueryStream
-from loadtests.bench_index.__main__ import sizes
+from loadtests.lab.bench_index.__main__ import sizes
+from loadtests.load import Load, Sample
 from loadtests.program import amount, count, ending
+from loadtests.queries import QueryStream
 from loadtests.serving import LoadFailed, generate, put
 from shelfbridge.errors import DataError
 

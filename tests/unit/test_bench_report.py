@@ -11,12 +11,12 @@ from rich.console import Console
 from loadtests import serving
 from loadtests.bench import rounds
 from loadtests.bench.__main__ import parser, plan_of, start
-from loadtests.bench.load import Load, Sample
-from loadtests.bench.queries import QueryStream
 from loadtests.bench.report import closed_loops, draw, ratios, relevance, table
 from loadtests.bench.rounds import Course, Plan, figures
 from loadtests.bench.servers import Contender
+from loadtests.load import Load, Sample
 from loadtests.program import flags
+from loadtests.queries import QueryStream
 from shelfbridge.errors import PrerequisiteError
 from shelfbridge.measure.report import picture
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from build.recommend.interactions import Interactions
-from loadtests.bench.load import Sample
-from loadtests.shelf.load import KINDS, Point, point
-from loadtests.shelf.report import draw, text
-from loadtests.shelf.shoppers import Shoppers
+from loadtests.lab.shelf.load import KINDS, Point, point
+from loadtests.lab.shelf.report import draw, text
+from loadtests.lab.shelf.shoppers import Shoppers
+from loadtests.load import Sample
 from shelfbridge.errors import DataError
 from shelfbridge.measure.report import picture
 

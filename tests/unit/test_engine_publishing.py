@@ -97,11 +97,7 @@ class TestPublishing:
 
     def test_the_build_takes_it_for_the_release_that_it_was_made_of(self, out, trt, built):
         made = run(out, trt)
-        parts = {
-            path.name: path / "1"
-            for path in (built.parent / "tiny").iterdir()
-            if (path / "1").is_dir() and any((path / "1").iterdir())
-        }
+        parts = {path.name: path for path in (built.parent / "tiny").iterdir() if path.is_dir() and any(path.iterdir())}
         assert publish(out / "releases", parts=parts, about={}) == made
 
     def test_engines_are_built_once_and_anew_for_another_option(self, out, trt):

@@ -14,10 +14,10 @@ from transformers import BertConfig, BertModel
 from build.export import export_encoder
 from build.models import Encoder
 from build.narrow import multiplications
-from loadtests.roofline import peaks, profile, report, triton
-from loadtests.roofline.__main__ import against, overhead, places_alone, places_saturated
-from loadtests.roofline.costs import Cost, GraphCosts, mean, multiply_adds, retrieval
-from loadtests.roofline.served import Under, percentiles
+from loadtests.lab.roofline import peaks, profile, report, triton
+from loadtests.lab.roofline.__main__ import against, overhead, places_alone, places_saturated
+from loadtests.lab.roofline.costs import Cost, GraphCosts, mean, multiply_adds, retrieval
+from loadtests.lab.roofline.served import Under, percentiles
 from loadtests.serving import difference
 from loadtests.usage import part
 from shelfbridge.contract import TOKEN_WIDTH

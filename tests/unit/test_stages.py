@@ -84,7 +84,7 @@ def with_price(of: Shop, price: float) -> Shop:
 class TestWhatCounts:
     def test_a_price_and_a_stock_concern_what_shows_and_filters_them(self):
         one = shop()
-        assert changed(one, with_price(one, 99)) == {"store", "retrieve", "shelf-prices"}
+        assert changed(one, with_price(one, 99)) == {"store", "retrieve"}
 
     def test_a_title_concerns_all_that_reads_texts(self):
         one = shop()
@@ -96,7 +96,7 @@ class TestWhatCounts:
         one = shop()
         first, *others = one.catalogue.products
         other = replace(one, catalogue=Catalogue((first.model_copy(update={"rating_count": 7}), *others)))
-        assert changed(one, other) == {"store", "retrieve", "index", "shelf-prices"}
+        assert changed(one, other) == {"store", "retrieve", "index"}
 
     @pytest.mark.parametrize(
         ("split", "reads", "not_these"),
@@ -155,7 +155,7 @@ class TestWhatCounts:
         after = recipes(shop())
         others = {name for name in before if before[name]["arithmetic"] != after[name]["arithmetic"]}
         assert {"encoder", "cross-encoder", "ranker", "shelf"} <= others
-        assert not {"tokenizer", "index", "store", "retrieve", "shelf-prices"} & others
+        assert not {"tokenizer", "index", "store", "retrieve"} & others
         assert device() in ("cpu", "cuda")
 
 
@@ -293,6 +293,16 @@ class TestRunning:
         self.run(space, (one, two))
         assert "second is unchanged: " in told(list(space.states([one, two]).values()), "second")
 
+    def test_a_given_stage_is_made_and_taken_as_it_is_that_day(self, space):
+        """As the shelf takes prices: another result of that stage alone does not run it again."""
+
+        def reading(text: str) -> tuple[Stage, Stage]:
+            one, _ = chain(text=text)
+            return one, Stage("second", "stage_works:second", 1, given={"first": one})
+
+        assert self.run(space, reading("ab")) == ["first", "second"]
+        assert self.run(space, reading("ba")) == ["first"]
+
     def test_what_is_forgotten_runs_again_and_nothing_else(self, space):
         one, two = chain()
         self.run(space, (one, two))
@@ -306,7 +316,7 @@ class TestRunning:
         after = [stage.name for stage in plan.stages.after(["cross-encoder"])]
         assert after[0] == "cross-encoder"
         assert {"ranker", "ranker-onnx", "gate", "evaluation"} <= set(after)
-        assert not {"tokenizer", "encoder", "index", "retrieve", "feeds", "shelf"} & set(after)
+        assert not {"tokenizer", "encoder", "index", "retrieve", "shelf"} & set(after)
 
 
 class TestCommandLine:

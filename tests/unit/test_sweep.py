@@ -13,10 +13,10 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from loadtests.sweep import __main__ as program
-from loadtests.sweep import report
-from loadtests.sweep.record import CLIENTS, Sweep, choice, combined, noise, summaries
-from loadtests.sweep.variants import AXES, Variant, grid, variant_of
+from loadtests.lab.sweep import __main__ as program
+from loadtests.lab.sweep import report
+from loadtests.lab.sweep.record import CLIENTS, Sweep, choice, combined, noise, summaries
+from loadtests.lab.sweep.variants import AXES, Variant, grid, variant_of
 from shelfbridge.errors import ArtefactError, DataError, ShelfbridgeError
 from shelfbridge.measure.report import picture
 

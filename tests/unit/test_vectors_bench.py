@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from loadtests.bench_index.corpus import (
+from loadtests.lab.bench_index.corpus import (
     HELD_OUT,
     Corpus,
     corpus,
@@ -13,8 +13,8 @@ from loadtests.bench_index.corpus import (
     read_texts,
     three_words,
 )
-from loadtests.bench_index.costs import measure_search, measure_vectors, measure_whole
-from loadtests.bench_index.report import draw, exponents, table
+from loadtests.lab.bench_index.costs import measure_search, measure_vectors, measure_whole
+from loadtests.lab.bench_index.report import draw, exponents, table
 from shelfbridge.errors import DataError
 from shelfbridge.measure.report import picture
 

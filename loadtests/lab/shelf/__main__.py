@@ -1,6 +1,6 @@
 """What a shelf and a personal search cost beside a search, and how soon an event shows.
 
-    python -m loadtests.shelf --release out/releases/current --catalogue products.jsonl --judgments judgments.tsv \\
+    python -m loadtests.lab.shelf --release out/releases/current --catalogue products.jsonl --judgments judgments.tsv \\
         --interactions interactions.jsonl --out FOLDER [--redis redis://localhost:6379/15]
 
 The shoppers of the interactions are sent to an embedded server as events, as if the last had happened just now. Then
@@ -26,20 +26,20 @@ from rich.console import Console
 
 from build.progress import progress
 from build.recommend.interactions import read
+from loadtests.lab.profiles import consumer
+from loadtests.lab.shelf.effect import effects
+from loadtests.lab.shelf.load import KINDS, measure
+from loadtests.lab.shelf.report import draw, text
+from loadtests.lab.shelf.shoppers import Shoppers, send
 from loadtests.machine import machine
-from loadtests.profiles import consumer
 from loadtests.program import add_shop, amount, command_line, count, ending, flags
 from loadtests.serving import embedded, queries_of, settings_of, sold
-from loadtests.shelf.effect import effects
-from loadtests.shelf.load import KINDS, measure
-from loadtests.shelf.report import draw, text
-from loadtests.shelf.shoppers import Shoppers, send
 from shelfbridge.measure.report import Report
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    made = command_line("shelf", __doc__)
+    made = command_line("lab.shelf", __doc__)
     add_shop(made)
     made.add_argument("--interactions", type=Path, required=True, help="what the release's shelf was built from")
     made.add_argument("--redis", help="address of an empty database for the profiles (default: SQLite)")

@@ -1,6 +1,6 @@
 """What a look at a shopper's profile costs, and how soon an event shows in it, for SQLite and for Redis.
 
-    python -m loadtests.profiles --out FOLDER [--redis redis://localhost:6379/15]
+    python -m loadtests.lab.profiles --out FOLDER [--redis redis://localhost:6379/15]
 
 Profiles of 10,000 shoppers with 50 events each are written, then read in random order, one at a time. Columns: `p50`,
 `p99` and `p99.9`, milliseconds of `profile`; `machine`, the 99th percentile of a loop that computes for as long as
@@ -261,7 +261,7 @@ def run(options: argparse.Namespace, console: Console) -> list[Cost]:
 
 def main() -> None:
     """The command line."""
-    parser = command_line("profiles", __doc__)
+    parser = command_line("lab.profiles", __doc__)
     parser.add_argument("--redis", help="address of an empty database (default: a server is started)")
     parser.add_argument("--users", type=count, default=10_000, help="shoppers (default: %(default)s)")
     parser.add_argument("--events", type=count, default=50, help="events of each, on average (default: %(default)s)")

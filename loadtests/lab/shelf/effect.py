@@ -8,8 +8,8 @@ from uuid import uuid4
 import numpy as np
 from rich.progress import Progress
 
-from loadtests.roofline.served import percentiles
-from loadtests.shelf.shoppers import Shoppers
+from loadtests.lab.roofline.served import percentiles
+from loadtests.lab.shelf.shoppers import Shoppers
 from shelfbridge.client import ShopperClient
 from shelfbridge.errors import StoreUnavailable
 from shelfbridge.profiles import Event

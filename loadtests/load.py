@@ -1,6 +1,6 @@
-"""The load generator: one point of the measurement in a process of its own, so that its own cost can be told apart.
+"""The load generator beside Locust: a load on one server, from a process of its own, so that its cost is told apart.
 
-Run as `python -m loadtests.bench.load`; a `Load` as JSON comes in, a `Sample` goes out.
+Run as `python -m loadtests.load`; a `Load` as JSON comes in, a `Sample` goes out.
 
 A closed loop has so many clients, each of which searches again when it has its answer. Its window opens when every
 client has had an answer and closes with a whole round of answers, at least a hundred of them where the server gives so
@@ -21,7 +21,7 @@ from typing import Any
 import aiohttp
 import numpy as np
 
-from loadtests.bench.callers import Caller, caller
+from loadtests.callers import Caller, caller
 from loadtests.usage import cpu_seconds, resident_bytes
 from shelfbridge.errors import ShelfbridgeError
 
@@ -69,6 +69,15 @@ class Sample:
     sent_per_second: float = 0.0
     """Of an open loop, in its window."""
     answers: list[list[str]] = field(default_factory=list)
+
+    @property
+    def failed(self) -> int:
+        """Number of searches that failed."""
+        return sum(self.errors.values())
+
+    def percentile(self, percent: float) -> float:
+        """Return a percentile of the latencies, milliseconds."""
+        return float(np.percentile(self.latencies_ms, percent))
 
 
 class Window:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from loadtests.sweep.variants import Variant
+from loadtests.lab.sweep.variants import Variant
 from shelfbridge.errors import DataError
 
 CLIENTS = (1, 4, 16)

@@ -1,6 +1,6 @@
 """What finding candidates costs as the catalogue grows: build time, memory, recall and latency, and their exponents.
 
-    python -m loadtests.bench_index --release out/releases/current --texts products.parquet --out DIR \\
+    python -m loadtests.lab.bench_index --release out/releases/current --texts products.parquet --out DIR \\
         --sizes 10000,100000,1000000
 
 `--texts` is a catalogue, or a Parquet file whose columns are joined. Equal texts count once. They are encoded with the
@@ -23,9 +23,9 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
-from loadtests.bench_index.corpus import Encoder, corpus, read_texts
-from loadtests.bench_index.costs import measure
-from loadtests.bench_index.report import draw, exponents, table
+from loadtests.lab.bench_index.corpus import Encoder, corpus, read_texts
+from loadtests.lab.bench_index.costs import measure
+from loadtests.lab.bench_index.report import draw, exponents, table
 from loadtests.machine import machine
 from loadtests.program import command_line, count, ending
 from shelfbridge.measure.report import Report
@@ -41,7 +41,7 @@ def sizes(text: str) -> list[int]:
 
 def main() -> None:
     """The command line."""
-    parser = command_line("bench_index", __doc__)
+    parser = command_line("lab.bench_index", __doc__)
     parser.add_argument("--release", type=Path, required=True, metavar="DIR", help="whose encoder is used")
     parser.add_argument("--texts", type=Path, required=True, metavar="FILE", help="of products")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="for JSON, table, plot and cache")

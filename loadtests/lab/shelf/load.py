@@ -6,14 +6,13 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
-import numpy as np
 from rich.progress import Progress
 
 from deploy.embedded import EmbeddedServer
-from loadtests.bench.load import Load, Sample
-from loadtests.bench.queries import QueryStream
+from loadtests.lab.shelf.shoppers import Shoppers
+from loadtests.load import Load, Sample
+from loadtests.queries import QueryStream
 from loadtests.serving import closed, generate, most
-from loadtests.shelf.shoppers import Shoppers
 
 KINDS: dict[str, dict[str, Any]] = {
     "search": {"kind": "shelfbridge", "deep": False},
@@ -95,10 +94,10 @@ def point(kind: str, clients: int, samples: Sequence[Sample]) -> Point:
     return Point(
         kind=kind,
         clients=clients,
-        p50=middle(lambda one: float(np.percentile(one.latencies_ms, 50))),
-        p99=middle(lambda one: float(np.percentile(one.latencies_ms, 99))),
+        p50=middle(lambda one: one.percentile(50)),
+        p99=middle(lambda one: one.percentile(99)),
         per_s=middle(lambda one: len(one.latencies_ms) / one.seconds),
         cpu=middle(lambda one: one.server_cpu_s / len(one.latencies_ms) * 1e3),
         answers=sum(len(one.latencies_ms) for one in samples),
-        errors=sum(sum(one.errors.values()) for one in samples),
+        errors=sum(one.failed for one in samples),
     )

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from loadtests.sweep.record import base_of, noise
+from loadtests.lab.sweep.record import base_of, noise
 from shelfbridge.measure.report import Cell, Table, markdown
 
 COLOURS = {"together": "#4c78a8", "apart": "#f58518"}

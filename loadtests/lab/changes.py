@@ -1,6 +1,6 @@
 """What it costs to change products of a release while it is served, and what searches pay for the changes.
 
-    python -m loadtests.changes --release out/releases/current --catalogue products.parquet --out FOLDER
+    python -m loadtests.lab.changes --release out/releases/current --catalogue products.parquet --out FOLDER
 
 A copy of the release is changed: 1, 100 and 1,000 products get another title, then another price alone. Columns:
 `text`, seconds of a change that encodes them; `price`, of one that does not; `seen`, milliseconds until a process has
@@ -112,7 +112,7 @@ COLUMNS: dict[str, Cell] = {
 
 def main() -> None:
     """The command line."""
-    parser = program.command_line("changes", __doc__)
+    parser = program.command_line("lab.changes", __doc__)
     parser.add_argument("--release", type=Path, required=True, help="folder of the release; stays as it is")
     parser.add_argument("--catalogue", type=Path, required=True, help="what it was built from")
     parser.add_argument("--products", type=program.count, nargs="+", default=COUNTS, help=f"up to {LIMIT}")

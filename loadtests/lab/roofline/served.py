@@ -12,9 +12,9 @@ from rich.console import Console
 
 from build.progress import progress
 from deploy.embedded import EmbeddedServer
-from loadtests.bench.queries import QueryStream
-from loadtests.roofline import triton
-from loadtests.roofline.bare import PARTS, Arithmetic
+from loadtests.lab.roofline import triton
+from loadtests.lab.roofline.bare import PARTS, Arithmetic
+from loadtests.queries import QueryStream
 from loadtests.serving import closed, difference, most, pid_of, put
 from loadtests.usage import cpu_seconds
 from shelfbridge.client import SearchClient
@@ -74,7 +74,7 @@ class Under:
     steps: dict[str, float]
     """Mean of each step by the answers of a few searches a second beside the load, its wait included."""
     models: dict[str, dict[str, float]]
-    """Triton's own figures (`loadtests.roofline.triton`)."""
+    """Triton's own figures (`loadtests.lab.roofline.triton`)."""
 
     @property
     def server_cpu(self) -> float:

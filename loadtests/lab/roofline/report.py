@@ -5,7 +5,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from loadtests.roofline.triton import PHASES
+from loadtests.lab.roofline.triton import PHASES
 from shelfbridge.measure.report import Table
 
 COLOURS = {

@@ -1,6 +1,6 @@
 """Which settings serve a release best on this machine: each tried in turn, on the real server, under load.
 
-    python -m loadtests.sweep --release out/releases/current --catalogue F --judgments F --out DIR [--minutes 20]
+    python -m loadtests.lab.sweep --release out/releases/current --catalogue F --judgments F --out DIR [--minutes 20]
 
 A setting is a change of the models' configs or a flag of the server. Starting from what the release and the server
 have, each setting is varied alone; at the end the changes that gained more than the noise are tried together. All
@@ -24,19 +24,18 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
 
 from build.progress import progress
 from deploy.embedded import EmbeddedServer
-from loadtests.bench.load import Sample
-from loadtests.bench.queries import QueryStream
+from loadtests.lab.sweep import report
+from loadtests.lab.sweep.record import CLIENTS, Point, Sweep, choice, combined, summaries
+from loadtests.lab.sweep.variants import AXES, Variant, grid, variant_of
+from loadtests.load import Sample
 from loadtests.machine import machine
 from loadtests.program import add_shop, amount, command_line, count, ending
+from loadtests.queries import QueryStream
 from loadtests.serving import closed, embedded, generate, most, put, queries_of, settings_of
-from loadtests.sweep import report
-from loadtests.sweep.record import CLIENTS, Point, Sweep, choice, combined, summaries
-from loadtests.sweep.variants import AXES, Variant, grid, variant_of
 from shelfbridge.errors import DataError, ShelfbridgeError
 from shelfbridge.measure.report import Report
 from shelfbridge.release import read_manifest
@@ -62,12 +61,12 @@ def _point(server: EmbeddedServer, stream: QueryStream, clients: int, options: a
     answered = len(sample.latencies_ms)
     return {
         "per_second": answered / sample.seconds,
-        "p50": float(np.percentile(sample.latencies_ms, 50)),
-        "p99": float(np.percentile(sample.latencies_ms, 99)),
+        "p50": sample.percentile(50),
+        "p99": sample.percentile(99),
         "server_cpu_ms": sample.server_cpu_s / answered * 1e3,
         "client_cpu_ms": sample.client_cpu_s / answered * 1e3,
         "resident_mb": sample.resident_mb,
-        "errors": float(sum(sample.errors.values())),
+        "errors": float(sample.failed),
     }
 
 
@@ -104,7 +103,7 @@ def run(
 
 def main() -> None:
     """The command line."""
-    parser = command_line("sweep", __doc__)
+    parser = command_line("lab.sweep", __doc__)
     add_shop(parser)
     parser.add_argument("--steps", choices=("together", "apart"), help="only this way of running them")
     parser.add_argument("--rounds", type=count, default=3, help="measurements of each variant (default: %(default)s)")

@@ -1,6 +1,6 @@
 """How much of this machine's arithmetic a search uses, and where the rest of its time goes.
 
-    python -m loadtests.roofline --release out/releases/current --catalogue F --judgments F --out DIR
+    python -m loadtests.lab.roofline --release out/releases/current --catalogue F --judgments F --out DIR
 
 Measures the peaks of the machine (products of matrices in fp32 and int8 through onnxruntime, copies of memory), counts
 the multiply-adds and bytes of each step, and times the same steps bare, in this process. Then it serves the release by
@@ -24,13 +24,13 @@ from rich.console import Console
 
 from build.offline import ranker_inputs
 from deploy.embedded import EmbeddedServer
-from loadtests.bench.queries import QueryStream
+from loadtests.lab.roofline import bare, peaks, report
+from loadtests.lab.roofline.costs import Cost, GraphCosts, mean, retrieval
+from loadtests.lab.roofline.profile import Sampler
+from loadtests.lab.roofline.served import SERVER, WARMUP, Under, interleaved, under
 from loadtests.machine import CORES, machine
 from loadtests.program import add_shop, amount, command_line, count, ending
-from loadtests.roofline import bare, peaks, report
-from loadtests.roofline.costs import Cost, GraphCosts, mean, retrieval
-from loadtests.roofline.profile import Sampler
-from loadtests.roofline.served import SERVER, WARMUP, Under, interleaved, under
+from loadtests.queries import QueryStream
 from loadtests.serving import closed, embedded, most, pid_of, put, queries_of, settings_of
 from loadtests.usage import processes
 from shelfbridge.errors import PrerequisiteError
@@ -159,7 +159,7 @@ def profiled(server: EmbeddedServer, stream: QueryStream, load: Under, options: 
 
 def main() -> None:
     """The command line."""
-    parser = command_line("roofline", __doc__)
+    parser = command_line("lab.roofline", __doc__)
     add_shop(parser)
     parser.add_argument("--searches", type=count, default=2000, help="one at a time (default: %(default)s)")
     parser.add_argument("--clients", type=count, default=16, help="at saturation (default: %(default)s)")

@@ -14,7 +14,7 @@ import faiss
 import numpy as np
 from rich.progress import Progress
 
-from loadtests.bench_index.corpus import Corpus, Vectors, intrinsic_dimension, more_texts, more_vectors
+from loadtests.lab.bench_index.corpus import Corpus, Vectors, intrinsic_dimension, more_texts, more_vectors
 from shelfbridge.catalogue import Product
 from shelfbridge.contract import STORED_TOKENS, TOKEN_WIDTH
 from shelfbridge.retrieval import CandidateIndex
