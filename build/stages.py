@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from build.declaration import Stage
-from build.settings import Settings, Student
+from build.settings import Compression, Settings, Student
 from build.shop import CHOOSING, INDEXED, TEXTS, WHOLE, Shop
 from shelfbridge.catalogue import Split
 
@@ -258,6 +258,11 @@ class Stages:
         """The originals, as `build.works.ensembles` takes them: what everything smaller or coarser is held against."""
         return self.originals.ensembles(self.blended(self.originals.cross_encoder))
 
+    @property
+    def compression(self) -> Compression:
+        """What is made of a network; who insists on it concerns the decisions alone."""
+        return replace(self.shop.settings.compression, insisted=False)
+
     def compressed(self, network: str, graph: Stage, **beside: Stage) -> Stage:
         """A network in every form that is served, judged beside the originals.
 
@@ -278,7 +283,7 @@ class Stages:
                 "catalogue": self.shop.products(*TEXTS),
                 "judgments": self.shop.judged(*CHOOSING),
             },
-            parameters={"network": network, "chosen": replace(self.shop.settings.compression, insisted=False)},
+            parameters={"network": network, "chosen": self.compression},
             given={"console": self.shop.console},
             libraries=INT8,
         )
@@ -323,7 +328,7 @@ class Stages:
             inputs={"behaviour": shop.bought, "index": self.originals.index},
             parameters={
                 "trained": settings.shelf,
-                "compression": settings.compression,
+                "compression": self.compression,
                 "place": settings.vectors,
             },
             counted={"catalogue": shop.products(*TEXTS)},

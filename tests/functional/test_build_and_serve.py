@@ -108,6 +108,12 @@ def test_the_build_measures_the_shelf(printed, release):
     assert read_manifest(release)["shelf"]["shoppers"] > 100
 
 
+def test_the_manifest_tells_what_was_decided(release):
+    decisions = read_manifest(release)["decisions"]
+    assert {"the encoder's student", "the learned ranker", "all stages"} <= decisions.keys()
+    assert all(decision["reason"] for decision in decisions.values())
+
+
 def test_a_second_build_finds_everything_unchanged(shop, release):
     before = release.resolve()
     printed = build(shop)

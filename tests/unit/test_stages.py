@@ -159,6 +159,46 @@ class TestWhatCounts:
         assert device() in ("cpu", "cuda")
 
 
+DECISIONS = {
+    "encoder-chosen": {"encoder-onnx", "encoder-student-2x12x1536-onnx"},
+    "encoder-served": {"encoder-compressed"},
+    "ranker-chosen": {"ranker-fitted", "ranker-plain", "encoder-served"},
+    "cross-encoder-chosen": {
+        *("cross-encoder-weighed", "cross-encoder-student-2x4x384-weighed", "cross-encoder-left-out"),
+        *("encoder-served", "ranker-chosen"),
+    },
+    "cross-encoder-served": {"cross-encoder-compressed", "cross-encoder-left-out", "encoder-served", "ranker-chosen"},
+    "gate": {"encoder-served", "ranker-compressed", "cross-encoder-served"},
+}
+"""Stages that decide what is served, and some that each reads, all its candidates among them."""
+
+
+class TestDecisions:
+    @pytest.mark.parametrize("name", DECISIONS)
+    def test_a_decision_reads_all_its_candidates_and_the_originals(self, name):
+        plan = Plan.of(shop(), Path("out"))
+        reads = {one.name for one in plan.named(name).before.values()}
+        assert reads >= {*DECISIONS[name], "encoder-onnx", "index", "ranker-onnx", "cross-encoder-onnx"}
+
+    def test_the_head_is_fitted_to_the_encoder_that_is_served(self):
+        plan = Plan.of(shop(), Path("out"))
+        for name in ("ranker-fitted", "ranker-plain", "cross-encoder-weight"):
+            assert plan.named(name).inputs["graph"].name == "encoder-served"
+
+    def test_what_was_decided_goes_into_the_release(self):
+        parts = Plan.of(shop(), Path("out")).parts
+        served = {model: parts[model].name for model in ("encoder", "ranker", "cross_encoder")}
+        assert served == {"encoder": "encoder-served", "ranker": "ranker-compressed"} | {
+            "cross_encoder": "cross-encoder-served"
+        }
+
+    def test_a_wish_concerns_decisions_alone(self):
+        one = shop()
+        insisted = replace(one.settings.compression, insisted=True)
+        other = replace(one, settings=one.settings.model_copy(update={"compression": insisted}))
+        assert changed(one, other) == set(DECISIONS)
+
+
 class TestWhatAStageIsGiven:
     def test_products_without_the_fields_that_it_does_not_declare(self):
         given = Stages(shop()).originals.encoder.inputs["catalogue"].value
