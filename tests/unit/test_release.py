@@ -242,13 +242,15 @@ RECORD = {
 
 class TestReporting:
     def test_the_table_is_markdown(self):
-        assert table(RECORD).splitlines() == [
+        before = {"over_before": {"value": 0.05, "low": -0.01, "high": 0.11}}
+        ranked = {**RECORD["stages"]["ranked"], "nDCG@10": {**FIGURE, **before}}
+        assert table({**RECORD, "stages": {**RECORD["stages"], "ranked": ranked}}).splitlines() == [
             "12 test queries over 34,567 products; mean [95 % interval].",
             "",
-            "| stage | nDCG@10 | over BM25 (paired p) | MRR@10 | recall@100 |",
-            "| --- | --- | --- | --- | --- |",
-            "| lexical | 0.500 [0.400, 0.610] |  | 0.700 | 0.812 |",
-            "| ranked | 0.500 [0.400, 0.610] | +0.100 (0.032) | 0.700 | 0.812 |",
+            "| stage | nDCG@10 | over BM25 (paired p) | over the stage before | MRR@10 | recall@100 |",
+            "| --- | --- | --- | --- | --- | --- |",
+            "| lexical | 0.500 [0.400, 0.610] |  |  | 0.700 | 0.812 |",
+            "| ranked | 0.500 [0.400, 0.610] | +0.100 (0.032) | +0.050 [-0.010, +0.110] | 0.700 | 0.812 |",
         ]
 
     @pytest.mark.parametrize("low", [0.4, 0.52])
