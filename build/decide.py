@@ -82,24 +82,14 @@ class Gate:
         return {name: found}
 
 
-def choose_encoder(
-    folder: Path,
-    *,
-    student: Path,
-    **known: Any,
-) -> None:
+def choose_encoder(folder: Path, *, student: Path, **known: Any) -> None:
     """Keep the graph of an encoder's student, or else that of its teacher."""
     decision = Gate.of(**known).decide("the encoder's student", "encoder", student, {})
     link(student if decision.passed else known["graph"], folder)
     gate.write(folder, {"the encoder's student": decision})
 
 
-def serve_encoder(
-    folder: Path,
-    *,
-    compressed: Path,
-    **known: Any,
-) -> None:
+def serve_encoder(folder: Path, *, compressed: Path, **known: Any) -> None:
     """Keep an encoder in the precision of the settings, or else in fp32.
 
     Raises:
@@ -131,14 +121,7 @@ def plain_ranker(folder: Path, **known: Any) -> None:
     export.export_ranker(folder, trained=folder)
 
 
-def choose_ranker(
-    folder: Path,
-    *,
-    fitted: Path,
-    plain: Path,
-    served_encoder: Path,
-    **known: Any,
-) -> None:
+def choose_ranker(folder: Path, *, fitted: Path, plain: Path, served_encoder: Path, **known: Any) -> None:
     """Keep the learned head with its graph, or a plain one where its order is worse than what it came from."""
     decision = Gate.of(**known).stages({"encoder": served_encoder, "ranker": fitted}, deep=False)
     link(fitted if decision.passed else plain, folder)
@@ -193,13 +176,7 @@ def choose_cross_encoder(
 
 
 def serve_cross_encoder(
-    folder: Path,
-    *,
-    compressed: Path,
-    left_out: Path,
-    served_encoder: Path,
-    served_ranker: Path,
-    **known: Any,
+    folder: Path, *, compressed: Path, left_out: Path, served_encoder: Path, served_ranker: Path, **known: Any
 ) -> None:
     """Keep a cross-encoder in the precision of the settings, or else in fp32; none where that makes the order worse.
 
@@ -224,12 +201,7 @@ def serve_cross_encoder(
 
 
 def hold_all(
-    folder: Path,
-    *,
-    served_encoder: Path,
-    served_ranker: Path,
-    served_cross_encoder: Path,
-    **known: Any,
+    folder: Path, *, served_encoder: Path, served_ranker: Path, served_cross_encoder: Path, **known: Any
 ) -> None:
     """Hold each stage against the one before it, all as they will be served."""
     held = Gate.of(**known)

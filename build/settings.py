@@ -132,7 +132,7 @@ class Compression:
     budget: float = 0.005
     """nDCG@10 that a compressed network may lose against its fp32 original; else that takes its place."""
     queries: int = 150
-    """Judged queries that are compared, those of dev first."""
+    """Most judged queries that choose a form, and most that judge what was chosen."""
     most_error: float = 0.01
     """1 - cosine of the outputs down to which the worst layers stay in floating point where the budget is broken."""
 

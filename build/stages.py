@@ -3,6 +3,8 @@
 The originals are the fine-tuned networks in fp32; students and compressed forms come after them. Declaring a stage
 imports nothing that computes, and reads no data: both happen when it is run, or asked whether it has to.
 
+Which of these networks are served is decided by stages of their own: `build.served`.
+
 Raise a stage's version when its function, or one that it calls, computes something else from the same inputs.
 """
 
