@@ -22,6 +22,7 @@ from build.stages import Stages
 from build.workspace import Workspace
 from shelfbridge.catalogue import Catalogue
 from shelfbridge.errors import ArtefactError
+from shelfbridge.release import read_manifest
 from tests.functional import tiny
 from tests.unit.test_gate import judged, ranker
 
@@ -66,13 +67,20 @@ class Trained:
     def stages(self) -> dict[str, Stage]:
         """In the places of those that learn and those that compress."""
         repository, student = self.root / "repository", self.shop.settings.encoder_student.shape
-        read = self.shop.settings.cross_encoder_student.shape
+        read, texts = self.shop.settings.cross_encoder_student.shape, self.shop.settings.cross_encoder_student.texts
         folders = {
             "tokenizer": repository / "preprocess/1",
             "pieces": repository / "shortlist/1",
             "store": repository / "postprocess/1",
             "index": repository / "retrieve/1",
-            "feeds": self.folder / "feeds",
+            **dict.fromkeys(
+                (
+                    *("feeds", "prunable", "cross-encoder-blend", f"opinions-{texts}"),
+                    *(f"encoder-pruned-{student}", f"cross-encoder-pruned-{read}"),
+                ),
+                self.folder / "feeds",
+            ),
+            "retrieve": repository / "retrieve/1",
             **dict.fromkeys(("encoder", "encoder-onnx"), self.folder / "encoder"),
             **dict.fromkeys(("cross-encoder", "cross-encoder-onnx", "cross-encoder-weighed"), self.folder / "reader"),
             **dict.fromkeys(("ranker", "ranker-onnx", "ranker-fitted"), self.folder / "ranker"),
@@ -108,6 +116,7 @@ def trained(tmp_path, monkeypatch):
     for name, model in NETWORKS.items():
         save(onnx.load(repository / model / "1/model.onnx"), folder / name)
     (folder / "feeds").mkdir()
+    (folder / "feeds/lengths.json").write_text("{}")
     # One that moves no product past another: the tiny ranker's order is perfect
     small = "small = Constant <value_float = 0.001> ()\n    little = Mul (values, small)\n"
     for name in ("reader", "reader-student"):
@@ -256,6 +265,21 @@ def test_what_the_caller_asked_for_by_name_is_refused_and_not_replaced(trained, 
     network = "encoder" if name.startswith("encoder") else "cross-encoder"
     with pytest.raises(ArtefactError, match=rf"^the {network} in int8 does not pass: .*--precision int8"):
         decide(trained)
+
+
+def test_a_release_is_published_with_what_was_decided_and_stays_where_the_next_is_refused(trained):
+    lose(trained, "encoder-student-int8")
+    made, figures = pipeline.build(trained.root, trained.shop)
+    assert told(made / "encoder/1/model.onnx") == "encoder-student"
+    decisions = read_manifest(made)["decisions"]
+    assert not decisions["the encoder in int8"]["passed"]
+    assert decisions["all stages"]["passed"]
+    assert "| deep |" in figures
+    settle(trained, insisted=True)
+    with pytest.raises(ArtefactError, match="--precision int8"):
+        pipeline.build(trained.root, trained.shop)
+    assert [path.name for path in (trained.root / "releases").iterdir() if path.name.isdigit()] == ["1"]
+    assert (trained.root / "releases/current").resolve() == made
 
 
 def test_a_greater_budget_lets_it_through(trained):
