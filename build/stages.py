@@ -209,6 +209,7 @@ class Stages:
         cut = self.declare(
             f"encoder-pruned-{student.shape}",
             "build.works:prune_encoder",
+            version=2,
             inputs={**known, "model": made.encoder, "tokenizer": made.tokenizer},
             parameters={"shape": student.shape},
             libraries=TRAINING,
