@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
 SHOWN = ("text", "mermaid")
 """Languages of blocks that nobody types."""
 TYPED = ("sh", "python", "json", "toml")

@@ -5,7 +5,7 @@ import pytest
 from build.readme import PART, blocks, filled, pages, tables, without_headings
 
 
-@pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
+@pytest.mark.parametrize("page", list(pages()), ids=lambda page: page.name)
 def test_a_page_holds_what_the_programs_measured(page):
     text = page.read_text(encoding="utf-8")
     assert filled(text) == text
