@@ -79,7 +79,7 @@ class Command:
         words, program = self.words, self.program
         if words[0] == "make":
             return "dry"
-        if words[0] in ("docker", ".venv/bin/pip"):
+        if words[0] in ("docker", ".venv/bin/pip") or program == "locust":
             return "check"
         if words[0] in ("curl", "ln"):
             return "run"

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from importlib import import_module, util
@@ -127,6 +128,11 @@ class TestWhatIsNamed:
         if words[0] == ".venv/bin/pip":
             extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
             assert re.search(r"\[(\w+)\]$", words[-1])[1] in extras
+        elif command.program == "locust":
+            given = {word for word in words[3:] if word.startswith("--")}
+            own = (ROOT / words[words.index("-f") + 1]).read_text()
+            theirs = subprocess.check_output([sys.executable, "-m", "locust", "--help"], text=True)
+            assert all(flag in theirs or f'"{flag}"' in own for flag in given)
         elif words[1] == "compose":
             assert ROOT / words[words.index("-f") + 1] == COMPOSE
             assert words[-1] in yaml.safe_load(COMPOSE.read_text())["services"]
