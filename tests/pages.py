@@ -83,15 +83,12 @@ class Command:
             return "check"
         if words[0] in ("curl", "ln"):
             return "run"
-        names = [program, *(f"{program} {word}" for word in words[3:])]
-        found = [
-            how
-            for how, programs in (("run", QUICK), ("start", STARTS), ("read", WORKS))
-            if any(name in programs for name in names)
-        ]
-        if not found:
-            raise LookupError(f"{self}: no rule says how a test may run it")
-        return found[0]  # type: ignore[return-value]
+        names = {program, *(f"{program} {word}" for word in words[3:])}
+        lists: tuple[tuple[How, tuple[str, ...]], ...] = (("run", QUICK), ("start", STARTS), ("read", WORKS))
+        for how, programs in lists:
+            if names & set(programs):
+                return how
+        raise LookupError(f"{self}: no rule says how a test may run it")
 
 
 def blocks(language: str | None = None) -> list[Block]:

@@ -22,6 +22,9 @@ from deploy.audit.settings import AuditSettings
 from deploy.hybrid import load
 from deploy.hybrid.topology import EXAMPLE, HybridSettings
 from deploy.security.new_keys import make_keys
+from shelfbridge import release, retrieval  # noqa: F401 - their gauges
+from shelfbridge.contract import MODELS
+from shelfbridge.gauges import Gauge
 from shelfbridge.program import BAD_INPUT, FAILED, OK, UNAVAILABLE
 from tests.pages import PAGES, PYTHON, ROOT, SHOWN, TYPED, Command, blocks, commands, mentions
 
@@ -139,6 +142,17 @@ class TestWhatIsNamed:
         else:
             tag = re.search(r"SHELFBRIDGE_NVIDIA_TAG=(\S+)", (COMPOSE.parent / ".env").read_text())[1]
             assert f"nvcr.io/nvidia/tritonserver:{tag}" in words or any(f":{tag}-" in word for word in words)
+
+    def test_tensors_are_those_of_the_contract(self):
+        page = (ROOT / "docs/serving.md").read_text(encoding="utf-8")
+        printed = set(re.findall(r"`(\w+)` \| ([A-Z]+\d*) \|", page))
+        asked = ("search", "search_deep", "search_personal", "recommend", "events", "privacy")
+        tensors = {one for name in asked for one in (*MODELS[name].inputs, *MODELS[name].outputs)}
+        assert printed == {(one.name, one.dtype.replace("STRING", "BYTES")) for one in tensors}
+
+    def test_gauges_are_those_of_the_server(self):
+        page = (ROOT / "docs/serving.md").read_text(encoding="utf-8")
+        assert set(re.findall(r"`(shelfbridge_\w+)`", page)) == {gauge.name for gauge in Gauge.ALL}
 
     @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
     def test_links_lead_somewhere(self, page):
