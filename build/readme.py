@@ -1,24 +1,35 @@
-"""Write the README's results from the JSON files in docs/results: no figure there is typed by hand.
+"""Write the figures of README.md and docs/*.md from the JSON files in docs/results: no figure there is typed by hand.
 
-python -m build.readme          a test holds the README against what this would write
+python -m build.readme          a test holds the pages against what this would write
 """
 
 import argparse
 import json
 import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from build.frontier.report import summary
 from build.report import table
+from shelfbridge.measure.report import Table
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "docs" / "results"
+PART = re.compile(r"(<!-- (\w+): written by python -m build\.readme -->\n).*?(<!-- end of \2 -->)", re.DOTALL)
+"""A part of a page that this program writes: its first line, its name, its last line."""
+
+
+def pages() -> Iterator[Path]:
+    """Iterate over the pages that may have generated parts."""
+    yield ROOT / "README.md"
+    yield from sorted((ROOT / "docs").glob("*.md"))
 
 
 def blocks() -> dict[str, str]:
-    """The README's generated parts by name."""
+    """Return the generated parts by name. Each stands on one page."""
     return {
+        "headline": headline(),
         "esci_us": table(_read("esci_us/evaluation.json")),
         "sample": table(_read("sample/evaluation.json")),
         "frontier_esci_us": summary(_read("esci_us/frontier/frontier.json")),
@@ -31,6 +42,7 @@ def blocks() -> dict[str, str]:
         "profiles": tables((RESULTS / "profiles/profiles.md").read_text(), 1),
         "personal": (RESULTS / "personal/personal.md").read_text(),
         "soak": memory(_read("soak/soak.json")),
+        "changes": (RESULTS / "changes/changes.md").read_text(),
         "loadtest": without_headings(tables((RESULTS / "loadtest/matrix.md").read_text(), 2)),
         "gateway": (RESULTS / "gateway/gateway.md").read_text(),
         "fuzz": _first_line(RESULTS / "fuzz/fuzz.md"),
@@ -40,8 +52,56 @@ def blocks() -> dict[str, str]:
     }
 
 
+def headline() -> str:
+    """Return the README's table: a few figures, each with the data that it was measured on."""
+    bench, gateway = _read("bench/bench.json"), _read("gateway/gateway.json")
+    alone, shelf = _read("roofline/roofline.json"), _read("online_retail/recommend.json")
+    loops = [one for one in bench["closed"] if one["contender"] == "search"]
+    served, gain = alone["alone"]["served"], shelf["differences"]["overall"]["recall"]
+    added = {part: gateway["ways"]["gateway"]["added"][part]["value"] for part in ("p50", "p99")}
+    rows = [
+        _ranking("a subset of ESCI", _read("esci_us/evaluation.json")),
+        _ranking("the sample shop", _read("sample/evaluation.json")),
+        (
+            "recall@20 of what shoppers buy next",
+            f"{shelf['test']['shelf']['overall']['recall']:.3f}; {gain['difference']:+.3f} [{gain['low']:+.3f}, "
+            f"{gain['high']:+.3f}] over the best baseline",
+            f"UCI Online Retail, {shelf['cases']['test']:,} baskets",
+        ),
+        (
+            "one search at a time, p50 and p99",
+            f"{served['p50']:.1f} and {served['p99']:.1f} ms",
+            f"ESCI, {alone['products']:,} products, {alone['machine']['cores']} cores",
+        ),
+        (
+            f"searches a second with {_listed(str(one['clients']) for one in loops)} clients",
+            _listed(f"{one['per_second']['median']:.0f}" for one in loops),
+            f"the same; the clients share the {bench['machine']['cores']} cores",
+        ),
+        (
+            "what the gateway adds to p50 and p99",
+            f"{added['p50']:+.2f} and {added['p99']:+.2f} ms",
+            f"the sample shop, {gateway['queries']:,} queries, {gateway['machine']['cores']} cores",
+        ),
+    ]
+    return f"{Table(('what', 'figure', 'measured on'), rows)}\n"
+
+
+def _ranking(data: str, record: dict[str, Any]) -> tuple[str, str, str]:
+    words, ranked = (record["stages"][stage]["nDCG@10"] for stage in ("lexical", "ranked"))
+    return (
+        "nDCG@10 of `search`, and of BM25",
+        f"{ranked['mean']:.3f} and {words['mean']:.3f} (paired p {ranked['p']:.3f})",
+        f"{data}, {record['products']:,} products, {record['queries']} {record['split']} queries",
+    )
+
+
+def _listed(words: Iterable[str]) -> str:
+    return re.sub(r", ([^,]*)$", r" and \1", ", ".join(words))
+
+
 def latency(record: dict[str, Any]) -> str:
-    """Latency at concurrency 1 as a Markdown table."""
+    """Return latency at concurrency 1 as a Markdown table."""
     arithmetic = [(f"{name}, bare", figures) for name, figures in record["arithmetic"].items()]
     rows = [("search, served", record["served"]), *arithmetic, ("overhead", record["overhead"])]
     lines = ["| ms, concurrency 1 | p50 | p95 | p99 |", "|---|---|---|---|"]
@@ -50,7 +110,7 @@ def latency(record: dict[str, Any]) -> str:
 
 
 def memory(record: dict[str, Any]) -> str:
-    """How memory grows under searches, in a sentence; the interval is of 95 %."""
+    """Return how memory grows under searches, in a sentence; the interval is of 95 %."""
     grown = record["verdict"]["private"]
     return (
         f"**Private memory** grows by {grown['slope']:.0f} MB [{grown['low']:.0f}, {grown['high']:.0f}] for "
@@ -59,24 +119,20 @@ def memory(record: dict[str, Any]) -> str:
 
 
 def filled(text: str) -> str:
-    """The README's text with every generated part written anew."""
-    for name, block in blocks().items():
-        begin, end = f"<!-- {name}: written by python -m build.readme -->\n", f"<!-- end of {name} -->"
-        head, rest = text.split(begin)
-        _, tail = rest.split(end)
-        text = f"{head}{begin}{block}{end}{tail}"
-    return text
+    """Return a page's text with every generated part of it written anew."""
+    known = blocks()
+    return PART.sub(lambda part: f"{part[1]}{known[part[2]]}{part[3]}", text)
 
 
 def tables(report: str, count: int) -> str:
-    """A report to the end of so many of its tables; what comes next introduces another."""
+    """Return a report to the end of so many of its tables; what comes next introduces another."""
     parts = report.strip().split("\n\n")
     places = [place for place, part in enumerate(parts, start=1) if part.startswith("|")]
     return "\n\n".join(parts[: places[count - 1]]) + "\n"
 
 
 def without_headings(report: str) -> str:
-    """A report's headings in bold, as those of a text must be that has its own."""
+    """Return a report with its headings in bold, for a page that has headings of its own."""
     return re.sub(r"^#+ (.+)$", r"**\1**", report, flags=re.MULTILINE)
 
 
@@ -90,12 +146,12 @@ def _first_line(file: Path) -> str:
 
 
 def main() -> None:
-    """The command line."""
+    """Run the command line."""
     argparse.ArgumentParser(
         prog="python -m build.readme", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     ).parse_args()
-    readme = ROOT / "README.md"
-    readme.write_text(filled(readme.read_text()))
+    for page in pages():
+        page.write_text(filled(page.read_text()))
 
 
 if __name__ == "__main__":

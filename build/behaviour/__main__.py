@@ -27,7 +27,9 @@ from shelfbridge.errors import ShelfbridgeError
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m build.behaviour", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--interactions", type=Path, required=True, metavar="FILE", help="what shoppers did")
     parser.add_argument(
         "--out", type=Path, default=Path("behaviour"), metavar="DIR", help="of the report (default: %(default)s)"

@@ -180,5 +180,5 @@ def test_a_damaged_release_is_not_opened(release, tmp_path):
     graph.write_bytes(graph.read_bytes()[:1000])
     with pytest.raises(ArtefactError, match=r"model\.onnx is missing or was changed"):
         verify(copy)
-    with pytest.raises(ArtefactError, match=r"model\.onnx cannot be loaded"):
+    with pytest.raises(ArtefactError, match=r"model\.onnx cannot be read as an ONNX model"):
         open_release(copy)

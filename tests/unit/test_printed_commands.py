@@ -1,91 +1,189 @@
-"""What README and docs print of the online programs can be typed as it stands, from any folder."""
+"""What README and docs print can be typed as it stands: here what needs no server.
 
+Each command has a rule (`tests.pages`). What trains, measures or starts servers is read by the program's own parser;
+`tests/functional/test_pages.py` runs the others against a real server.
+"""
+
+import argparse
+import json
 import os
 import re
-import shlex
 import subprocess
 import sys
+import tomllib
+from collections.abc import Iterator
 from importlib import import_module, util
 from pathlib import Path
 
 import pytest
+import yaml
 
 from deploy.audit.settings import AuditSettings
 from deploy.hybrid import load
-from deploy.hybrid.__main__ import parser
 from deploy.hybrid.topology import EXAMPLE, HybridSettings
 from deploy.security.new_keys import make_keys
-from shelfbridge.program import BAD_INPUT, FAILED, OK, UNAVAILABLE, settings_of
-from tests.unit.scripted_server import serve
+from shelfbridge import release, retrieval  # noqa: F401 - their gauges
+from shelfbridge.contract import MODELS
+from shelfbridge.gauges import Gauge
+from shelfbridge.program import BAD_INPUT, FAILED, OK, UNAVAILABLE
+from tests.pages import PAGES, PYTHON, ROOT, SHOWN, TYPED, Command, blocks, commands, mentions
 
-ROOT = Path(__file__).resolve().parents[2]
-PAGES = (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))
-COMMAND = re.compile(r"python -m ((?:clients|deploy\.(?:audit|hybrid|security))\b[^`\n]*)")
+COMPOSE = ROOT / "deploy/containers/compose.yaml"
+LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 
-def printed() -> list[str]:
-    """Commands in the order of their pages, once each; `up|down` stands for two."""
-    found: dict[str, None] = {}
-    for page in PAGES:
-        for match in COMMAND.findall(page.read_text(encoding="utf-8").replace("\\|", "|")):
-            program, *words = shlex.split(match.partition("  #")[0])
-            first, rest = (words[0].split("|"), words[1:]) if words else ([""], [])
-            found |= dict.fromkeys(shlex.join([program, *filter(None, [one]), *rest]) for one in first)
-    return list(found)
+class Read(Exception):
+    """A parser has taken its arguments."""
 
 
 def run(command):
-    """The exit status of a command, as `python -m` would end."""
-    program, *words = shlex.split(command)
+    """The exit status of a program and its arguments, as `python -m` would end."""
+    program, *words = command if isinstance(command, list) else command.split()
     module = program if not util.find_spec(program).submodule_search_locations else f"{program}.__main__"
     return import_module(module).main(words)
 
 
+@pytest.fixture
+def parsers(monkeypatch):
+    """Programs stop once their own parser has taken the arguments."""
+    parse = argparse.ArgumentParser.parse_args
+
+    def read(self, arguments=None, namespace=None):
+        parse(self, arguments, namespace)
+        raise Read
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", read)
+
+
+def understood(words: list[str], capsys, monkeypatch) -> None:
+    """Have a program's parser take its arguments.
+
+    Programs differ in whether `main` takes them, so they are given as the process's own.
+    """
+    program, *arguments = words
+    module = program if not util.find_spec(program).submodule_search_locations else f"{program}.__main__"
+    monkeypatch.setattr("sys.argv", [program, *arguments])
+    try:
+        with pytest.raises(Read):
+            import_module(module).main()
+    except SystemExit:
+        pytest.fail(f"python -m {' '.join(words)}: {capsys.readouterr().err}")
+
+
 @pytest.fixture(autouse=True)
-def elsewhere(tmp_path_factory, monkeypatch):
-    """Another folder to work in, one for all commands, with none of this project's settings but where no server is."""
-    folder = tmp_path_factory.getbasetemp() / "elsewhere"
-    folder.mkdir(exist_ok=True)
-    monkeypatch.chdir(folder)
-    for name in [name for name in os.environ if name.startswith("SHELFBRIDGE_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("SHELFBRIDGE_ADDRESS", "127.0.0.1:1")
-    monkeypatch.setenv("SHELFBRIDGE_TIMEOUT", "0.2")
-    return folder
+def elsewhere(tmp_path, monkeypatch):
+    """Another folder to work in than the project's."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
-def test_some_are_printed():
-    assert {"deploy.audit verify", "deploy.hybrid up", "clients.profile export u7"} < set(printed())
-    assert len(printed()) > 10
+def of(*hows: str) -> list[Command]:
+    return [command for command in commands() if command.how in hows]
 
 
-@pytest.mark.parametrize("command", printed())
-def test_is_understood(elsewhere, command, monkeypatch, capsys):
-    """Nothing serves: who needs a server says so, and who needs a file that nobody made."""
-    if command.startswith("deploy.hybrid "):  # the example may be up here: what commands do is tested below
-        assert load(settings_of(HybridSettings, parser().parse_args(shlex.split(command)[1:])).topology)
-        return
-    monkeypatch.setenv("SHELFBRIDGE_AUDIT_FOLDER", str(elsewhere / "audit"))
-    monkeypatch.setenv("SHELFBRIDGE_AUDIT_KEY", str(elsewhere / "none.key"))
-    status, said = run(command), capsys.readouterr()
-    assert status == OK or re.match(r"error: .*(?:; |, )\w+", said.err), said.err
+class TestRules:
+    def test_each_block_says_what_it_is(self):
+        assert not [str(block) for block in blocks() if block.language not in (*SHOWN, *TYPED)]
+
+    def test_each_command_has_one(self):
+        assert {command.how for command in commands()} == {"run", "start", "read", "dry", "check"}
+
+    @pytest.mark.parametrize("block", [*blocks("json"), *blocks("toml")], ids=str)
+    def test_data_can_be_read(self, block):
+        assert json.loads(block.text) if block.language == "json" else tomllib.loads(block.text)
 
 
-def test_the_example_of_python(elsewhere):
-    code = re.search(r"```python\n(.*?)```", PAGES[0].read_text(encoding="utf-8"), re.DOTALL)[1]
-    with serve() as server:
+class TestArguments:
+    @pytest.mark.parametrize("command", of("start", "read"), ids=str)
+    def test_are_taken(self, command, parsers, capsys, monkeypatch):
+        understood(command.words[2:], capsys, monkeypatch)
+
+    @pytest.mark.parametrize("command", of("dry"), ids=str)
+    def test_of_what_make_would_run(self, command, parsers, capsys, monkeypatch):
         done = subprocess.run(
-            [sys.executable, "-c", code.replace("localhost:8001", server.address)],
-            cwd=elsewhere,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-            check=False,
+            [command.words[0], "--dry-run", *command.words[1:]], cwd=ROOT, capture_output=True, text=True, check=False
         )
-    assert len(done.stdout.splitlines()) == 6, done.stderr
+        assert done.returncode == 0, done.stderr
+        for line in re.findall(rf"^{re.escape(PYTHON)} -m (.*)", done.stdout.replace("\\\n", " "), re.MULTILINE):
+            understood(line.split(), capsys, monkeypatch)
+
+    def test_a_wrong_flag_is_found(self, parsers, capsys, monkeypatch):
+        with pytest.raises(pytest.fail.Exception, match="--presets"):
+            understood(["build", "--presets", "full"], capsys, monkeypatch)
+
+    @pytest.mark.parametrize(("page", "mention"), mentions(), ids=str)
+    def test_of_programs_in_running_text(self, page, mention, capsys, monkeypatch):
+        """A mention may leave arguments out; sub-commands and flags that it names exist."""
+        program, *words = mention.split()
+        module = program if not util.find_spec(program).submodule_search_locations else f"{program}.__main__"
+        monkeypatch.setattr("sys.argv", [program, *words, "--help"])
+        with pytest.raises(SystemExit) as ended:
+            import_module(module).main()
+        said = capsys.readouterr()
+        assert ended.value.code == 0, said.err
+        assert all(word in said.out for word in words if word.startswith("--"))
+
+
+class TestWhatIsNamed:
+    @pytest.mark.parametrize("command", of("check"), ids=str)
+    def test_exists(self, command):
+        words = command.words
+        if words[0] == ".venv/bin/pip":
+            extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+            assert re.search(r"\[(\w+)\]$", words[-1])[1] in extras
+        elif command.program == "locust":
+            given = {word for word in words[3:] if word.startswith("--")}
+            own = (ROOT / words[words.index("-f") + 1]).read_text()
+            theirs = subprocess.check_output([sys.executable, "-m", "locust", "--help"], text=True)
+            assert all(flag in theirs or f'"{flag}"' in own for flag in given)
+        elif words[1] == "compose":
+            assert ROOT / words[words.index("-f") + 1] == COMPOSE
+            assert words[-1] in yaml.safe_load(COMPOSE.read_text())["services"]
+        else:
+            tag = re.search(r"SHELFBRIDGE_NVIDIA_TAG=(\S+)", (COMPOSE.parent / ".env").read_text())[1]
+            assert f"nvcr.io/nvidia/tritonserver:{tag}" in words or any(f":{tag}-" in word for word in words)
+
+    def test_tensors_are_those_of_the_contract(self):
+        page = (ROOT / "docs/serving.md").read_text(encoding="utf-8")
+        printed = set(re.findall(r"`(\w+)` \| ([A-Z]+\d*) \|", page))
+        asked = ("search", "search_deep", "search_personal", "recommend", "events", "privacy")
+        tensors = {one for name in asked for one in (*MODELS[name].inputs, *MODELS[name].outputs)}
+        assert printed == {(one.name, one.dtype.replace("STRING", "BYTES")) for one in tensors}
+
+    def test_gauges_are_those_of_the_server(self):
+        page = (ROOT / "docs/serving.md").read_text(encoding="utf-8")
+        assert set(re.findall(r"`(shelfbridge_\w+)`", page)) == {gauge.name for gauge in Gauge.ALL}
+
+    @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+    def test_links_lead_somewhere(self, page):
+        """Files, and headings of pages as GitHub names them."""
+        for link in _links(page):
+            file, _, anchor = link.partition("#")
+            target = (page.parent / file).resolve() if file else page
+            assert target.exists(), link
+            assert not anchor or anchor in _anchors(target), link
+
+
+def _links(page: Path) -> Iterator[str]:
+    yield from (link for link in LINK.findall(page.read_text(encoding="utf-8")) if "://" not in link)
+
+
+def _anchors(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 200
 
 
 class TestWhereNothingRuns:
+    @pytest.fixture(autouse=True)
+    def no_settings(self, monkeypatch):
+        """None of this project's settings."""
+        for name in [name for name in os.environ if name.startswith("SHELFBRIDGE_")]:
+            monkeypatch.delenv(name)
+
     @pytest.fixture
     def topology(self, tmp_path, monkeypatch):
         """The example, its folders moved to where nobody else is."""

@@ -1,11 +1,19 @@
-"""The README's figures are those of the JSON files beside it."""
+"""The figures of README and docs are those of the JSON files beside them."""
 
-from build.readme import ROOT, filled, tables, without_headings
+import pytest
+
+from build.readme import PART, blocks, filled, pages, tables, without_headings
 
 
-def test_the_readme_holds_what_the_programs_measured():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("page", list(pages()), ids=lambda page: page.name)
+def test_a_page_holds_what_the_programs_measured(page):
+    text = page.read_text(encoding="utf-8")
     assert filled(text) == text
+
+
+def test_each_part_stands_on_one_page():
+    found = [name for page in pages() for _, name, _ in PART.findall(page.read_text(encoding="utf-8"))]
+    assert sorted(found) == sorted(blocks())
 
 
 def test_a_report_is_taken_to_the_end_of_its_first_tables():
