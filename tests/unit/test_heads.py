@@ -223,6 +223,9 @@ def test_the_points_are_the_orders_that_they_are_named_for(tmp_path):
 
 def test_a_ranker_that_gives_the_fusions_order_to_every_query_is_told_from_a_broken_one():
     places = np.tile(21 / (21 + np.arange(100.0)), (5, 1))
-    assert hold("fp16", {"scores": places}, {"scores": places}, 0.99)["scores"] == pytest.approx(1)
+    rounded = places.astype(np.float16).astype(np.float64)
+    assert hold("fp16", {"scores": places}, {"scores": rounded}, 0.99)["scores"] == pytest.approx(1, abs=1e-4)
+    with pytest.raises(ArtefactError, match="below 0.99"):
+        hold("fp16", {"scores": places}, {"scores": places[:, ::-1]}, 0.99)
     with pytest.raises(ArtefactError, match="nearly the same scores to everything"):
         hold("fp16", {"scores": places * 0 + 3}, {"scores": places}, 0.99)
