@@ -225,7 +225,7 @@ def test_a_ranker_that_gives_the_fusions_order_to_every_query_is_told_from_a_bro
     places = np.tile(21 / (21 + np.arange(100.0)), (5, 1))
     rounded = places.astype(np.float16).astype(np.float64)
     assert hold("fp16", {"scores": places}, {"scores": rounded}, 0.99)["scores"] == pytest.approx(1, abs=1e-4)
-    with pytest.raises(ArtefactError, match="below 0.99"):
+    with pytest.raises(ArtefactError, match=r"below 0\.99"):
         hold("fp16", {"scores": places}, {"scores": places[:, ::-1]}, 0.99)
     with pytest.raises(ArtefactError, match="nearly the same scores to everything"):
         hold("fp16", {"scores": places * 0 + 3}, {"scores": places}, 0.99)
