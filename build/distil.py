@@ -4,12 +4,8 @@ The encoder's student reproduces the teacher's vectors of queries, embedding and
 arXiv:2301.12005). It only ever reads queries: products stay indexed by the teacher, and a query costs less. The
 cross-encoder's student reproduces logits (pointwise, the plain form of arXiv:2010.02666) for the candidates that
 retrieval would show it.
-
-    python -m build.distil encoder --teacher FOLDER --student FOLDER --tokenizer FOLDER \\
-        --catalogue F --judgments F --out DIR
 """
 
-import argparse
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,8 +22,7 @@ from build.opinions import Opinions, logits_of
 from build.settings import Training
 from build.tokenizer import hold
 from build.training import fit
-from shelfbridge.catalogue import Catalogue, Judgments, read_catalogue, read_judgments
-from shelfbridge.errors import ShelfbridgeError
+from shelfbridge.catalogue import Catalogue, Judgments
 from shelfbridge.measure.ranking import kendall
 from shelfbridge.retrieval import ProductPairs
 from shelfbridge.wordpieces import WordPieces
@@ -154,44 +149,3 @@ def distil_cross_encoder(
     best = fit(network, epoch, loss, agreement, training=training, folder=folder, console=console)
     console.print(f"  Kendall's tau with the teacher on queries held out: {best:.3f}")
     network.save(folder)
-
-
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("network", choices=("encoder", "cross-encoder"))
-    parser.add_argument("--student", type=Path, required=True, metavar="FOLDER", help="what build.prune left")
-    parser.add_argument("--teacher", type=Path, metavar="FOLDER", help="the fine-tuned encoder")
-    parser.add_argument(
-        "--opinions", type=Path, metavar="FOLDER", help="what build.opinions wrote of the teaching cross-encoder"
-    )
-    parser.add_argument("--tokenizer", type=Path, required=True, metavar="FOLDER", help="folder of tokenizer.json")
-    parser.add_argument("--pieces", type=Path, metavar="FOLDER", help="the products' word pieces, for a cross-encoder")
-    parser.add_argument("--catalogue", type=Path, metavar="FILE", help="for an encoder")
-    parser.add_argument("--judgments", type=Path, metavar="FILE", help="for an encoder: shoppers' own queries")
-    parser.add_argument("--texts", type=int, default=20_000, help="an encoder reads in an epoch (default: %(default)s)")
-    parser.add_argument("--epochs", type=int, default=3, help="default: %(default)s")
-    parser.add_argument("--batch", type=int, default=64, help="texts or pairs (default: %(default)s)")
-    parser.add_argument("--learning-rate", type=float, default=3e-4, help="default: %(default)s")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
-    options = parser.parse_args()
-    needed = ("teacher", "catalogue", "judgments") if options.network == "encoder" else ("opinions", "pieces")
-    if missing := [name for name in needed if getattr(options, name) is None]:
-        parser.error(f"a student {options.network} needs --{' and --'.join(missing)}")
-    training = Training(options.epochs, options.batch, options.learning_rate)
-    more = {"student": options.student, "tokenizer": options.tokenizer, "training": training, "console": Console()}
-    try:
-        options.out.mkdir(parents=True, exist_ok=True)
-        if options.network == "encoder":
-            catalogue = read_catalogue(options.catalogue)
-            judgments = read_judgments(options.judgments, catalogue)
-            known = {"catalogue": catalogue, "judgments": judgments, "texts": options.texts}
-            distil_encoder(options.out, teacher=options.teacher, **known, **more)
-        else:
-            distil_cross_encoder(options.out, opinions=options.opinions, pieces=options.pieces, **more)
-    except ShelfbridgeError as error:
-        raise SystemExit(f"error: {error}") from error
-
-
-if __name__ == "__main__":
-    main()

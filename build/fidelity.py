@@ -12,7 +12,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from shelfbridge.contract import SHORTLIST, SORTED_SCORES
+from shelfbridge.contract import SCORES, SHORTLIST, SORTED_SCORES
 from shelfbridge.errors import ArtefactError
 
 Feed = Mapping[str, NDArray[Any]]
@@ -53,16 +53,29 @@ def _rows(output: NDArray[Any]) -> NDArray[Any]:
 
 
 def cosines(expected: Rows, got: Rows) -> dict[str, float]:
-    """Per output the cosine of what was expected and what came, both less the mean of what was expected.
+    """Per output the cosine of what was expected and what came, both less what is common in what was expected.
 
-    Without that mean, scores with a common offset would look alike whatever their order.
+    Without that, scores with a common offset would look alike whatever their order.
     """
     found = {}
     for name, rows in expected.items():
-        mean = rows.mean(0)
-        one, other = (rows - mean).ravel(), (got[name] - mean).ravel()
+        common = _common(name, rows)
+        one, other = (rows - common).ravel(), (got[name] - common).ravel()
         found[name] = float(one @ other / max(float(np.linalg.norm(one) * np.linalg.norm(other)), 1e-300))
     return found
+
+
+RANGE = 0.1
+"""Range of one query's scores, by their largest, from which they order candidates even where queries score alike."""
+
+
+def _common(output: str, rows: NDArray[Any]) -> NDArray[Any]:
+    """What is common in rows: their mean; of scores that are alike for all queries (the fusion's), each row's own."""
+    mean: NDArray[Any] = rows.mean(0)
+    if output != SCORES.name or rows.ndim < 2 or np.linalg.norm(rows - mean) >= LEAST_SPREAD * np.linalg.norm(rows):
+        return mean
+    ordering = np.ptp(rows, axis=1).min() > RANGE * np.abs(rows).max()
+    return rows.mean(1, keepdims=True) if ordering else mean
 
 
 def hold(name: str, expected: Rows, got: Rows, least: float) -> dict[str, float]:
@@ -82,7 +95,7 @@ def hold(name: str, expected: Rows, got: Rows, least: float) -> dict[str, float]
         if not np.isfinite(rows).all():
             raise ArtefactError(f"{name}: {output} holds infinities or NaN; its weights or scales are out of range")
         for which, values in (("the original", expected[output]), (name, rows)):
-            if np.linalg.norm(values - values.mean(0)) < LEAST_SPREAD * np.linalg.norm(values):
+            if np.linalg.norm(values - _common(output, values)) < LEAST_SPREAD * np.linalg.norm(values):
                 raise ArtefactError(
                     f"{which} answers nearly the same {output} to everything; look at its training and its loading"
                 )

@@ -4,12 +4,8 @@ Layers are kept at even distances, from the first to the last (Sajjad et al., ar
 choices). Heads are ranked as by Michel et al. (arXiv:1905.10650): the mean absolute gradient of the fine-tuning loss
 with respect to a factor on the head's output. Neurons are ranked by the same first-order criterion (Molchanov et al.,
 arXiv:1906.10771). What it costs is won back by `build.distil`.
-
-    python -m build.prune encoder --model FOLDER --tokenizer tokenizer.json --catalogue F --judgments F \\
-        --layers 3 --heads 6 --neurons 768 --out DIR
 """
 
-import argparse
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -17,17 +13,16 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from rich.console import Console
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from build import cross_encoder, encoder, examples
 from build.models import CrossEncoder, Encoder
-from build.narrow import layers_of, multiplications, narrow, shape_of
+from build.narrow import layers_of, narrow, shape_of
 from build.settings import CrossEncoderSettings, EncoderSettings, Shape, Training
 from build.tokenizer import hold
-from shelfbridge.catalogue import Catalogue, Judgments, read_catalogue, read_judgments
-from shelfbridge.errors import ArtefactError, ShelfbridgeError
+from shelfbridge.catalogue import Catalogue, Judgments
+from shelfbridge.errors import ArtefactError
 from shelfbridge.retrieval import ProductPairs
 from shelfbridge.wordpieces import WordPieces
 
@@ -35,8 +30,6 @@ BATCHES = 8
 """Of fine-tuning examples that importance is measured on."""
 TRAINING = Training(epochs=1, batch=16, learning_rate=0.0)
 """Batch and seed of those examples."""
-LENGTH = 64
-"""Word pieces at which arithmetic is compared."""
 
 
 @dataclass(frozen=True)
@@ -158,47 +151,3 @@ def prune_cross_encoder(
     losses = (lambda batch=batch: cross_encoder.loss(network, words, batch) for batch in batches[:BATCHES])
     cut(network.trunk, shape, importance(network.trunk, losses))
     network.save(folder)
-
-
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m build.prune", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("network", choices=("encoder", "cross-encoder"))
-    parser.add_argument("--model", type=Path, required=True, metavar="FOLDER", help="the fine-tuned network")
-    parser.add_argument("--tokenizer", type=Path, required=True, metavar="FOLDER", help="folder of tokenizer.json")
-    parser.add_argument("--pieces", type=Path, metavar="FOLDER", help="the products' word pieces, for a cross-encoder")
-    parser.add_argument("--catalogue", type=Path, required=True, metavar="FILE")
-    parser.add_argument("--judgments", type=Path, required=True, metavar="FILE", help="those of train are learnt from")
-    for name in ("layers", "heads", "neurons"):
-        parser.add_argument(
-            f"--{name}", type=int, required=True, metavar="N", help="to be left in all, or in each layer"
-        )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
-    options = parser.parse_args()
-    console = Console(highlight=False)
-    if options.network == "cross-encoder" and not options.pieces:
-        parser.error("a cross-encoder needs --pieces; a build leaves them in out/stages/pieces")
-    try:
-        catalogue = read_catalogue(options.catalogue)
-        judgments = read_judgments(options.judgments, catalogue)
-        shape = Shape(options.layers, options.heads, options.neurons)
-        known = {"model": options.model, "tokenizer": options.tokenizer, "catalogue": catalogue, "judgments": judgments}
-        options.out.mkdir(parents=True, exist_ok=True)
-        if options.network == "encoder":
-            prune_encoder(options.out, shape=shape, **known)
-        else:
-            prune_cross_encoder(options.out, shape=shape, pieces=options.pieces, **known)
-        kind = Encoder if options.network == "encoder" else CrossEncoder
-        before, after = (multiplications(kind.load(folder).trunk, LENGTH) for folder in (options.model, options.out))
-    except ShelfbridgeError as error:
-        raise SystemExit(f"error: {error}") from error
-    console.print(
-        f"{options.out}: {after / 1e6:.2f} million multiply-adds a word piece, {before / after:.1f} times fewer; "
-        "now recover its quality with python -m build.distil"
-    )
-
-
-if __name__ == "__main__":
-    main()

@@ -9,6 +9,7 @@ import torch
 from rich.console import Console
 from transformers import BertConfig, BertForSequenceClassification
 
+from build.fidelity import hold
 from build.heads import choose, fit_head, lower_bound, pairs, point
 from build.index import write_index, write_pieces
 from build.models import Ranker
@@ -17,6 +18,7 @@ from build.ranker import Lists, choose_head, learned, ndcgs, train
 from build.settings import preset
 from shelfbridge.catalogue import Catalogue, Judgment, Judgments, Product
 from shelfbridge.contract import CANDIDATES
+from shelfbridge.errors import ArtefactError
 from shelfbridge.measure.ranking import NDCG, by_place, per_query
 from tests.functional import tiny
 
@@ -217,3 +219,13 @@ def test_the_points_are_the_orders_that_they_are_named_for(tmp_path):
         ranker.save(tmp_path)
         figures = ndcg_of_stages(tmp_path, steps, catalogue, judgments)
         assert figures["ranked"] == pytest.approx(figures[stage], abs=0.01 if name == "BM25" else 1e-6)
+
+
+def test_a_ranker_that_gives_the_fusions_order_to_every_query_is_told_from_a_broken_one():
+    places = np.tile(21 / (21 + np.arange(100.0)), (5, 1))
+    rounded = places.astype(np.float16).astype(np.float64)
+    assert hold("fp16", {"scores": places}, {"scores": rounded}, 0.99)["scores"] == pytest.approx(1, abs=1e-4)
+    with pytest.raises(ArtefactError, match=r"below 0\.99"):
+        hold("fp16", {"scores": places}, {"scores": places[:, ::-1]}, 0.99)
+    with pytest.raises(ArtefactError, match="nearly the same scores to everything"):
+        hold("fp16", {"scores": places * 0 + 3}, {"scores": places}, 0.99)
