@@ -14,7 +14,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -141,18 +141,22 @@ class Release:
         """
         self._take_up(at_start=False)
 
-    def watch(self) -> None:
-        """Have a thread refresh this for as long as the process lives, or until `close`."""
-        if self._changes is not None:
-            threading.Thread(target=self._watch, name="changes", daemon=True).start()
+    def watch(self, then: Callable[[], None] = lambda: None) -> None:
+        """Have a thread refresh this for as long as the process lives, or until `close`.
+
+        Args:
+            then: is called after each look, in that thread.
+        """
+        threading.Thread(target=self._watch, args=(then,), name="changes", daemon=True).start()
 
     def close(self) -> None:
         """End the thread of `watch`."""
         self._closed.set()
 
-    def _watch(self) -> None:
+    def _watch(self, then: Callable[[], None]) -> None:
         while not self._closed.wait(LOOK_S):
             self.refresh()
+            then()
 
     def _take_up(self, *, at_start: bool) -> None:
         if self._changes is None:

@@ -52,9 +52,8 @@ class Served:
         self.door = Door(self.guards, sum(int(group.get("count", 1)) for group in groups))
         self.release: Release | None = None
         self.open(args)
-        self.gauges = _Gauges(args["model_instance_name"]) if self.release else None
         if self.release:
-            self.release.watch()
+            self.release.watch(_Gauges(args["model_instance_name"]).show)
 
     def open(self, args: Args) -> None:
         """Open what the model needs."""
@@ -71,8 +70,6 @@ class Served:
             refused = self.refusal(request)
             responses.append(self._respond(request) if refused is None else refused)
             self.door.free()
-        if self.gauges:
-            self.gauges.show()
         return responses
 
     def refusal(self, request: Any) -> Any:
