@@ -30,6 +30,8 @@ BUSY_S = 0.03
 """A step that has gone on without a pause for so long has the thread look how many wait."""
 LOOK_S = 0.05
 """Seconds between two looks."""
+IDLE_S = 1.0
+"""Seconds without a request after which the thread looks no more."""
 BLIND_S = 10.0
 """Seconds until the next look where the metrics cannot be read."""
 _WAITING = re.compile(r'^nv_inference_pending_request_count\{.*?model="([^"]+)".*\} (\d+)', re.MULTILINE)
@@ -91,6 +93,9 @@ class Door:
     def _look_on(self) -> None:
         while True:
             self._busy.wait()
+            if time.monotonic() - max(self._begun, self._free_since) > IDLE_S:
+                self._busy.clear()
+                continue
             waiting = queues()
             if waiting is None:
                 time.sleep(BLIND_S)

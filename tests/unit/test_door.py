@@ -140,6 +140,7 @@ class TestDoor:
 class TestLooking:
     def test_a_busy_step_learns_how_many_wait_beside_its_requests(self, metrics, monkeypatch):
         monkeypatch.setattr(door, "LOOK_S", 0.005)
+        monkeypatch.setattr(door, "IDLE_S", 0.1)
         metrics.waiting, step = {"search": QUEUE + 40}, Door(["search"], 1)
         until = time.monotonic() + 10
         refused = 0
@@ -148,6 +149,12 @@ class TestLooking:
             step.free()
         assert refused
         assert metrics.looks
+        while step.busy:  # no request comes any more
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        looks = metrics.looks
+        time.sleep(10 * door.LOOK_S)
+        assert metrics.looks == looks
 
     def test_a_step_that_is_not_busy_asks_nothing(self, metrics):
         metrics.waiting, step = {"search": 1000}, Door(["search"], 1)

@@ -60,7 +60,7 @@ def closure(requirements: list[str]) -> set[str]:
 
 def others(requirements: list[str]) -> list[str]:
     """What can be imported here, the standard library apart, and is in no distribution that requirements bring."""
-    brought = closure(requirements)
+    brought = closure(requirements) | {"shelfbridge"}
     return [
         module
         for module, owners in metadata.packages_distributions().items()
