@@ -115,7 +115,6 @@ def run_in_one_process(ensembles: Mapping[str, Any], name: str, count: int, para
         del config.ensemble_scheduling.step[:]
         config.ensemble_scheduling.step.append(step)
     model.instance_group.add(kind=_CPU_KIND, count=count)
-    model.dynamic_batching.SetInParent()
     for key, value in parameters.items():
         model.parameters[key].string_value = value
     return model

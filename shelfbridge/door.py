@@ -28,7 +28,7 @@ PAUSE_S = 0.01
 """A step that has waited so long for a request has none waiting."""
 BUSY_S = 0.03
 """A step that has gone on without a pause for so long has the thread look how many wait."""
-LOOK_S = 0.05
+LOOK_S = 0.1
 """Seconds between two looks."""
 IDLE_S = 1.0
 """Seconds without a request after which the thread looks no more."""
