@@ -33,10 +33,6 @@ class VectorsUnavailable(ShelfbridgeError):
     """The store of vectors did not answer in time; candidates are found by words alone."""
 
 
-class GivenUp(ShelfbridgeError):
-    """The caller has given the request up, so nobody waits for the rest of the work."""
-
-
 class SearchError(ShelfbridgeError):
     """A search was not answered. The subclasses say whose fault it was.
 

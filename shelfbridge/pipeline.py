@@ -5,7 +5,7 @@ features, calibration and evaluation come of the same objects that answer shoppe
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -79,7 +79,7 @@ class Pipeline:
         ]
         self._cache = cache if self.name in CACHED else None
 
-    def answer(self, given: Arrays, now: Snapshot, go_on: Callable[[], None] = lambda: None) -> Arrays:
+    def answer(self, given: Arrays, now: Snapshot) -> Arrays:
         """Return the ensemble's outputs for one request.
 
         What the first step makes of the request is all that the others see of it, so answers are found again by that
@@ -88,13 +88,12 @@ class Pipeline:
         Args:
             given: the ensemble's inputs.
             now: the snapshot that all steps read.
-            go_on: is called between the steps, but not before the last; it may raise `GivenUp`.
 
         Raises:
             ShelfbridgeError: as the steps raise.
         """
         if self._cache is None:
-            return self._outputs(self.run(given, now, go_on=go_on))
+            return self._outputs(self.run(given, now))
         begun = time.monotonic_ns()
         first = self.run(given, now, until=1)
         asked = {name: array for name, array in first.items() if name not in given}
@@ -103,7 +102,7 @@ class Pipeline:
             times = np.zeros_like(kept[STEP_TIMES.name])
             times[0] = (time.monotonic_ns() - begun) / 1e6
             return {**kept, STEP_TIMES.name: times}
-        answer = self._outputs(self.run(first, now, since=1, go_on=go_on))
+        answer = self._outputs(self.run(first, now, since=1))
         self._cache.keep(key, answer)
         return answer
 
@@ -114,7 +113,6 @@ class Pipeline:
         *,
         since: int = 0,
         until: int | None = None,
-        go_on: Callable[[], None] = lambda: None,
     ) -> dict[str, Any]:
         """Run some of the steps, each with what those before it have made.
 
@@ -122,16 +120,12 @@ class Pipeline:
             given: the ensemble's inputs, and what the steps before `since` have made, by the ensemble's names.
             now: the snapshot that all steps read.
             since, until: place of the first step, and of the first that is not run.
-            go_on: as `answer` takes it.
 
         Returns:
             All tensors that are known then, by the ensemble's names.
         """
         known = dict(given)
-        steps = self.wiring[since:until]
-        for place, wired in enumerate(steps):
-            if 0 < place < len(steps) - 1:
-                go_on()
+        for wired in self.wiring[since:until]:
             made = wired.step.run(
                 {name: known[source] for name, source in wired.inputs.items() if source in known}, now
             )

@@ -8,6 +8,7 @@ executes together are answered one by one, so that a bad one cannot hurt those b
 import json
 import locale
 import traceback
+from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,7 +20,6 @@ from numpy.typing import NDArray
 from shelfbridge.contract import MODELS, PERMISSION, STEPS, STORE_AWAY, Tensor
 from shelfbridge.door import Door, guarded
 from shelfbridge.errors import (
-    GivenUp,
     InvalidEvents,
     InvalidQuery,
     PermissionRefused,
@@ -34,11 +34,28 @@ from shelfbridge.steps import Arrays, Step
 Args = Mapping[str, str]
 RELEASE, RESULT_CACHE, QUERY_CACHE = "release", "result_cache_megabytes", "query_cache_megabytes"
 """Parameters of the model that answers for all ensembles."""
-GIVEN_UP = "given up by its caller"
 
 
-class Served:
-    """What all models of the Python backend share: a door, gauges, and failures that stay alone."""
+class Model(ABC):
+    """What all models of the Python backend share: the release that they read, and its gauges."""
+
+    def initialize(self, args: Args) -> None:
+        """Open what the model needs. Called by Triton once per instance."""
+        # The backend's interpreter ignores PYTHONUTF8 and the locale: text files would be read as ASCII
+        locale.setlocale(locale.LC_CTYPE, "C.UTF-8")
+        self.config = json.loads(args["model_config"])
+        self.release: Release | None = None
+        self.open(args)
+        if self.release:
+            self.release.watch(_Gauges(args["model_instance_name"]).show)
+
+    @abstractmethod
+    def open(self, args: Args) -> None:
+        """Open what the model needs."""
+
+
+class Served(Model):
+    """A model that answers request by request: behind a door, and with failures that stay alone."""
 
     guards: tuple[str, ...] = ()
     """Models whose queues decide whether a request is let in."""
@@ -47,23 +64,13 @@ class Served:
 
     def initialize(self, args: Args) -> None:
         """Open what the model needs. Called by Triton once per instance."""
-        # The backend's interpreter ignores PYTHONUTF8 and the locale: text files would be read as ASCII
-        locale.setlocale(locale.LC_CTYPE, "C.UTF-8")
-        self.config = json.loads(args["model_config"])
+        super().initialize(args)
         groups = self.config.get("instance_group", [])
         self.door = Door(self.guards, sum(int(group.get("count", 1)) for group in groups))
-        self.release: Release | None = None
-        self.open(args)
-        if self.release:
-            self.release.watch(_Gauges(args["model_instance_name"]).show)
 
-    def open(self, args: Args) -> None:
-        """Open what the model needs."""
-        raise NotImplementedError
-
+    @abstractmethod
     def respond(self, request: Any) -> Any:
         """Return the outputs for one request."""
-        raise NotImplementedError
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """Return one response for each request that Triton joined, in their order."""
@@ -88,7 +95,7 @@ class Served:
         if why is not None:
             return _error(why, pb.TritonError.UNAVAILABLE)
         if self.told and self.door.busy and request.is_cancelled():
-            return _error(GIVEN_UP, pb.TritonError.CANCELLED)
+            return _error("given up by its caller", pb.TritonError.CANCELLED)
         return None
 
     def _respond(self, request: Any) -> Any:
@@ -104,8 +111,6 @@ def _explained(error: Exception) -> tuple[str, Any]:
         return str(error), pb.TritonError.INVALID_ARG
     if isinstance(error, PermissionRefused):  # Triton has no status of its own for it
         return f"{PERMISSION}{error}", pb.TritonError.INVALID_ARG
-    if isinstance(error, GivenUp):
-        return GIVEN_UP, pb.TritonError.CANCELLED
     if isinstance(error, StoreUnavailable | VectorsUnavailable):
         pb.Logger.log_warn(str(error))
         profiles = isinstance(error, StoreUnavailable)
@@ -170,7 +175,7 @@ class ServedPipelines(Served):
         return _response({f"{name}.{tensor}": array for tensor, array in made.items()}, True)
 
 
-class ServedGraph(Served):
+class ServedGraph(Model):
     """A network, where the server lacks the onnxruntime backend."""
 
     def open(self, args: Args) -> None:

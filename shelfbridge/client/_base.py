@@ -233,7 +233,7 @@ def like(build: Callable[..., Call[Any]]) -> Callable[[Method], Method]:
     def dressed(method: Method) -> Method:
         update_wrapper(method, build)
         (result,) = get_args(build.__annotations__["return"])
-        method.__signature__ = signature(build).replace(return_annotation=result)  # type: ignore[attr-defined]
+        vars(method)["__signature__"] = signature(build).replace(return_annotation=result)
         return method
 
     return dressed

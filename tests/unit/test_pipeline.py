@@ -7,7 +7,7 @@ import pytest
 
 from build.offline import Ensembles
 from shelfbridge.contract import MODELS, QUERY, REQUEST, STEPS, USER, K
-from shelfbridge.errors import ArtefactError, GivenUp, InvalidQuery
+from shelfbridge.errors import ArtefactError, InvalidQuery
 from shelfbridge.pipeline import Pipelines
 from shelfbridge.steps import strings
 from tests.functional import tiny
@@ -97,22 +97,6 @@ def test_what_is_kept_hides_no_bad_request(pipelines: Pipelines) -> None:
     pipelines["search"].answer(asked("blue mug"), now)
     with pytest.raises(InvalidQuery, match="user is not UTF-8"):
         pipelines["search"].answer(asked("blue mug", **{USER.name: strings([b"\xff"])}), now)
-
-
-def test_a_request_that_is_given_up_ends_between_steps(pipelines: Pipelines) -> None:
-    calls = []
-
-    def go_on() -> None:
-        calls.append(1)
-        if len(calls) == 2:
-            raise GivenUp
-
-    with pytest.raises(GivenUp):
-        pipelines["search_deep"].answer(asked("given up"), pipelines.release.now(), go_on)
-    calls.clear()
-    answer = pipelines["search_deep"].answer(asked("given up"), pipelines.release.now(), lambda: calls.append(1))
-    assert len(calls) < len(STEPS["search_deep"]) - 1  # not before the first step, nor before the last
-    assert len(answer["product_ids"])
 
 
 def test_part_of_a_pipeline_goes_on_from_what_another_made(pipelines: Pipelines) -> None:
