@@ -6,7 +6,7 @@ The catalogue is a .csv, .tsv, .jsonl or .parquet file; it needs product_id and 
 bullet_points, description, category ("Sports > Tents"), price, stock, rating and rating_count. Judgments need
 query_id, query, product_id and label (E exact, S substitute, C complement, I irrelevant), and may have split
 (train, dev, test). Dev chooses; the figures at the end are those of test, which chooses nothing. A split that the file
-does not name is set apart by a hash of the queries' text (`build.splits`), and the build says so.
+does not name is set apart by a hash of the queries' text (`build.data.splits`), and the build says so.
 
 With --interactions the release has shelves too: a file of what shoppers bought with user, product_id and time (seconds
 since 1970 or ISO 8601), and basket, quantity, price where they are known; six weeks at least.

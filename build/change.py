@@ -26,7 +26,7 @@ from rich.console import Console
 from tritonclient.grpc import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
-from build.later import Later, Release
+from build.release.later import Later, Release
 from build.workspace import unfinished
 from shelfbridge.catalogue import Product, read_catalogue, summary
 from shelfbridge.changes import generation, sync, write_record

@@ -16,11 +16,11 @@ from typing import Any
 from numpy.typing import NDArray
 from rich.console import Console
 
-from build.offline import Ensembles
+from build.data.splits import with_all_splits
+from build.evaluation.offline import Ensembles
+from build.evaluation.report import write_report
 from build.progress import progress
-from build.release import open_release
-from build.report import write_report
-from build.splits import with_all_splits
+from build.release.publish import open_release
 from shelfbridge.catalogue import Catalogue, Judgments, Split, read_catalogue, read_judgments
 from shelfbridge.client import SearchClient
 from shelfbridge.contract import CANDIDATES

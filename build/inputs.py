@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from build.foreign import ForeignPairs, read_pairs
+from build.data.foreign import ForeignPairs, read_pairs
+from build.data.splits import with_all_splits
 from build.settings import PRESETS, Given, given
 from build.shop import Shop
-from build.splits import with_all_splits
 from build.workspace import tree_digest
 from shelfbridge.catalogue import Catalogue, Judgments, Rejection, read_catalogue, read_judgments, read_rows, summary
 from shelfbridge.errors import DataError, SettingsError
 
 if TYPE_CHECKING:
-    from build.recommend.learn import Behaviour
+    from build.shelf.learn import Behaviour
 
 COLUMNS = {
     "catalogue": ("product_id", "title"),
@@ -157,8 +157,8 @@ def read_shop(found: Given, console: Console) -> Shop:
 
 
 def _behaviour(file: Path, shop: Shop) -> "Behaviour":
-    from build.recommend import interactions  # these take seconds to import
-    from build.recommend.learn import Behaviour, weeks_for
+    from build.shelf import interactions  # these take seconds to import
+    from build.shelf.learn import Behaviour, weeks_for
 
     found = Behaviour.of(interactions.read(file), shop.catalogue)
     weeks_for(found.interactions, shop.settings.shelf.weeks)  # too few are refused now, not after the training

@@ -8,9 +8,9 @@ from typing import Any
 
 from rich.console import Console
 
+from build.data.foreign import ForeignPairs
 from build.declaration import Stage
-from build.foreign import ForeignPairs
-from build.served import Served
+from build.release.served import Served
 from build.settings import Settings
 from build.shop import Shop
 from build.stages import Originals, Stages
@@ -111,8 +111,9 @@ def build(out: Path, shop: Shop, again: str | None = None) -> tuple[Path, str]:
         plan.named(again)
         space.forget(plan.stages.after([again]))
     folders = {stage.name: space.run(stage) for stage in plan.all if stage is not plan.evaluation}
-    from build import gate, release  # takes seconds to import, as what follows does
-    from build.recommend.learn import PARTS_OF_RELEASE, RECORD
+    from build.release import gate
+    from build.release import publish as release  # takes seconds to import, as what follows does
+    from build.shelf.learn import PARTS_OF_RELEASE, RECORD
 
     parts = {model: folders[stage.name] for model, stage in plan.parts.items()}
     about: dict[str, object] = {}

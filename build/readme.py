@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from build.evaluation.report import table
 from build.frontier.report import summary
-from build.report import table
 from shelfbridge.measure.report import Table
 
 ROOT = Path(__file__).parent.parent

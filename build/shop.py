@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING
 from pydantic_core import to_json
 from rich.console import Console
 
+from build.data.foreign import ForeignPairs
 from build.declaration import Data
-from build.foreign import ForeignPairs
 from build.settings import Settings
 from build.workspace import tree_digest
 from shelfbridge.catalogue import Catalogue, Judgments, Product, Split
 
 if TYPE_CHECKING:
-    from build.panel import Panel
-    from build.recommend.learn import Behaviour
+    from build.evaluation.panel import Panel
+    from build.shelf.learn import Behaviour
 
 TEXTS = ("product_id", "title", "brand", "color", "bullet_points", "description", "category")
 """Fields that networks and words are learned from."""
@@ -75,7 +75,7 @@ class Shop:
         """The training judgments that compression may learn from."""
 
         def without_held_back() -> Judgments:
-            from build.panel import to_learn_from  # takes seconds to import
+            from build.evaluation.panel import to_learn_from  # takes seconds to import
 
             return _of(to_learn_from(self.judgments), ("train",))
 
@@ -99,7 +99,7 @@ class Shop:
     @property
     def panel(self) -> "Panel":
         """The queries that compression is judged by."""
-        from build.panel import Panel
+        from build.evaluation.panel import Panel
 
         return Panel.of(self.catalogue, self.judgments, self.settings.compression.queries)
 

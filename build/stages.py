@@ -3,7 +3,7 @@
 The originals are the fine-tuned networks in fp32; students and compressed forms come after them. Declaring a stage
 imports nothing that computes, and reads no data: both happen when it is run, or asked whether it has to.
 
-Which of these networks are served is decided by stages of their own: `build.served`.
+Which of these networks are served is decided by stages of their own: `build.release.served`.
 
 Raise a stage's version when its function, or one that it calls, computes something else from the same inputs.
 """
@@ -94,7 +94,7 @@ class Stages:
         known = {"catalogue": texts, "judgments": choosing}
         words = self.declare(
             "tokenizer",
-            "build.tokenizer:write_tokenizer",
+            "build.training.tokenizer:write_tokenizer",
             inputs=known,
             parameters={"settings": only(settings, "base", "teacher")},
             counted=shop.base_files(settings.base, settings.teacher),
@@ -102,14 +102,14 @@ class Stages:
         )
         pieces = self.declare(
             "pieces",
-            "build.index:write_pieces",
+            "build.release.index:write_pieces",
             inputs={"catalogue": texts, "tokenizer": words},
             libraries=("tokenizers",),
         )
-        store = self.declare("store", "build.index:write_store", inputs={"catalogue": shop.products(*WHOLE)})
+        store = self.declare("store", "build.release.index:write_store", inputs={"catalogue": shop.products(*WHOLE)})
         trained = self.declare(
             "encoder",
-            "build.encoder:train",
+            "build.training.encoder:train",
             version=2,
             inputs={**known, "tokenizer": words},
             parameters={"settings": only(settings, "base", "encoder")},
@@ -121,7 +121,7 @@ class Stages:
         graph = self.encoder_graph(trained)
         index = self.declare(
             "index",
-            "build.index:write_index",
+            "build.release.index:write_index",
             inputs={
                 "catalogue": shop.products(*INDEXED),
                 "queries": shop.queries,
@@ -133,11 +133,11 @@ class Stages:
             libraries=INDEX,
         )
         retrieve = self.declare(
-            "retrieve", "build.index:write_filters", inputs={"index": index, "catalogue": shop.products(*WHOLE)}
+            "retrieve", "build.release.index:write_filters", inputs={"index": index, "catalogue": shop.products(*WHOLE)}
         )
         teacher = self.declare(
             "cross-encoder",
-            "build.cross_encoder:train",
+            "build.training.cross_encoder:train",
             version=2,
             inputs={**known, "tokenizer": words, "pieces": pieces, "foreign": shop.pairs},
             parameters={"settings": only(settings, "base", "teacher", "cross_encoder")},
@@ -148,7 +148,7 @@ class Stages:
         )
         head = self.declare(
             "ranker",
-            "build.ranker:train",
+            "build.training.ranker:train",
             version=2,
             inputs={
                 **known,
@@ -164,11 +164,11 @@ class Stages:
             learns=True,
         )
         head_graph = self.declare(
-            "ranker-onnx", "build.export:export_ranker", inputs={"trained": head}, libraries=EXPORT
+            "ranker-onnx", "build.compression.export:export_ranker", inputs={"trained": head}, libraries=EXPORT
         )
         feeds = self.declare(
             "feeds",
-            "build.calibration:write_feeds",
+            "build.compression.calibration:write_feeds",
             inputs={
                 "catalogue": texts,
                 "judgments": shop.learnable,
@@ -199,7 +199,10 @@ class Stages:
     def encoder_graph(self, trained: Stage) -> Stage:
         """An encoder's fp32 graph."""
         return self.declare(
-            f"{trained.name}-onnx", "build.export:export_encoder", inputs={"trained": trained}, libraries=EXPORT
+            f"{trained.name}-onnx",
+            "build.compression.export:export_encoder",
+            inputs={"trained": trained},
+            libraries=EXPORT,
         )
 
     def encoder_student(self, student: Student) -> Stage:
@@ -217,7 +220,7 @@ class Stages:
         )
         return self.declare(
             f"encoder-student-{student.shape}",
-            "build.distil:distil_encoder",
+            "build.training.distil:distil_encoder",
             inputs={**known, "teacher": made.encoder, "student": cut, "tokenizer": made.tokenizer},
             parameters={"texts": student.texts, "training": student.training},
             given={"console": self.shop.console},
@@ -231,7 +234,7 @@ class Stages:
         known = {"catalogue": shop.products(*TEXTS), "judgments": shop.learnable}
         asked = self.declare(
             f"opinions-{student.texts}",
-            "build.opinions:ask",
+            "build.training.opinions:ask",
             inputs={**known, **made.retrieval, "teacher": made.cross_encoder, "pieces": made.pieces},
             parameters={"synthetic": student.texts, "settings": shop.settings.opinions},
             given={"console": shop.console},
@@ -248,7 +251,7 @@ class Stages:
         )
         return self.declare(
             f"cross-encoder-student-{student.shape}",
-            "build.distil:distil_cross_encoder",
+            "build.training.distil:distil_cross_encoder",
             inputs={"opinions": asked, "student": cut, "tokenizer": made.tokenizer, "pieces": made.pieces},
             parameters={"training": student.training},
             given={"console": shop.console},
@@ -364,7 +367,7 @@ class Stages:
         """The weight that dev gives a cross-encoder beside the original ranker."""
         made = self.originals
         known = {"graph": made.encoder_graph, "ranker": made.ranker}
-        return self.weight(f"{reader.name}-blend", "build.ranker:write_blend", reader, **known)
+        return self.weight(f"{reader.name}-blend", "build.training.ranker:write_blend", reader, **known)
 
     def weight(self, name: str, work: str, reader: Stage, **beside: Stage) -> Stage:
         """A choice of a cross-encoder's weight, by a function that takes what is `beside` it too."""

@@ -10,20 +10,21 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from build import compress as compression
 from build import evaluate as evaluation
-from build import export, prune
-from build import ranker as ranking
+from build.compression import export
+from build.compression import forms as compression
 from build.declaration import Data
-from build.gate import with_networks
-from build.models import CrossEncoder, Encoder
-from build.narrow import layers_of, shape_of
-from build.offline import Ensembles
-from build.panel import Network, Panel, with_network
-from build.panel import Stage as Judged
-from build.recommend import learn, train
-from build.release import hard_link
+from build.evaluation.offline import Ensembles
+from build.evaluation.panel import Network, Panel, with_network
+from build.evaluation.panel import Stage as Judged
+from build.release.gate import with_networks
+from build.release.publish import hard_link
 from build.settings import Compression, Shape, ShelfSettings
+from build.shelf import learn, train
+from build.training import prune
+from build.training import ranker as ranking
+from build.training.models import CrossEncoder, Encoder
+from build.training.narrow import layers_of, shape_of
 from shelfbridge.catalogue import Catalogue, Judgments, Split
 
 

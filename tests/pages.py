@@ -19,7 +19,7 @@ INLINE = re.compile(r"`(?:\.venv/bin/)?python -m ([^`]+)`")
 STARTS = ("deploy.embedded up", "deploy.embedded down", "deploy.hybrid", "deploy.audit", "deploy.consumer")
 """Programs that start or end servers, or look at what two sites wrote."""
 WORKS = ("build", "build.behaviour", "build.datasets", "build.engines", "build.evaluate", "build.frontier")
-WORKS += ("build.recommend", "build.sample", "loadtests.hybrid")
+WORKS += ("build.shelf", "build.sample", "loadtests.hybrid")
 """Programs that train, measure or load data: they take minutes, a network or both."""
 QUICK = ("clients.events", "clients.profile", "clients.recommend", "clients.search", "build.change", "deploy.security")
 QUICK += ("deploy.embedded status", "deploy.embedded logs", "build --list", "build --why")

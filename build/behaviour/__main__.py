@@ -21,7 +21,7 @@ from pathlib import Path
 from rich.console import Console
 
 from build.behaviour.report import behaviour, write_report
-from build.recommend.interactions import read
+from build.shelf.interactions import read
 from shelfbridge.errors import ShelfbridgeError
 
 

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from build.behaviour.tables import baskets, lines
-from build.recommend.interactions import DAY, Interactions
+from build.shelf.interactions import DAY, Interactions
 
 FEATURES = (
     "days since the last basket",

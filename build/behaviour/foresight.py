@@ -11,7 +11,7 @@ from build.behaviour.chance import wilson
 from build.behaviour.features import came, features
 from build.behaviour.propensity import Probabilities, Propensity, fitted, log_loss
 from build.behaviour.tables import date, ending
-from build.recommend.interactions import DAY, Interactions
+from build.shelf.interactions import DAY, Interactions
 from shelfbridge.measure.intervals import Interval, paired_difference, resampled
 
 RESAMPLES = 500

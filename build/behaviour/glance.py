@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from build.behaviour.tables import Baskets, baskets, date, days, monday, weekdays, weeks, whole_weeks
-from build.recommend.interactions import DAY, Interactions
+from build.shelf.interactions import DAY, Interactions
 from shelfbridge.errors import DataError, PrerequisiteError
 
 LEAST_WEEKS = 4

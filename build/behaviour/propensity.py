@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 
 from build.behaviour.bgnbd import BgNbd, histories
 from build.behaviour.features import came, features
-from build.recommend.interactions import DAY, Interactions
+from build.shelf.interactions import DAY, Interactions
 from shelfbridge.errors import DataError
 
 Probabilities = NDArray[np.float64]

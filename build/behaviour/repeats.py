@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from build.behaviour.chance import wilson
 from build.behaviour.tables import date, ending, lines, title
-from build.recommend.interactions import DAY, Interactions
+from build.shelf.interactions import DAY, Interactions
 
 CLASSES = ("cheap third", "middle third", "dear third")
 """Of the products by their median price; where no price is known, of fewest to most buyers."""

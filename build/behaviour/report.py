@@ -18,7 +18,7 @@ from build.behaviour.segments import segments
 from build.behaviour.together import together
 from build.behaviour.trends import trends
 from build.progress import progress
-from build.recommend.interactions import Interactions
+from build.shelf.interactions import Interactions
 
 _DIGITS = 6
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from build.behaviour.tables import Baskets, baskets, ending
-from build.recommend.interactions import DAY, Interactions
+from build.shelf.interactions import DAY, Interactions
 
 
 @dataclass(frozen=True)

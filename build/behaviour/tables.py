@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from build.recommend.interactions import DAY, Interactions
+from build.shelf.interactions import DAY, Interactions
 
 _MONDAY = 3
 """Days from a Monday to 1970-01-01, a Thursday."""

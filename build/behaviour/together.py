@@ -10,7 +10,7 @@ from scipy.stats import poisson
 
 from build.behaviour.chance import adjusted
 from build.behaviour.tables import lines, title
-from build.recommend.interactions import Interactions
+from build.shelf.interactions import Interactions
 
 SUPPORT = 0.001
 """Share of the baskets that hold a pair at least, and LEAST baskets of LEAST users."""

@@ -8,7 +8,7 @@ from scipy.stats import norm, t
 
 from build.behaviour.chance import Z, adjusted
 from build.behaviour.tables import lines, monday, title, weeks, whole_weeks
-from build.recommend.interactions import DAY, Interactions
+from build.shelf.interactions import DAY, Interactions
 
 WINDOW = 26
 """Latest weeks in which a trend is looked for."""

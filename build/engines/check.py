@@ -3,9 +3,9 @@
     python -m build.engines check out/releases/current
 
 Every master (fp32, fp16, int8, and the graph that products were encoded with) is held against the table of
-`build/operators.toml`, then parsed and built by TensorRT-RTX (`make rtx` installs it) with the optimization profiles
-that `make engines` would give it. The CPU's int8 files must be refused, for their zero-points. The command ends with 1
-where a graph is not judged as it should be.
+`build/engines/operators.toml`, then parsed and built by TensorRT-RTX (`make rtx` installs it) with the optimization
+profiles that `make engines` would give it. The CPU's int8 files must be refused, for their zero-points. The
+command ends with 1 where a graph is not judged as it should be.
 
 It proves that NVIDIA's parser knows every operator and type, that the profiles fit the inputs, and that a builder makes
 an engine of it. It does not prove that TensorRT's own builder does, whose parser is near to TensorRT-RTX's but not the
@@ -24,9 +24,9 @@ from rich.console import Console
 from build.engines import api, buckets, configs
 from build.engines.buckets import Profile
 from build.engines.builder import Network, Options
+from build.engines.operators import table_faults
 from build.engines.publishing import MODELS, OF_SHELF
-from build.operators import table_faults
-from build.release import PRODUCT_ENCODER
+from build.release.publish import PRODUCT_ENCODER
 from shelfbridge import contract
 from shelfbridge.errors import ArtefactError, ShelfbridgeError
 from shelfbridge.release import read_manifest

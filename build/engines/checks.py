@@ -63,8 +63,8 @@ def check_vocabulary(master: Path, model: contract.Model, vocabulary: int) -> No
 def master_session(master: Path) -> onnxruntime.InferenceSession:
     """onnxruntime with every operator run as the graph says.
 
-    The sessions that serve (`build.offline.session`) fuse: int8 operators then round, and on some CPUs saturate, where
-    no engine does.
+    The sessions that serve fuse: int8 operators then round, and on some CPUs saturate,
+    where no engine does.
 
     Raises:
         ArtefactError: the graph cannot be loaded.

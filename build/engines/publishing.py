@@ -11,7 +11,7 @@ from typing import Any
 
 from build.engines import configs
 from build.engines.buckets import Histogram, Profile
-from build.release import hard_link, make_current, next_number, verify, write_manifest
+from build.release.publish import hard_link, make_current, next_number, verify, write_manifest
 from build.workspace import locked, unfinished
 from shelfbridge.changes import changes_beside, generation, write_record
 from shelfbridge.engine import Precision

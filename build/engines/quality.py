@@ -14,7 +14,7 @@ from rich.console import Console
 
 from build.engines.checks import Session, master_session
 from build.evaluate import STAGES, compare, offline_runs
-from build.offline import Ensembles
+from build.evaluation.offline import Ensembles
 from shelfbridge.catalogue import Catalogue, Judgments
 from shelfbridge.measure.ranking import NDCG, Run, per_query
 

@@ -12,8 +12,8 @@ from rich.console import Console
 from build.engines.buckets import Profile
 from build.engines.builder import Options, build_plan
 from build.engines.checks import check, check_vocabulary
+from build.engines.operators import check_graph
 from build.engines.runtime import EngineSession, Gpu
-from build.operators import check_graph
 from build.workspace import Workspace, file_digest
 from shelfbridge import contract
 from shelfbridge.engine import PLAN, RECORD, EngineRecord, Precision

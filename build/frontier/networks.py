@@ -10,16 +10,16 @@ from typing import Any
 from rich.console import Console
 from transformers import PreTrainedModel
 
-from build.calibration import feeds_of
+from build.compression.calibration import feeds_of
 from build.declaration import Stage
+from build.evaluation.offline import Ensembles, deep_inputs, ordered, session
+from build.evaluation.panel import Network, Panel, Verdict, check_read, tau, with_network
 from build.frontier.grid import Grid
 from build.frontier.timing import timed
-from build.gate import compared
-from build.models import CrossEncoder, Encoder
-from build.narrow import multiplications
-from build.offline import Ensembles, deep_inputs, ordered, session
-from build.panel import Network, Panel, Verdict, check_read, tau, with_network
+from build.release.gate import compared
 from build.stages import Originals, Stages
+from build.training.models import CrossEncoder, Encoder
+from build.training.narrow import multiplications
 from build.workspace import Workspace
 from shelfbridge.contract import SHORTLIST
 from shelfbridge.errors import ArtefactError

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from build.offline import session
+from build.evaluation.offline import session
 from build.progress import progress
 
 ROUNDS = 5

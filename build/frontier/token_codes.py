@@ -20,8 +20,8 @@ import onnxruntime
 from numpy.typing import NDArray
 from rich.console import Console
 
-from build.examples import Example
-from build.offline import EncodedQuery, Retrieval
+from build.data.examples import Example
+from build.evaluation.offline import EncodedQuery, Retrieval
 from build.progress import progress
 from shelfbridge.catalogue import Catalogue
 from shelfbridge.contract import MAX_QUERY_TOKENS, STORED_TOKENS, TOKEN_WIDTH

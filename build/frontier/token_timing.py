@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from rich.console import Console
 from torch import Tensor, nn
 
-from build.export import OPSET
+from build.compression.export import OPSET
+from build.evaluation.offline import session
 from build.frontier.token_codes import Codes, Recoded, unit
-from build.offline import session
 from build.progress import progress
 
 ROUNDS = 15

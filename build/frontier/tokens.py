@@ -24,15 +24,15 @@ from numpy.typing import NDArray
 from rich.console import Console
 from torch import Tensor
 
-from build import examples
+from build.data import examples
+from build.evaluation.offline import Retrieval
 from build.frontier.token_codes import BASELINE, Recoded, Variant, directions, encode, find, stored
 from build.frontier.token_report import write_report
 from build.frontier.token_timing import seconds
-from build.heads import fit_head
-from build.models import Ranker
-from build.offline import Retrieval
 from build.progress import progress
-from build.ranker import Lists, gather, ndcgs
+from build.training.heads import fit_head
+from build.training.models import Ranker
+from build.training.ranker import Lists, gather, ndcgs
 from shelfbridge.catalogue import Catalogue, Judgments
 from shelfbridge.errors import DataError
 from shelfbridge.measure.intervals import paired_difference

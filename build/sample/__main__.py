@@ -18,7 +18,7 @@ from shelfbridge.catalogue import Judgment, Product
 
 def write(folder: Path, products: list[Product], judgments: list[Judgment], purchases: Sequence[Purchase] = ()) -> None:
     """`products.jsonl` and `judgments.tsv`, as `shelfbridge.catalogue` reads them, and `interactions.jsonl`, as
-    `build.recommend` does.
+    `build.shelf` does.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "products.jsonl").open("w", encoding="utf-8", newline="\n") as file:

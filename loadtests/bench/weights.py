@@ -27,10 +27,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoModel, AutoTokenizer
 
-from build.export import OPSET
-from build.models import CrossEncoder, base_folder, positions
+from build.compression.export import OPSET
 from build.progress import progress
-from build.tokenizer import hold
+from build.training.models import CrossEncoder, base_folder, positions
+from build.training.tokenizer import hold
 from build.workspace import unfinished
 from shelfbridge.catalogue import Catalogue
 from shelfbridge.errors import ArtefactError

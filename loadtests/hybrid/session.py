@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-from build.recommend.interactions import read
+from build.shelf.interactions import read
 from deploy.hybrid import Topology, load
 from loadtests.hybrid.cloud import Mode
 from loadtests.hybrid.run import Plan

@@ -18,9 +18,9 @@ import faiss
 import numpy as np
 
 from build.change import LIMIT, change
-from build.index import likely_queries
-from build.offline import EncodedQuery, Retrieval
-from build.release import hard_link
+from build.evaluation.offline import EncodedQuery, Retrieval
+from build.release.index import likely_queries
+from build.release.publish import hard_link
 from loadtests import program
 from loadtests.machine import machine
 from loadtests.serving import sold

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from shelfbridge.shelf.signals import Floats
 
 WEIGHT = 0.25
-"""Of the shopper's taste beside the query. On the sample (`python -m build.recommend personal`) 0.5 is no worse, and 1
+"""Of the shopper's taste beside the query. On the sample (`python -m build.shelf personal`) 0.5 is no worse, and 1
 loses where shoppers know what they want: the query comes first."""
 
 

@@ -19,7 +19,7 @@ _erf = np.vectorize(erf, otypes=[np.float32])
 class Projection:
     """From vectors of texts [M, D] to vectors of products [M, W]: two linear layers with a GELU between.
 
-    What `build.recommend.network.Products` has learned, for products that nobody has bought.
+    What `build.shelf.network.Products` has learned, for products that nobody has bought.
     """
 
     centre: Floats

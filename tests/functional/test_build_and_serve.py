@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 
 from build.evaluate import measure, offline_runs, served_runs
-from build.release import open_release, verify
+from build.release.publish import open_release, verify
 from build.sample import make_sample
 from deploy.embedded import EmbeddedServer, EmbeddedSettings
 from shelfbridge.catalogue import Catalogue, Judgments, read_catalogue, read_judgments

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from build.release import write_manifest
+from build.release.publish import write_manifest
 from deploy.embedded import EmbeddedServer, EmbeddedSettings
 from deploy.embedded.server import Status
 from deploy.security import signing

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper, parser
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from build.release import assemble
+from build.release.publish import assemble
 from shelfbridge.catalogue import Product
 from shelfbridge.contract import (
     EMBEDDING_WIDTH,

@@ -6,8 +6,8 @@ from typing import Any
 
 from rich.console import Console
 
-from build.index import write_index, write_pieces, write_store
-from build.release import PRODUCT_ENCODER, publish
+from build.release.index import write_index, write_pieces, write_store
+from build.release.publish import PRODUCT_ENCODER, publish
 from shelfbridge.catalogue import Catalogue
 from tests.functional import tiny
 

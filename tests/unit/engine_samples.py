@@ -13,7 +13,7 @@ from build.engines.builder import Options
 from build.engines.quality import Judged
 from build.engines.report import Report
 from build.engines.stage import Bench
-from build.release import publish
+from build.release.publish import publish
 from shelfbridge.catalogue import Catalogue, Judgment, Judgments
 from shelfbridge.contract import SIGNALS
 from tests.functional import tiny

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from transformers import BertConfig, BertModel
 
-from build.export import export_encoder
-from build.fidelity import Feed
-from build.models import Encoder
+from build.compression.export import export_encoder
+from build.compression.fidelity import Feed
+from build.training.models import Encoder
 
 WIDTH = 32
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from build.recommend.interactions import Interactions
+from build.shelf.interactions import Interactions
 from shelfbridge.shelf.history import DAY
 
 NOW = 20_000 * DAY

@@ -12,7 +12,7 @@ from build.behaviour.segments import SEGMENTS, Limits, Shoppers, assigned, segme
 from build.behaviour.tables import baskets, date, lines, monday, weekdays, whole_weeks
 from build.behaviour.together import ERRORS, grouped, pairs, together
 from build.behaviour.trends import MONTHS, peaks, slopes, trends
-from build.recommend.interactions import DAY, Interactions
+from build.shelf.interactions import DAY, Interactions
 from shelfbridge.errors import DataError
 
 MONDAY = 18_631 * DAY

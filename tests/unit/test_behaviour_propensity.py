@@ -18,7 +18,7 @@ from build.behaviour.foresight import calibration_error, propensity, reliability
 from build.behaviour.propensity import fitted
 from build.behaviour.report import behaviour, write_report
 from build.behaviour.tables import ending
-from build.recommend.interactions import DAY, Interactions, read
+from build.shelf.interactions import DAY, Interactions, read
 from shelfbridge.errors import DataError
 
 PERIOD = 30

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from build.recommend.interactions import Interactions
+from build.shelf.interactions import Interactions
 from loadtests.lab.shelf.load import KINDS, Point, point
 from loadtests.lab.shelf.report import draw, text
 from loadtests.lab.shelf.shoppers import Shoppers

@@ -9,12 +9,12 @@ import torch
 from rich.console import Console
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertConfig, BertModel
 
-from build.foreign import ForeignPairs
-from build.models import CrossEncoder, Encoder
+from build.data.foreign import ForeignPairs
 from build.settings import preset
 from build.shop import Shop
 from build.stages import Stages
-from build.tokenizer import claim
+from build.training.models import CrossEncoder, Encoder
+from build.training.tokenizer import claim
 from loadtests.bench.weights import NETWORKS, WORDS, originals, write_shop
 from shelfbridge.catalogue import Catalogue, Judgments
 from shelfbridge.errors import ArtefactError

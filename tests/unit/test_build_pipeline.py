@@ -11,11 +11,12 @@ import onnx
 import pytest
 from rich.console import Console
 
-from build import decide as works
-from build import gate, pipeline
+from build import pipeline
+from build.data.foreign import ForeignPairs
 from build.declaration import Stage
-from build.foreign import ForeignPairs
 from build.pipeline import Plan
+from build.release import decide as works
+from build.release import gate
 from build.settings import Compression, preset
 from build.shop import Shop
 from build.stages import Stages
@@ -134,7 +135,7 @@ def trained(tmp_path, monkeypatch):
         shutil.copy(coarse if chosen.precision == "int8" and coarse.exists() else source, target / "model.onnx")
         (target / "compression.json").write_text(json.dumps({"refused": made.refused} if made.refused else {}))
 
-    monkeypatch.setattr("build.compress.compress", compress)
+    monkeypatch.setattr("build.compression.forms.compress", compress)
     monkeypatch.setattr(pipeline, "Stages", lambda shop: Stages(shop, made.stages()))
     return made
 
@@ -331,7 +332,7 @@ class TestFitting:
         return {name: root / name for name in models}
 
     def test_of_the_original_encoder_the_head_is_passed_on(self, tmp_path, monkeypatch):
-        monkeypatch.setattr("build.ranker.train", None)
+        monkeypatch.setattr("build.training.ranker.train", None)
         known = self.folders(tmp_path, graph=b"e", encoder_graph=b"e", ranker_graph=b"r")
         (tmp_path / "head").mkdir()
         (tmp_path / "head/ranker.pt").write_bytes(b"h")
@@ -341,8 +342,8 @@ class TestFitting:
 
     def test_to_another_encoder_it_is_fitted(self, tmp_path, monkeypatch):
         asked = []
-        monkeypatch.setattr("build.ranker.train", lambda folder, *, graph, **_: asked.append(graph))
-        monkeypatch.setattr("build.export.export_ranker", lambda folder, *, trained: asked.append(trained))
+        monkeypatch.setattr("build.training.ranker.train", lambda folder, *, graph, **_: asked.append(graph))
+        monkeypatch.setattr("build.compression.export.export_ranker", lambda folder, *, trained: asked.append(trained))
         known = self.folders(tmp_path, graph=b"s", encoder_graph=b"e", ranker_graph=b"r")
         works.fit_ranker(tmp_path / "made", ranker=tmp_path / "head", **known)
         assert asked == [tmp_path / "graph", tmp_path / "made"]
@@ -350,7 +351,7 @@ class TestFitting:
     @pytest.mark.parametrize(("graph", "ranker"), [(b"e", b"r"), (b"s", b"r"), (b"e", b"s")])
     def test_the_weight_is_passed_on_where_both_are_the_originals(self, tmp_path, monkeypatch, graph, ranker):
         asked = []
-        monkeypatch.setattr("build.ranker.write_blend", lambda folder, **known: asked.append(known))
+        monkeypatch.setattr("build.training.ranker.write_blend", lambda folder, **known: asked.append(known))
         known = self.folders(tmp_path, graph=graph, ranker=ranker, encoder_graph=b"e", ranker_graph=b"r")
         (tmp_path / "before").mkdir()
         weight(tmp_path / "before", chosen=0.4)

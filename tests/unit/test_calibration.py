@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from build.calibration import SEARCHED, feeds_of, write_feeds
-from build.offline import Ensembles, deep_inputs, ranker_inputs
-from build.quantise import check_feeds
+from build.compression.calibration import SEARCHED, feeds_of, write_feeds
+from build.compression.quantise import check_feeds
+from build.evaluation.offline import Ensembles, deep_inputs, ranker_inputs
 from shelfbridge.catalogue import Catalogue, Judgment, Judgments
 from shelfbridge.contract import CANDIDATES, MODELS, SHORTLIST
 from shelfbridge.lengths import BUCKET

@@ -8,11 +8,11 @@ import onnx
 import pytest
 from rich.console import Console
 
-from build import compress as module
-from build import qdq
-from build.compress import compress
+from build.compression import forms as module
+from build.compression import qdq
+from build.compression.fidelity import outputs, session
+from build.compression.forms import compress
 from build.engines.api import tensorrt_rtx
-from build.fidelity import outputs, session
 from build.settings import Compression
 from shelfbridge.errors import ArtefactError
 from tests.unit.quantised import feeds, write_encoder

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from build import datasets
+from build.data.foreign import read_pairs
 from build.datasets import PUBLISHED, Published, download, esci, subset, wands, write, write_pairs
-from build.foreign import read_pairs
 from shelfbridge.catalogue import (
     Catalogue,
     Judgment,

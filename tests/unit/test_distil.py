@@ -9,14 +9,14 @@ import torch
 from rich.console import Console
 from transformers import BertConfig, BertModel
 
-from build.distil import distil_cross_encoder, distil_encoder
-from build.examples import unlabelled
-from build.models import CrossEncoder, Encoder
-from build.narrow import Shape, shape_of
-from build.opinions import Opinions
-from build.prune import prune_cross_encoder, prune_encoder
+from build.data.examples import unlabelled
 from build.settings import Training
-from build.tokenizer import claim, hold
+from build.training.distil import distil_cross_encoder, distil_encoder
+from build.training.models import CrossEncoder, Encoder
+from build.training.narrow import Shape, shape_of
+from build.training.opinions import Opinions
+from build.training.prune import prune_cross_encoder, prune_encoder
+from build.training.tokenizer import claim, hold
 from shelfbridge.catalogue import Catalogue, Judgment, Judgments, Product
 from shelfbridge.errors import ArtefactError
 from shelfbridge.retrieval import ProductPairs

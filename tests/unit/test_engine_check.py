@@ -5,9 +5,8 @@ import shutil
 import numpy as np
 import pytest
 
-from build import operators
 from build.engines import __main__ as program
-from build.engines import api
+from build.engines import api, operators
 from shelfbridge.errors import ArtefactError
 from tests.functional import tiny
 from tests.unit.engine_samples import write_release

@@ -12,7 +12,7 @@ from build.engines.builder import Options
 from build.engines.checks import check_variation, check_vocabulary, compare, difference, master_session, own_feeds
 from build.engines.feeds import feeds
 from build.engines.stage import Bench, EngineRefused, Job, build_engine
-from build.models import Ranker
+from build.training.models import Ranker
 from shelfbridge.contract import MODELS, SHORTLIST, SIGNALS, TOKEN_WIDTH
 from shelfbridge.engine import EngineRecord, read_record
 from shelfbridge.errors import ArtefactError

@@ -9,7 +9,7 @@ from tritonclient.grpc import model_config_pb2
 
 from build.engines.buckets import profiles, usual_lengths
 from build.engines.configs import CONTEXT_MEMORY, GRAPH_CHANCE, GRAPHS, adapt, max_batch
-from build.release import SOURCES
+from build.release.publish import SOURCES
 from shelfbridge.contract import MODELS
 from shelfbridge.lengths import padded
 from shelfbridge.wordpieces import WordPieces

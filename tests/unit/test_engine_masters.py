@@ -10,16 +10,16 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel
 
-from build import fp16
+from build.compression import fp16
+from build.compression.export import export_cross_encoder, export_ranker
+from build.compression.quantise import calibrated, quantise_ranker, write
 from build.engines import api, buckets
 from build.engines.builder import Network, Options
 from build.engines.feeds import feeds
-from build.export import export_cross_encoder, export_ranker
-from build.models import CrossEncoder, Ranker
-from build.operators import check_graph
-from build.quantise import calibrated, quantise_ranker, write
-from build.recommend.export import export_head, export_user_encoder
-from build.recommend.network import Head, Shape, UserEncoder
+from build.engines.operators import check_graph
+from build.shelf.export import export_head, export_user_encoder
+from build.shelf.network import Head, Shape, UserEncoder
+from build.training.models import CrossEncoder, Ranker
 from shelfbridge.contract import MODELS, SHELF_SIGNALS
 from shelfbridge.errors import ArtefactError
 from tests.unit.engine_samples import LENGTHS, QUIET

@@ -12,7 +12,7 @@ from build.engines.builder import Options
 from build.engines.checks import master_session
 from build.engines.publishing import masters
 from build.engines.runtime import EngineSession
-from build.release import publish, verify, write_manifest
+from build.release.publish import publish, verify, write_manifest
 from deploy.containers import serve
 from shelfbridge.engine import read_record
 from shelfbridge.errors import ArtefactError

@@ -15,7 +15,7 @@ from build.engines.buckets import profiles
 from build.engines.builder import Network, Options, Watch, build_plan, configure
 from build.engines.runtime import Gpu
 from build.engines.stage import Bench
-from build.training import progress
+from build.training.loop import progress
 from shelfbridge.contract import MODELS
 from shelfbridge.errors import ArtefactError, PrerequisiteError
 from tests.functional import tiny

@@ -4,10 +4,10 @@ import random
 
 import torch
 
-from build.cross_encoder import epoch
-from build.encoder import false_negatives
-from build.examples import Example, batches, drawn, right, synthetic
+from build.data.examples import Example, batches, drawn, right, synthetic
 from build.settings import CrossEncoderSettings, Training
+from build.training.cross_encoder import epoch
+from build.training.encoder import false_negatives
 from shelfbridge.catalogue import Catalogue
 from tests.functional import tiny
 

@@ -1,6 +1,6 @@
 import pytest
 
-from build.foreign import read_pairs
+from build.data.foreign import read_pairs
 from shelfbridge.catalogue import Label
 from shelfbridge.errors import DataError
 

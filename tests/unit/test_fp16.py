@@ -9,10 +9,10 @@ from onnx import TensorProto, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from quantised import feeds, write_encoder
 
-from build import fp16
-from build.fidelity import outputs, session
-from build.fp16 import halve
-from build.operators import check_graph
+from build.compression import fp16
+from build.compression.fidelity import outputs, session
+from build.compression.fp16 import halve
+from build.engines.operators import check_graph
 from shelfbridge.errors import DataError
 
 BODY = """

@@ -8,10 +8,10 @@ import onnx
 import pytest
 from rich.console import Console
 
-from build.gate import Candidate, Decision, compared, decide, read, stages, write
-from build.gate import judged as passes
-from build.offline import Ensembles, session
-from build.panel import Panel, Verdict, check_scores, held_back, tau, to_learn_from, with_network
+from build.evaluation.offline import Ensembles, session
+from build.evaluation.panel import Panel, Verdict, check_scores, held_back, tau, to_learn_from, with_network
+from build.release.gate import Candidate, Decision, compared, decide, read, stages, write
+from build.release.gate import judged as passes
 from shelfbridge.catalogue import Catalogue, Judgment, Judgments
 from shelfbridge.errors import ArtefactError
 from shelfbridge.measure.intervals import Interval

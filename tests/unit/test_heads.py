@@ -9,13 +9,13 @@ import torch
 from rich.console import Console
 from transformers import BertConfig, BertForSequenceClassification
 
-from build.fidelity import hold
-from build.heads import choose, fit_head, lower_bound, pairs, point
-from build.index import write_index, write_pieces
-from build.models import Ranker
-from build.offline import Retrieval, ordered, ranker_inputs
-from build.ranker import Lists, choose_head, learned, ndcgs, train
+from build.compression.fidelity import hold
+from build.evaluation.offline import Retrieval, ordered, ranker_inputs
+from build.release.index import write_index, write_pieces
 from build.settings import preset
+from build.training.heads import choose, fit_head, lower_bound, pairs, point
+from build.training.models import Ranker
+from build.training.ranker import Lists, choose_head, learned, ndcgs, train
 from shelfbridge.catalogue import Catalogue, Judgment, Judgments, Product
 from shelfbridge.contract import CANDIDATES
 from shelfbridge.errors import ArtefactError

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel, XLMRobertaConfig, XLMRobertaModel
 
-from build.export import check, export_cross_encoder, export_encoder, export_ranker
-from build.models import Blend, CrossEncoder, Encoder, Ranker, positions
+from build.compression.export import check, export_cross_encoder, export_encoder, export_ranker
+from build.training.models import Blend, CrossEncoder, Encoder, Ranker, positions
 from shelfbridge.contract import CANDIDATES, MODELS, SHORTLIST, SIGNALS, TOKEN_WIDTH
 from shelfbridge.errors import ArtefactError
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel, XLMRobertaConfig, XLMRobertaModel
 
-from build.models import CrossEncoder, Encoder
-from build.narrow import Shape, layers_of, multiplications, narrow, shape_of
-from build.prune import Importance, cut, importance
+from build.training.models import CrossEncoder, Encoder
+from build.training.narrow import Shape, layers_of, multiplications, narrow, shape_of
+from build.training.prune import Importance, cut, importance
 from shelfbridge.errors import ArtefactError
 
 SIZES = {

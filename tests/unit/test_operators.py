@@ -7,7 +7,7 @@ from onnx import numpy_helper
 
 from build.engines import api
 from build.engines.builder import Network
-from build.operators import check_graph, table, table_faults
+from build.engines.operators import check_graph, table, table_faults
 from shelfbridge.errors import ArtefactError
 
 RTX = api.tensorrt_rtx()

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from build.offline import Ensembles
+from build.evaluation.offline import Ensembles
 from shelfbridge.contract import MODELS, QUERY, REQUEST, STEPS, USER, K
 from shelfbridge.errors import ArtefactError, InvalidQuery
 from shelfbridge.pipeline import Pipelines

@@ -9,8 +9,8 @@ from onnx.reference import ReferenceEvaluator
 from quantised import feeds, write_encoder
 from rich.console import Console
 
-from build import qdq
-from build.quantise import calibrated
+from build.compression import qdq
+from build.compression.quantise import calibrated
 from shelfbridge.errors import ArtefactError
 
 

@@ -10,12 +10,12 @@ from onnx import numpy_helper
 from quantised import feeds, write_encoder
 from torch import nn
 
-from build import qdq, quantise
-from build.export import export_ranker
-from build.fidelity import cosines, hold, outputs, session
-from build.models import Ranker
-from build.operators import check_graph
-from build.quantise import METHODS, check_feeds, percentiles, quantise_ranker, write
+from build.compression import qdq, quantise
+from build.compression.export import export_ranker
+from build.compression.fidelity import cosines, hold, outputs, session
+from build.compression.quantise import METHODS, check_feeds, percentiles, quantise_ranker, write
+from build.engines.operators import check_graph
+from build.training.models import Ranker
 from shelfbridge.contract import CANDIDATES, SIGNALS, TOKEN_WIDTH
 from shelfbridge.errors import ArtefactError, DataError
 

@@ -3,8 +3,8 @@
 import torch
 from torch import nn
 
-from build.models import Blend
-from build.ranker import _blended
+from build.training.models import Blend
+from build.training.ranker import _blended
 from shelfbridge.contract import CANDIDATES, SHORTLIST
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from build.recommend.interactions import DAY, read
+from build.shelf.interactions import DAY, read
 from shelfbridge.errors import DataError
 
 INVOICES = pd.DataFrame(

@@ -10,17 +10,17 @@ import onnxruntime
 import pytest
 from rich.console import Console
 
+from build.compression.qdq import work_per_value
+from build.compression.quantise import LEAST_WORK
 from build.inputs import add_arguments, chosen
-from build.qdq import work_per_value
-from build.quantise import LEAST_WORK
-from build.recommend import baselines
-from build.recommend.baselines import ItemItem, OfSold, ease
-from build.recommend.compress import choose
-from build.recommend.learn import Behaviour, learn, weeks_for
-from build.recommend.network import Shape
-from build.recommend.ranker import neighbours
-from build.recommend.train import Settings
 from build.settings import Compression, Training
+from build.shelf import baselines
+from build.shelf.baselines import ItemItem, OfSold, ease
+from build.shelf.compress import choose
+from build.shelf.learn import Behaviour, learn, weeks_for
+from build.shelf.network import Shape
+from build.shelf.ranker import neighbours
+from build.shelf.train import Settings
 from shelfbridge.catalogue import Catalogue, Product
 from shelfbridge.contract import SHELF_CANDIDATES, SHELF_EVENTS, SHELF_SIGNALS, SHELF_WIDTH
 from shelfbridge.errors import DataError

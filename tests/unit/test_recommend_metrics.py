@@ -3,8 +3,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from build.recommend.metrics import CUT, Figures, compared, measure
-from build.recommend.split import Case
+from build.shelf.metrics import CUT, Figures, compared, measure
+from build.shelf.split import Case
 from shelfbridge.shelf.history import BUY, History
 
 COUNT = 30

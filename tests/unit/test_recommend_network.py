@@ -10,12 +10,12 @@ from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from threadpoolctl import threadpool_limits
 
-from build.recommend.export import ENCODER_INPUTS, export_head, export_user_encoder
-from build.recommend.metrics import measure
-from build.recommend.network import Head, Products, Shape, UserEncoder
-from build.recommend.split import Split, cases
-from build.recommend.train import Settings, Trained, inputs_of, train
 from build.settings import Training
+from build.shelf.export import ENCODER_INPUTS, export_head, export_user_encoder
+from build.shelf.metrics import measure
+from build.shelf.network import Head, Products, Shape, UserEncoder
+from build.shelf.split import Split, cases
+from build.shelf.train import Settings, Trained, inputs_of, train
 from shelfbridge.contract import SHELF_CANDIDATES, SHELF_EVENTS, SHELF_SIGNALS
 from shelfbridge.errors import ArtefactError
 from shelfbridge.shelf.history import BUY, DAY, History
@@ -97,7 +97,7 @@ class TestExport:
         np.testing.assert_allclose(got, head(signals).detach().numpy(), atol=1e-4)
 
     def test_what_differs_is_refused(self, tmp_path, monkeypatch):
-        monkeypatch.setattr("build.export.TOLERANCE", -1.0)
+        monkeypatch.setattr("build.compression.export.TOLERANCE", -1.0)
         with pytest.raises(ArtefactError, match="differs from its torch model"):
             export_head(tmp_path / "model.onnx", Head(len(SHELF_SIGNALS)))
 

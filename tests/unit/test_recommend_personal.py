@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from build.recommend.personal import KINDS, WEIGHTS, Wish, reciprocal, table, wished
-from build.recommend.split import Case, cases
+from build.shelf.personal import KINDS, WEIGHTS, Wish, reciprocal, table, wished
+from build.shelf.split import Case, cases
 from shelfbridge.catalogue import Catalogue, Product
 from shelfbridge.shelf.history import BUY, DAY, History
 from tests.unit.recommend_shop import EACH, NOW, shop

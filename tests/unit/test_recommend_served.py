@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from rich.console import Console
 from scipy.stats import spearmanr
 
-from build.recommend import learn as learning
-from build.recommend.interactions import Interactions
-from build.recommend.learn import Behaviour, learn
-from build.recommend.network import Shape
-from build.recommend.ranker import Knowledge
-from build.recommend.split import KEPT, cases
-from build.recommend.train import Settings
 from build.settings import Compression, Training
+from build.shelf import learn as learning
+from build.shelf.interactions import Interactions
+from build.shelf.learn import Behaviour, learn
+from build.shelf.network import Shape
+from build.shelf.ranker import Knowledge
+from build.shelf.split import KEPT, cases
+from build.shelf.train import Settings
 from shelfbridge.catalogue import Catalogue, Product
 from shelfbridge.contract import SHELF_SIGNALS, SHELF_WIDTH
 from shelfbridge.profiles import Event, Profile

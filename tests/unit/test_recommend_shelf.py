@@ -8,20 +8,20 @@ import torch
 from rich.console import Console
 from threadpoolctl import threadpool_limits
 
-from build.recommend import baselines
-from build.recommend.__main__ import main
-from build.recommend.baselines import Als, ItemItem, Model, Own, Popular, ease, together
-from build.recommend.evaluate import evaluate
-from build.recommend.interactions import Interactions
-from build.recommend.metrics import measure
-from build.recommend.network import Shape
-from build.recommend.popularity import Popularity
-from build.recommend.ranker import Knowledge, Lists, paid, popularities, train_head
-from build.recommend.report import write_report
-from build.recommend.shelf import shelves, with_history
-from build.recommend.split import Split, cases
-from build.recommend.train import Settings, Trained, train
 from build.settings import Training
+from build.shelf import baselines
+from build.shelf.__main__ import main
+from build.shelf.baselines import Als, ItemItem, Model, Own, Popular, ease, together
+from build.shelf.evaluate import evaluate
+from build.shelf.interactions import Interactions
+from build.shelf.metrics import measure
+from build.shelf.network import Shape
+from build.shelf.popularity import Popularity
+from build.shelf.ranker import Knowledge, Lists, paid, popularities, train_head
+from build.shelf.report import write_report
+from build.shelf.shelf import shelves, with_history
+from build.shelf.split import Split, cases
+from build.shelf.train import Settings, Trained, train
 from shelfbridge.contract import SHELF_SIGNALS
 from shelfbridge.errors import DataError
 from shelfbridge.shelf.history import BUY, DAY, History
@@ -189,12 +189,12 @@ def test_the_shelf_beats_chance_and_what_is_popular():
 
 
 def test_an_evaluation_is_whole(tmp_path, monkeypatch):
-    monkeypatch.setattr("build.recommend.contenders.GRIDS", {
+    monkeypatch.setattr("build.shelf.contenders.GRIDS", {
         "popular": {"half_life": (7, 28)},
         "own": {"half_life": (60,)},
         "EASE": {"penalty": (5, 50), "half_life": (60,)},
     })  # fmt: skip
-    monkeypatch.setattr("build.recommend.metrics.CUT", 5)
+    monkeypatch.setattr("build.shelf.metrics.CUT", 5)
     record = evaluate(shop(), texts(), console=QUIET, weeks=2, settings=SETTINGS)
     write_report(tmp_path, record)
     assert json.loads((tmp_path / "recommend.json").read_text()) == json.loads(json.dumps(record))
@@ -212,6 +212,6 @@ def test_the_program_says_what_is_wrong(tmp_path, monkeypatch):
     file = tmp_path / "shop.csv"
     file.write_text("user,thing\n1,2\n")
     arguments = ["evaluate", "--interactions", str(file), "--release", "none", "--out", "out"]
-    monkeypatch.setattr("sys.argv", ["build.recommend", *arguments])
+    monkeypatch.setattr("sys.argv", ["build.shelf", *arguments])
     with pytest.raises(SystemExit, match=r"^error: .*shop.csv: needs the columns user, product_id, time; it has user"):
         main()

@@ -3,8 +3,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from build.recommend.interactions import Interactions
-from build.recommend.split import Split, cases
+from build.shelf.interactions import Interactions
+from build.shelf.split import Split, cases
 from shelfbridge.errors import DataError
 from shelfbridge.shelf.history import DAY
 from tests.unit.recommend_shop import shop

@@ -11,10 +11,10 @@ from google.protobuf import text_format
 from rich.console import Console
 from tritonclient.grpc import model_config_pb2
 
-from build import release
 from build.evaluate import STAGES, evaluate
-from build.release import assemble, embedding_width, publish, verify
-from build.report import table, write_report
+from build.evaluation.report import table, write_report
+from build.release import publish as release
+from build.release.publish import assemble, embedding_width, publish, verify
 from shelfbridge import configs, contract
 from shelfbridge.catalogue import Catalogue, Judgment, Judgments
 from shelfbridge.errors import ArtefactError, DataError

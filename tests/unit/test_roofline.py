@@ -11,9 +11,9 @@ import torch
 from onnx import numpy_helper, parser
 from transformers import BertConfig, BertModel
 
-from build.export import export_encoder
-from build.models import Encoder
-from build.narrow import multiplications
+from build.compression.export import export_encoder
+from build.training.models import Encoder
+from build.training.narrow import multiplications
 from loadtests.lab.roofline import peaks, profile, report, triton
 from loadtests.lab.roofline.__main__ import against, overhead, places_alone, places_saturated
 from loadtests.lab.roofline.costs import Cost, GraphCosts, mean, multiply_adds, retrieval

@@ -8,12 +8,12 @@ from random import Random
 
 import pytest
 
-from build.recommend.interactions import read
 from build.sample import Sample, make_sample
 from build.sample.__main__ import write
 from build.sample.products import Item
 from build.sample.shoppers import CONSUMABLES, END, SHOPPERS, WEEK, WEEKS, Purchase, make_purchases
 from build.sample.vocabulary import load
+from build.shelf.interactions import read
 
 
 @pytest.fixture(scope="module")

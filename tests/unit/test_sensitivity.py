@@ -9,9 +9,9 @@ import pytest
 from quantised import feeds, write_encoder
 from rich.console import Console
 
-from build import qdq, sensitivity
-from build.quantise import calibrated
-from build.sensitivity import choose, measure, table, write
+from build.compression import qdq, sensitivity
+from build.compression.quantise import calibrated
+from build.compression.sensitivity import choose, measure, table, write
 from shelfbridge.errors import ArtefactError
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from build.splits import FEW, with_all_splits
+from build.data.splits import FEW, with_all_splits
 from shelfbridge.catalogue import Judgment, Judgments, split_of
 
 

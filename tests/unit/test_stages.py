@@ -15,8 +15,8 @@ from rich.console import Console
 
 from build import declaration
 from build.__main__ import listed, told
+from build.data.foreign import ForeignPairs
 from build.declaration import Data, Stage, device, differences
-from build.foreign import ForeignPairs
 from build.pipeline import Plan, names
 from build.settings import preset
 from build.shop import TEXTS, Shop
@@ -124,7 +124,7 @@ class TestWhatCounts:
         assert changed(one, replace(one, judgments=Judgments(tuple(rows)))) >= {"encoder", "ranker", "evaluation"}
 
     def test_another_hold_out_concerns_what_compression_learns_from(self, monkeypatch):
-        from build import panel
+        from build.evaluation import panel
 
         one = shop()
         assert one.learnable.identity

@@ -11,8 +11,8 @@ from build.frontier import tokens as token_frontier
 from build.frontier.token_codes import BASELINE, Stored, Variant, directions, encode, piece_weights, unit
 from build.frontier.token_timing import MaxSim, _maxsim
 from build.frontier.tokens import Difference, Row, choose, difference, measure, prove, score, tau
-from build.models import Ranker
-from build.ranker import Lists
+from build.training.models import Ranker
+from build.training.ranker import Lists
 from shelfbridge.catalogue import Catalogue, Judgment, Judgments, Product
 from shelfbridge.contract import CANDIDATES, SIGNALS, TOKEN_WIDTH
 from shelfbridge.errors import ArtefactError, DataError

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, XLMRobertaConfig, XLMRobertaModel
 
-from build.models import CrossEncoder, Encoder
 from build.settings import preset
-from build.tokenizer import write_tokenizer
-from build.vocabulary import cut_otherwise, main, prune, scripts, slice_embeddings, usage
+from build.training.models import CrossEncoder, Encoder
+from build.training.tokenizer import write_tokenizer
+from build.training.vocabulary import cut_otherwise, main, prune, scripts, slice_embeddings, usage
 from shelfbridge.catalogue import Catalogue, Judgment, Judgments, Product
 from shelfbridge.errors import ArtefactError
 

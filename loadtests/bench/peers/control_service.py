@@ -28,8 +28,8 @@ def main() -> None:
     import uvicorn
     from fastapi import Body, FastAPI
 
-    from build.offline import session
-    from build.release import open_release, read_manifest
+    from build.evaluation.offline import session
+    from build.release.publish import open_release, read_manifest
 
     number = str(read_manifest(options.release)["release"])
     opened = open_release(options.release)

@@ -22,7 +22,7 @@ from typing import Any
 
 from rich.console import Console
 
-from build.offline import ranker_inputs
+from build.evaluation.offline import ranker_inputs
 from deploy.embedded import EmbeddedServer
 from loadtests.lab.roofline import bare, peaks, report
 from loadtests.lab.roofline.costs import Cost, GraphCosts, mean, retrieval

@@ -16,7 +16,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from build.offline import EncodedQuery, Retrieval, ranker_inputs, session
+from build.evaluation.offline import EncodedQuery, Retrieval, ranker_inputs, session
 from shelfbridge.errors import DataError
 from shelfbridge.release import read_manifest
 from shelfbridge.retrieval import Candidates

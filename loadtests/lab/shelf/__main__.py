@@ -25,7 +25,7 @@ from pathlib import Path
 from rich.console import Console
 
 from build.progress import progress
-from build.recommend.interactions import read
+from build.shelf.interactions import read
 from loadtests.lab.profiles import consumer
 from loadtests.lab.shelf.effect import effects
 from loadtests.lab.shelf.load import KINDS, measure

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from rich.progress import Progress
 
-from build.recommend.interactions import Interactions
+from build.shelf.interactions import Interactions
 from shelfbridge.client import ShopperClient
 from shelfbridge.errors import DataError
 from shelfbridge.profiles import Event

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from build.release import hard_link
+from build.release.publish import hard_link
 from shelfbridge import configs
 from shelfbridge.release import read_manifest
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from build.offline import EncodedQuery, Retrieval
+from build.evaluation.offline import EncodedQuery, Retrieval
 from shelfbridge.catalogue import Product
 from shelfbridge.contract import SIGNALS
 from shelfbridge.release import Release, Snapshot

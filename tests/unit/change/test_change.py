@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from build import later
 from build.change import change, status
+from build.release import later
 from shelfbridge.catalogue import Product
 from shelfbridge.changes import changes_beside
 from shelfbridge.request import Filters

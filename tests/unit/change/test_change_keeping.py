@@ -11,7 +11,7 @@ import pytest
 
 from build import change as changing
 from build.change import change, status
-from build.release import PRODUCT_ENCODER
+from build.release.publish import PRODUCT_ENCODER
 from shelfbridge.changes import changes_beside, generation
 from shelfbridge.errors import ArtefactError, DataError
 from tests.unit.change.changed_shop import BASE, LAMP, SHOES, Shop, with_title

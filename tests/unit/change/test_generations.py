@@ -12,7 +12,7 @@ import pytest
 
 from build.change import change
 from build.engines.publishing import carry_changes
-from build.release import next_number
+from build.release.publish import next_number
 from shelfbridge import contract
 from shelfbridge import release as release_module
 from shelfbridge.catalogue import Product

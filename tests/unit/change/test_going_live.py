@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from build import change as changing
-from build import live, release
 from build.change import change, check_served, status
-from build.later import Later, Release
-from build.live import carried
+from build.release import live
+from build.release import publish as release
+from build.release.later import Later, Release
+from build.release.live import carried
 from shelfbridge.errors import ArtefactError, DataError
 from tests.functional.tiny_release import publish_tiny
 from tests.unit.change.changed_shop import BASE, LAMP, SHOES

@@ -1,0 +1,1 @@
+"""Room of data: what there is to learn from."""

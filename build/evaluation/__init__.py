@@ -1,0 +1,1 @@
+"""Room of evaluation: what shoppers would see of a candidate."""

@@ -1,0 +1,1 @@
+"""Room of the release: what is decided, put together, published, and changed while it is served."""
