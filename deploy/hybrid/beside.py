@@ -8,7 +8,7 @@ from typing import Protocol
 from deploy.audit.__main__ import COLLECTS
 from deploy.daemon import Daemon
 from deploy.embedded.settings import ROOT
-from deploy.gateway.ingress import AUDIT_LOG
+from deploy.gateway.config import AUDIT_LOG
 from deploy.hybrid.topology import Topology
 from shelfbridge.errors import ShelfbridgeError
 from shelfbridge.profiles import access

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.embedded.settings import ROOT
-from deploy.gateway.ingress import AUDIT_LOG
+from deploy.gateway.config import AUDIT_LOG
 from loadtests.hybrid import joined, rows
 from loadtests.hybrid.cloud import Cloud, Mode
 from loadtests.hybrid.faults import Failing, Failure
