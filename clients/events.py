@@ -13,7 +13,7 @@ from clients.program import VARIABLES, add_server, client_arguments
 from shelfbridge.client import ShopperClient
 from shelfbridge.errors import DataError
 from shelfbridge.profiles.events import MAX_ROWS, Event
-from shelfbridge.program import FAILED, OK, UNAVAILABLE, command_line, console, ended
+from shelfbridge.program import FAILED, OK, UNAVAILABLE, command_line, console, run
 
 EXAMPLES = f"""\
 an event, one a line
@@ -39,8 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = command_line("clients.events", "Tell a Shelfbridge server what shoppers did.", EXAMPLES)
     parser.add_argument("file", type=Path, help=".jsonl file, - for standard input")
     add_server(parser)
-    flags = parser.parse_args(arguments)
-    return ended(lambda: _send(flags), UNAVAILABLE)
+    return run(parser, arguments, _send, UNAVAILABLE)
 
 
 def _send(flags: argparse.Namespace) -> int:

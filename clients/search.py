@@ -6,7 +6,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from clients.batch import answer, is_word, read_queries, trec_lines, write_run
@@ -16,7 +15,7 @@ from clients.show import show
 from shelfbridge.client import AsyncSearchClient, SearchClient
 from shelfbridge.contract import MAX_K
 from shelfbridge.errors import ConnectionFailed, DataError, SearchError, ShelfbridgeError
-from shelfbridge.program import BAD_INPUT, FAILED, OK, UNAVAILABLE, command_line, console, ended, settings_of
+from shelfbridge.program import BAD_INPUT, FAILED, OK, UNAVAILABLE, command_line, console, run, settings_of
 
 EXAMPLES = f"""\
 examples:
@@ -44,18 +43,36 @@ exit status:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; the exit status is returned."""
-    parser = _parser()
-    flags = parser.parse_args(arguments)
-    _check_usage(parser, flags)
-    errors = console(stderr=True)
+    parser = command_line("clients.search", "Search the products that a Shelfbridge server knows.", EXAMPLES)
+    parser.add_argument("query", nargs="?", help="what a shopper would write")
+    add_k(parser)
+    parser.add_argument("--deep", action="store_true", help="let the cross-encoder read the best few too (slower)")
+    parser.add_argument("-v", "--verbose", action="store_true", help="print the settings first, secrets redacted")
 
-    def work() -> int:
+    one = parser.add_argument_group("one search")
+    add_result(one)
+    one.add_argument("--user", help="the shop's id of the shopper; looked up with --personal only")
+    one.add_argument("--personal", action="store_true", help="let what --user did lately move the order")
+    add_user_token(one)
+
+    many = parser.add_argument_group("a file of searches")
+    many.add_argument("--queries", type=Path, metavar="TSV", help="lines of id<tab>text")
+    many.add_argument("--run", type=Path, metavar="OUT", help="TREC run to write")
+    many.add_argument(
+        "--concurrency", type=int, default=4, metavar="N", help="searches under way at a time (default 4)"
+    )
+    many.add_argument("--tag", default="shelfbridge", help="the run's name in its last column (default shelfbridge)")
+
+    add_server(parser)
+
+    def work(flags: argparse.Namespace) -> int:
+        _check_usage(parser, flags)
         settings = settings_of(ClientSettings, flags)
         if flags.verbose or flags.queries:
-            errors.print(settings.describe(), style="dim")
-        return asyncio.run(_batch(flags, settings, errors)) if flags.queries else _single(flags, settings)
+            console(stderr=True).print(settings.describe(), style="dim")
+        return asyncio.run(_batch(flags, settings)) if flags.queries else _single(flags, settings)
 
-    return ended(work, UNAVAILABLE)
+    return run(parser, arguments, work, UNAVAILABLE)
 
 
 def _single(flags: argparse.Namespace, settings: ClientSettings) -> int:
@@ -74,7 +91,8 @@ def _single(flags: argparse.Namespace, settings: ClientSettings) -> int:
     return OK
 
 
-async def _batch(flags: argparse.Namespace, settings: ClientSettings, errors: Console) -> int:
+async def _batch(flags: argparse.Namespace, settings: ClientSettings) -> int:
+    errors = console(stderr=True)
     queries, rejected = read_queries(flags.queries)
     if not flags.run.parent.is_dir():
         raise DataError(f"{flags.run}: no such folder; make {flags.run.parent} first")
@@ -108,31 +126,6 @@ async def _batch(flags: argparse.Namespace, settings: ClientSettings, errors: Co
         write_run(flags.run, lines)
     errors.print(f"{answered} queries answered, {len(failed)} failed" + (f": {flags.run}" if answered else ""))
     return FAILED if failed else OK
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = command_line("clients.search", "Search the products that a Shelfbridge server knows.", EXAMPLES)
-    parser.add_argument("query", nargs="?", help="what a shopper would write")
-    add_k(parser)
-    parser.add_argument("--deep", action="store_true", help="let the cross-encoder read the best few too (slower)")
-    parser.add_argument("-v", "--verbose", action="store_true", help="print the settings first, secrets redacted")
-
-    one = parser.add_argument_group("one search")
-    add_result(one)
-    one.add_argument("--user", help="the shop's id of the shopper; looked up with --personal only")
-    one.add_argument("--personal", action="store_true", help="let what --user did lately move the order")
-    add_user_token(one)
-
-    many = parser.add_argument_group("a file of searches")
-    many.add_argument("--queries", type=Path, metavar="TSV", help="lines of id<tab>text")
-    many.add_argument("--run", type=Path, metavar="OUT", help="TREC run to write")
-    many.add_argument(
-        "--concurrency", type=int, default=4, metavar="N", help="searches under way at a time (default 4)"
-    )
-    many.add_argument("--tag", default="shelfbridge", help="the run's name in its last column (default shelfbridge)")
-
-    add_server(parser)
-    return parser
 
 
 def _check_usage(parser: argparse.ArgumentParser, flags: argparse.Namespace) -> None:

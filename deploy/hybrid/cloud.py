@@ -2,8 +2,8 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from types import TracebackType
 
+from deploy.daemon import Runs
 from deploy.gateway import Endpoint, Gateway, GatewaySettings
 from deploy.hybrid.beside import beside
 from deploy.hybrid.sites import SiteServer
@@ -27,8 +27,8 @@ class Status:
     """Whether each of what the topology wants beside the sites lives."""
 
 
-class Hybrid:
-    """Two sites, the WAN, the gateway, and what runs beside them. As a context it runs from entry to exit."""
+class Hybrid(Runs):
+    """Two sites, the WAN, the gateway, and what runs beside them."""
 
     def __init__(self, topology: Topology) -> None:
         self.topology = topology
@@ -78,7 +78,7 @@ class Hybrid:
             starting = [(site, site.start()) for site in (self.private, self.public)]
             for site, process in starting:
                 site.finish(process)
-            for each in self.beside:
+            for each in self.beside.values():
                 each.up()
             self.gateway.up()
         except BaseException:
@@ -95,13 +95,13 @@ class Hybrid:
         with ThreadPoolExecutor() as both:
             ended += both.map(SiteServer.down, (self.private, self.public))
         ended.append(self.wan.down())
-        return any([*ended, *[each.down() for each in self.beside]])
+        return any([*ended, *[each.down() for each in self.beside.values()]])
 
     def status(self) -> Status:
         """What runs."""
         wan = f"{self.wan.words}{'' if self.wan.running else ' (down)'}"
         sites: dict[str, bool] = {site.name: site.ready() for site in (self.private, self.public)}
-        others = {each.name: each.running for each in self.beside}
+        others = {name: each.running for name, each in self.beside.items()}
         return Status(wan=wan, sites=sites, gateway=self.gateway.ready(), beside=others)
 
     def _check(self) -> None:
@@ -112,15 +112,6 @@ class Hybrid:
             raise SettingsError(
                 f"missing: {', '.join(missing)}; make them with python -m deploy.security, or name the folder of yours"
             )
-
-    def __enter__(self) -> "Hybrid":
-        self.up()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.down()
 
 
 def _endpoint(name: str, site: Site, address: tuple[str, int]) -> Endpoint:

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from deploy import ROOT
 from deploy.embedded import EmbeddedServer, EmbeddedSettings, ServerError, State
-from deploy.embedded.settings import ROOT
 from deploy.gateway.settings import Security
 from deploy.hybrid.topology import Site
 from shelfbridge.profiles import access

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from deploy.embedded.settings import ROOT
+from deploy import ROOT
 from deploy.gateway.config import AUDIT_LOG
 from loadtests.hybrid import joined, rows
 from loadtests.hybrid.cloud import Cloud, Mode

@@ -6,23 +6,24 @@ Clients for threads and for event loops differ in how they wait; a `Call` is wha
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import update_wrapper
 from inspect import signature
 from typing import Any, Generic, TypeVar, get_args
 from uuid import uuid4
 
-from tritonclient.grpc import InferResult
+from tritonclient.grpc import InferInput, InferResult
 from tritonclient.utils import InferenceServerException
 
 from shelfbridge.client._connection import TLS, Connection, check_seconds, is_visible_ascii, token_header
 from shelfbridge.client._faults import fault, late
-from shelfbridge.client._protocol import Question, Reply, Result
+from shelfbridge.client._protocol import Reply, Result
 from shelfbridge.errors import (
     ConnectionFailed,
     DeadlineExceeded,
     InvalidQuery,
     Overloaded,
+    ServerFault,
     SettingsError,
 )
 
@@ -65,27 +66,30 @@ class RetryBudget:
 
 
 class Call(Generic[Result]):
-    """One question under way: the time it has left and the attempts it has made."""
+    """One call of a client, begun when it is made: what it asks, the time it has left and the attempts it has made.
+
+    Args:
+        client: whose settings hold.
+        model: is asked.
+        inputs: of the model.
+        read: what the reply means; whatever a foreign reply breaks in it becomes a ServerFault.
+        timeout: seconds instead of the client's.
+        request_id: made up where None.
+    """
 
     def __init__(
         self,
-        question: Question[Result],
+        client: "BaseClient",
+        model: str,
+        inputs: list[InferInput],
+        read: Callable[[Reply], Result],
         *,
-        address: str,
-        headers: Mapping[str, str],
-        timeout: float,
-        retries: int,
-        budget: RetryBudget,
-        request_id: str,
+        timeout: float | None = None,
+        request_id: str | None = None,
     ):
+        self._client, self._model, self._inputs, self._read = client, model, inputs, read
+        self._timeout, self._request_id = client._seconds(timeout), _request_id(request_id)
         self._begun = time.monotonic()
-        self._question = question
-        self._address = address
-        self._headers = {**headers, "x-request-id": request_id}
-        self._timeout = timeout
-        self._retries = retries
-        self._budget = budget
-        self._request_id = request_id
         self._attempts = 0
 
     def attempt(self) -> dict[str, Any]:
@@ -100,13 +104,13 @@ class Call(Generic[Result]):
         """
         left = self._left()
         if left <= 0:
-            raise late(address=self._address, timeout=self._timeout, request_id=self._request_id)
+            raise late(address=self._client.address, timeout=self._timeout, request_id=self._request_id)
         self._attempts += 1
         return {
-            "model_name": self._question.model,
-            "inputs": self._question.inputs,
+            "model_name": self._model,
+            "inputs": self._inputs,
             "request_id": self._request_id,
-            "headers": dict(self._headers),
+            "headers": {**self._client._headers, "x-request-id": self._request_id},
             "client_timeout": left,
             "timeout": max(1, int(left * 1e6)),
         }
@@ -118,10 +122,10 @@ class Call(Generic[Result]):
             SearchError: there is none: trying again is not safe, not allowed, beyond the client's budget of retries, or
                 would be too late.
         """
-        found = fault(error, address=self._address, timeout=self._timeout, request_id=self._request_id)
+        found = fault(error, address=self._client.address, timeout=self._timeout, request_id=self._request_id)
         pause = FIRST_PAUSE * 2.0 ** (self._attempts - 1) * random.uniform(0.5, 1)
-        may_wait = found.again and self._attempts <= self._retries and pause < self._left()
-        if not may_wait or not self._budget.spend():
+        may_wait = found.again and self._attempts <= self._client._retries and pause < self._left()
+        if not may_wait or not self._client._budget.spend():
             raise found.error from error
         return pause
 
@@ -132,10 +136,15 @@ class Call(Generic[Result]):
             ServerFault: the reply is not what the contract says.
         """
         milliseconds = 1000 * (time.monotonic() - self._begun)
-        self._budget.earn()
-        return self._question.result(
-            Reply(tensors, self._question.model, self._request_id, milliseconds, self._attempts)
-        )
+        self._client._budget.earn()
+        try:
+            return self._read(Reply(tensors, self._model, self._request_id, milliseconds, self._attempts))
+        except Exception as error:  # whatever a foreign reply breaks in numpy, json or tritonclient
+            raise ServerFault(
+                f"the reply of {self._model} does not follow the contract ({type(error).__name__}: {error}); "
+                "use a client and a server of one version",
+                request_id=self._request_id,
+            ) from error
 
     def _left(self) -> float:
         return self._begun + self._timeout - time.monotonic()
@@ -190,20 +199,6 @@ class BaseClient:
     def __repr__(self) -> str:
         extras = f"tls={self._tls is not None}, token={'***' if self._headers else None}"
         return f"{type(self).__name__}({self.address!r}, {extras}, timeout={self._timeout:g}, retries={self._retries})"
-
-    def _call(
-        self, question: Question[Result], timeout: float | None = None, request_id: str | None = None
-    ) -> Call[Result]:
-        """A question of this client, begun now."""
-        return Call(
-            question,
-            address=self.address,
-            headers=self._headers,
-            timeout=self._seconds(timeout),
-            retries=self._retries,
-            budget=self._budget,
-            request_id=_request_id(request_id),
-        )
 
     def _seconds(self, timeout: float | None) -> float:
         return self._timeout if timeout is None else check_seconds("timeout", timeout)

@@ -12,7 +12,6 @@ from shelfbridge.client._base import BaseClient, Call
 from shelfbridge.client._protocol import (
     EventLike,
     FilterLike,
-    Question,
     Reply,
     as_json,
     column,
@@ -109,7 +108,7 @@ def search(
     ]
     if personal:
         inputs += [one(USER_TOKEN, given(user_token)), ids(items)]
-    return client._call(Question(ensemble(deep, personal), inputs, _read_search), timeout, request_id)
+    return Call(client, ensemble(deep, personal), inputs, _read_search, timeout=timeout, request_id=request_id)
 
 
 def _read_search(reply: Reply) -> SearchResult:
@@ -158,7 +157,7 @@ def recommend(
         one(FILTERS, as_json(filters or {})),
         one(WITH_PAYLOAD, with_payload),
     ]
-    return client._call(Question("recommend", inputs, _read_shelf), timeout, request_id)
+    return Call(client, "recommend", inputs, _read_shelf, timeout=timeout, request_id=request_id)
 
 
 def _read_shelf(reply: Reply) -> ShelfResult:
@@ -203,7 +202,7 @@ def _privacy(
         column(USER_TOKEN, [utf8("user_token", given(user_token))]),
         column(ACTION, [action.encode()]),
     ]
-    return client._call(Question("privacy", inputs, _read_record), timeout)
+    return Call(client, "privacy", inputs, _read_record, timeout=timeout)
 
 
 def _read_record(reply: Reply) -> dict[str, Any]:
@@ -232,7 +231,8 @@ def send(
         inputs = [column(EVENTS, encoded[part])]
         if user_tokens is not None:
             inputs.append(column(USER_TOKENS, tokens[part]))
-        yield client._call(Question("events", inputs, partial(_read_receipt, first=part.start)), timeout, request_id)
+        read = partial(_read_receipt, first=part.start)
+        yield Call(client, "events", inputs, read, timeout=timeout, request_id=request_id)
 
 
 def _batches(rows: Sequence[bytes]) -> Iterator[slice]:

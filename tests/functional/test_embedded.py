@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from deploy import ROOT
 from deploy.embedded import EmbeddedServer, EmbeddedSettings, ServerError, State, wheel
 from deploy.embedded.__main__ import STOPPED, main
-from deploy.embedded.settings import ROOT
 from deploy.embedded.wheel import shared_memory_prefix
 from shelfbridge.errors import PrerequisiteError
 from tests.functional.conftest import free_ports

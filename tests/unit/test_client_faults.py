@@ -13,8 +13,7 @@ from grpc import StatusCode
 from tritonclient.utils import InferenceServerException
 
 from shelfbridge.client import AsyncSearchClient, AsyncShopperClient, SearchClient, SearchResult, ShopperClient
-from shelfbridge.client._base import BURST, SHARE, Call, RetryBudget
-from shelfbridge.client._protocol import Question
+from shelfbridge.client._base import BURST, SHARE, Call
 from shelfbridge.contract import DEFAULT_K
 from shelfbridge.errors import (
     ConnectionFailed,
@@ -199,14 +198,12 @@ def test_retries_stay_within_the_deadline(search):
 
 
 def test_does_not_pause_for_longer_than_is_left():
-    budget = RetryBudget()
-    call = Call(
-        Question("search", [], str), address="here", headers={}, timeout=0.02, retries=9, budget=budget, request_id="r"
-    )
+    client = SearchClient("here", timeout=0.02, retries=9)
+    call = Call(client, "search", [], str)
     call.attempt()
     with pytest.raises(ConnectionFailed):
         call.pause_after(InferenceServerException("Server exiting", "StatusCode.UNAVAILABLE"))
-    assert [budget.spend() for _ in range(BURST + 1)] == [True] * BURST + [False]  # none was spent on it
+    assert [client._budget.spend() for _ in range(BURST + 1)] == [True] * BURST + [False]  # none was spent on it
     time.sleep(0.02)
     with pytest.raises(DeadlineExceeded):
         call.attempt()

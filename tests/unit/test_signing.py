@@ -45,6 +45,12 @@ def release(tmp_path: Path, keys: Path) -> Path:
     return folder
 
 
+def contained(release: Path, keys: Path) -> serve.ContainerSettings:
+    """Settings of a container that wants the release signed."""
+    models, key = release.with_name("models"), keys / "release.pub"
+    return serve.ContainerSettings(repository=release, config_name="cpu", release_key=key, models=models)
+
+
 def served(release: Path, run_dir: Path, key: Path | None) -> None:
     """Start a server as far as its checks, which end at a port that cannot be had."""
     EmbeddedServer(EmbeddedSettings(repository=release, run_dir=run_dir, release_key=key, host="192.0.2.1")).up()
@@ -188,22 +194,21 @@ def test_the_program(release: Path, keys: Path, capsys: pytest.CaptureFixture[st
 
 class TestContainer:
     def test_what_was_signed_is_served(self, release: Path, keys: Path) -> None:
-        assert (
-            serve.prepare(release, "cpu", [], keys / "release.pub", models=release.with_name("models"))[0]
-            == "tritonserver"
-        )
+        assert serve.prepare(contained(release, keys))[0] == "tritonserver"
 
     def test_what_was_altered_is_not(self, release: Path, keys: Path) -> None:
         change(release / "encoder/3/model.onnx")
         with pytest.raises(ArtefactError, match=r"model\.onnx"):
-            serve.prepare(release, "cpu", [], keys / "release.pub", models=release.with_name("models"))
+            serve.prepare(contained(release, keys))
 
-    def test_nor_what_another_signed(self, release: Path, keys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_nor_what_another_signed(
+        self, release: Path, keys: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         monkeypatch.setenv("SHELFBRIDGE_RELEASE_KEY", str(keys / "other/release.pub"))
-        with pytest.raises(SystemExit, match=r"error: .*manifest\.json is not what the holder of"):
-            serve.main(
-                ["--repository", str(release), "--config-name", "cpu", "--models", str(release.with_name("models"))]
-            )
+        monkeypatch.setattr(serve.os, "execvp", lambda *_: pytest.fail("served what was refused"))
+        flags = ["--repository", str(release), "--config-name", "cpu", "--models", str(release.with_name("models"))]
+        assert serve.main(flags) == 1
+        assert "manifest.json is not what the holder of" in capsys.readouterr().err
 
     def test_an_empty_name_is_no_key(self, release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         became = []
