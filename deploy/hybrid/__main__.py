@@ -30,15 +30,10 @@ def down(flags: argparse.Namespace) -> int:
 
 def status(flags: argparse.Namespace) -> int:
     """Show what runs."""
-    hybrid = _hybrid(flags)
-    found = hybrid.status()
-    for name, ready in (*found.sites.items(), (f"gateway {hybrid.gateway.address}", found.gateway)):
-        print(f"{name}: {'ready' if ready else 'not ready'}")
-    for name, runs in found.beside.items():
-        print(f"{name}: {'runs' if runs else 'does not run'}")
-    print(f"WAN: {found.wan}")
-    all_run = all((found.gateway, hybrid.wan.running, *found.sites.values(), *found.beside.values()))
-    return OK if all_run else UNAVAILABLE
+    found = _hybrid(flags).status()
+    for name, (_, words) in found.items():
+        print(f"{name}: {words}")
+    return OK if all(runs for runs, _ in found.values()) else UNAVAILABLE
 
 
 COMMANDS = {

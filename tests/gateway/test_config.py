@@ -90,6 +90,6 @@ def test_a_site_refuses_an_unsigned_release(topology: Topology, secrets: Path, t
     site = topology.public.model_copy(
         update={"release_key": secrets / "release.pub", "port": topology.public.port + 60}
     )
-    server = SiteServer("public", site, topology.security, tmp_path)
+    server = SiteServer("public", topology.model_copy(update={"public": site, "run_dir": tmp_path}))
     with pytest.raises(ServerError, match="manifest"):
         server.finish(server.start())

@@ -18,6 +18,7 @@ from deploy.security import signing
 from deploy.security.__main__ import main
 from deploy.security.keys import write_new
 from deploy.security.new_keys import make_keys
+from shelfbridge.changes import MANIFEST
 from shelfbridge.errors import ArtefactError, PrerequisiteError, SettingsError
 
 
@@ -114,7 +115,7 @@ def test_no_byte_of_manifest_or_signature_may_differ(
     (folder / "a").write_text("a")
     (folder / "manifest.json").write_text(json.dumps({"files": {"a": file_digest(folder / "a")}}))
     signing.sign(folder, keys / "release.key")
-    file = folder / data.draw(st.sampled_from([signing.MANIFEST, signing.SIGNATURE]))
+    file = folder / data.draw(st.sampled_from([MANIFEST, signing.SIGNATURE]))
     content = file.read_bytes().strip()
     at = data.draw(st.integers(0, len(content) - 1))
     other = data.draw(st.integers(0, 255).filter(lambda byte: byte != content[at] and not bytes([byte]).isspace()))
