@@ -6,11 +6,18 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
 from clients.batch import answer, is_word, read_queries, trec_lines, write_run
-from clients.program import VARIABLES, add_k, add_result, add_server, add_user_token, parse_filters, print_result
-from clients.settings import ClientSettings
+from clients.program import (
+    VARIABLES,
+    ClientSettings,
+    add_k,
+    add_result,
+    add_server,
+    add_user_token,
+    parse_filters,
+    print_result,
+    progress,
+)
 from clients.show import show
 from shelfbridge.client import AsyncSearchClient, SearchClient
 from shelfbridge.contract import MAX_K
@@ -96,19 +103,18 @@ async def _batch(flags: argparse.Namespace, settings: ClientSettings) -> int:
     queries, rejected = read_queries(flags.queries)
     if not flags.run.parent.is_dir():
         raise DataError(f"{flags.run}: no such folder; make {flags.run.parent} first")
-    columns = (TextColumn("searching"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     async with AsyncSearchClient(**settings.client_arguments()) as client:
         if not await client.ready(deep=flags.deep):
             raise ConnectionFailed(f"{client.address} is not ready to search; start the server or wait for it")
-        with Progress(*columns, console=errors, disable=not errors.is_terminal) as progress:
-            bar = progress.add_task("", total=len(queries))
+        with progress("searching", errors) as shown:
+            bar = shown.add_task("", total=len(queries))
             answers = await answer(
                 client,
                 queries,
                 k=flags.k,
                 deep=flags.deep,
                 concurrency=flags.concurrency,
-                on_done=lambda: progress.advance(bar),
+                on_done=lambda: shown.advance(bar),
             )
     lines: list[str] = []
     failed = dict(rejected)
