@@ -1,23 +1,24 @@
 """The candidates of each network: made by the stages of a build, judged by nDCG@10, timed."""
 
 import json
-from collections.abc import Sequence
+import tomllib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
 from rich.console import Console
-from transformers import PreTrainedModel
 
 from build.compression.calibration import feeds_of
 from build.declaration import Stage
 from build.evaluation.offline import Ensembles, deep_inputs, ordered, session
 from build.evaluation.panel import Network, Panel, Verdict, check_read, tau, with_network
-from build.frontier.grid import Grid
 from build.frontier.timing import timed
 from build.release.gate import compared
-from build.stages import Originals, Stages
+from build.settings import Student
+from build.stages import Stages
 from build.training.models import CrossEncoder, Encoder
 from build.training.narrow import multiplications
 from build.workspace import Workspace
@@ -27,8 +28,22 @@ from shelfbridge.retrieval import Shortlist
 
 TIMED = 24
 """Requests that are timed, in turn."""
-PIECES = {"encoder": 10, "cross_encoder": 80}
+PIECES = {"encoder": 10, "ranker": 0, "cross_encoder": 80}
 """Word pieces of a query, and of a query with a product, at which arithmetic is counted."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Students beside the fine-tuned networks themselves."""
+
+    encoders: tuple[Student, ...]
+    cross_encoders: tuple[Student, ...]
+
+
+GRIDS = TypeAdapter(dict[str, Grid]).validate_python(
+    tomllib.loads(Path(__file__).with_name("grids.toml").read_text(encoding="utf-8"))
+)
+"""By preset of a build."""
 
 
 @dataclass
@@ -67,9 +82,10 @@ class Candidate:
         if not (self.folder / "fp32.onnx").exists():
             return {"fp32": self.folder / "model.onnx"}
         int8 = "int8.onnx" if self.network == "ranker" else "model.onnx"
-        files = {"fp32": "fp32.onnx", "int8": int8, "fp16": "fp16.onnx"}
-        there = {"fp32", *(name for name in ("int8", "fp16") if (self.folder / f"{name}.onnx").exists())}
-        return {precision: self.folder / file for precision, file in files.items() if precision in there}
+        made = {"fp32": "fp32.onnx"}
+        made |= {"int8": int8} if (self.folder / "int8.onnx").exists() else {}
+        made |= {"fp16": "fp16.onnx"} if (self.folder / "fp16.onnx").exists() else {}
+        return {precision: self.folder / file for precision, file in made.items()}
 
 
 @dataclass(frozen=True)
@@ -84,23 +100,16 @@ class Workbench:
     """Candidates whose compressed forms could not be used, and why."""
 
     @property
-    def made(self) -> Originals:
-        """The fine-tuned networks."""
-        return self.stages.originals
-
-    @property
     def console(self) -> Console:
         """For the progress."""
         return self.stages.shop.console
 
     def rows(self, grid: Grid) -> list[Row]:
         """All candidates, judged; timed where the CPU serves such a file; the best of each network marked."""
+        made: dict[Network, list[Candidate]] = {}
+        for network, name, graph, trained in self._graphs(grid):
+            made.setdefault(network, []).append(self._candidate(network, name, graph, trained))
         rows = []
-        made: dict[Network, list[Candidate]] = {
-            "encoder": self._encoders(grid),
-            "ranker": [self._ranker()],
-            "cross_encoder": self._cross_encoders(grid),
-        }
         for network, candidates in made.items():
             some = self._judged(candidates)
             self._time(network, candidates, some)
@@ -108,30 +117,22 @@ class Workbench:
             rows += some
         return rows
 
-    def _encoders(self, grid: Grid) -> list[Candidate]:
-        trained = {"teacher": self.made.encoder}
-        trained |= {str(one.shape): self.stages.encoder_student(one) for one in grid.encoders}
-        return [
-            self._candidate("encoder", name, self.stages.encoder_graph(one), Encoder.load(self.space.run(one)).trunk)
-            for name, one in trained.items()
-        ]
+    def _graphs(self, grid: Grid) -> Iterator[tuple[Network, str, Stage, Stage | None]]:
+        """Network, name, graph, and what it was exported from, of each candidate."""
+        stages, made = self.stages, self.stages.originals
+        encoders = {str(one.shape): stages.encoder_student(one) for one in grid.encoders}
+        for name, one in {"teacher": made.encoder, **encoders}.items():
+            yield "encoder", name, stages.encoder_graph(one), one
+        yield "ranker", "teacher", made.ranker_graph, None
+        readers = {str(one.shape): stages.cross_encoder_student(one) for one in grid.cross_encoders}
+        for name, one in {"teacher": made.cross_encoder, **readers}.items():
+            yield "cross_encoder", name, stages.blended(one), one
 
-    def _ranker(self) -> Candidate:
-        return self._candidate("ranker", "teacher", self.made.ranker_graph)
-
-    def _cross_encoders(self, grid: Grid) -> list[Candidate]:
-        trained = {"teacher": self.made.cross_encoder}
-        trained |= {str(one.shape): self.stages.cross_encoder_student(one) for one in grid.cross_encoders}
-        return [
-            self._candidate(
-                "cross_encoder", name, self.stages.blended(one), CrossEncoder.load(self.space.run(one)).trunk
-            )
-            for name, one in trained.items()
-        ]
-
-    def _candidate(self, network: Network, name: str, graph: Stage, trunk: PreTrainedModel | None = None) -> Candidate:
-        length = PIECES.get(network, 0)
-        cost = None if trunk is None else length * multiplications(trunk, length)
+    def _candidate(self, network: Network, name: str, graph: Stage, trained: Stage | None) -> Candidate:
+        cost = None
+        if trained is not None:
+            model = Encoder if network == "encoder" else CrossEncoder
+            cost = PIECES[network] * multiplications(model.load(self.space.run(trained)).trunk, PIECES[network])
         try:
             folder = self.space.run(self.stages.compressed(network, graph))
             refused = json.loads((folder / "compression.json").read_text()).get("refused")
@@ -168,10 +169,10 @@ class Workbench:
 
     def _verdicts(self, network: Network, running: Any) -> tuple[Verdict, Verdict | None]:
         """With a session in a network's place; and what a cross-encoder's logits alone make of the shortlists."""
-        if network != "cross_encoder":
-            return self.panel.judge(with_network(self.whole, network, running), "ranked", self.console), None
-        deep, alone = [], []
         ensembles = with_network(self.whole, network, running)
+        if network != "cross_encoder":
+            return self.panel.judge(ensembles, "ranked", self.console), None
+        deep, alone = [], []
         for one in self.shortlists:
             rows, scores = ensembles.read(one)
             check_read(one, scores)
@@ -192,18 +193,14 @@ class Workbench:
         return candidate.name == (str(student.shape) if student else "teacher") and precision == on_cpu
 
     def _time(self, network: Network, candidates: Sequence[Candidate], rows: Sequence[Row]) -> None:
-        graphs = {
-            f"{one.name} {precision}": file
-            for one in candidates
-            for precision, file in one.files.items()
-            if precision != "fp16"
-        }
+        files = {f"{one.name} {precision}": file for one in candidates for precision, file in one.files.items()}
+        on_cpu = {name: file for name, file in files.items() if not name.endswith("fp16")}
         if network == "cross_encoder":
             feeds = [deep_inputs(one) for one in self.shortlists[:TIMED]]
         else:
-            batches = feeds_of(self.space.run(self.made.feeds), network)[:TIMED]
+            batches = feeds_of(self.space.run(self.stages.originals.feeds), network)[:TIMED]
             feeds = [{name: array[:1] for name, array in batch.items()} for batch in batches]
-        figures = timed(graphs, feeds, self.console)
+        figures = timed(on_cpu, feeds, self.console)
         for row in rows:
             found = figures.get(f"{row.name} {row.precision}", {})
             row.ms, row.per_second = found.get("ms"), found.get("per_second")

@@ -26,9 +26,10 @@ from torch import Tensor
 
 from build.data import examples
 from build.evaluation.offline import Retrieval
-from build.frontier.token_codes import BASELINE, Recoded, Variant, directions, encode, find, stored
-from build.frontier.token_report import write_report
-from build.frontier.token_timing import seconds
+from build.frontier.maxsim import maxsim
+from build.frontier.report import tokens_report
+from build.frontier.timing import milliseconds
+from build.frontier.token_codes import BASELINE, Recoded, Variant, directions, encode, find, stored, unit
 from build.progress import progress
 from build.training.heads import fit_head
 from build.training.models import Ranker
@@ -51,7 +52,7 @@ BUDGET = 0.005
 FOLDS, REPEATS = 5, 3
 SAMPLE = 50_000
 """Vectors that the principal directions are computed from."""
-TIMED_QUERIES = 4
+TIMED_QUERIES, ROUNDS = 4, 15
 TRAINING_QUERIES = 200
 """Most that heads are fitted to: a head of some twenty weights gains little from more."""
 
@@ -171,7 +172,6 @@ def measure(
     retrieval = Retrieval.open(tokenizer, encoder, index)
     found = find(retrieval, some, console)
     kept = stored(retrieval, catalogue, found.rows, float(np.load(index / "scale.npy")))
-    kept = stored(retrieval, catalogue, found.rows, float(np.load(index / "scale.npy")))
     sample = np.random.default_rng(7).permutation(len(kept.vectors.values))[:SAMPLE]
     principal = directions(kept.vectors.values[sample].astype(np.float32))
     recoded = [Recoded(**vars(retrieval), found=found, codes=encode(kept, one, principal)) for one in variants]
@@ -180,7 +180,11 @@ def measure(
         for one in bar.track(recoded, description="ranking"):
             lists = gather(some, one, Ranker(one.codes.scale), Console(quiet=True))
             scored.append(score(lists, places[: len(train)], places[len(train) :], decay))
-    times = seconds(recoded, list(found.queries)[-TIMED_QUERIES:], console)
+    asked = list(found.queries)[-TIMED_QUERIES:]
+    times = milliseconds(
+        [(maxsim(one.codes), [_feed(one, query) for query in asked]) for one in recoded], ROUNDS, console
+    )
+    times = times.mean(axis=2)
     lengths = np.diff(retrieval.index.tokens.offsets)
     rows = []
     for place, (variant, figures) in enumerate(zip(variants, scored, strict=True)):
@@ -193,12 +197,17 @@ def measure(
                 tau=tau(scored[0].scores, figures.scores),
                 bytes_per_product=size,
                 megabytes=size * len(lengths) / 1e6,
-                milliseconds=float(np.median(times[:, place])) * 1e3,
+                milliseconds=float(np.median(times[:, place])),
                 times_baseline=float(np.median(times[:, place] / times[:, 0])),
             )
         )
-    write_report(folder, record(rows, len(train), len(dev), len(lengths)))
+    tokens_report(record(rows, len(train), len(dev), len(lengths))).write(folder)
     return rows
+
+
+def _feed(retrieval: Recoded, query: str) -> dict[str, NDArray[Any]]:
+    packed, lengths = retrieval.packed(query)
+    return {"queries": unit(retrieval.encode(query).token_vectors[0]), "packed": packed, "lengths": lengths}
 
 
 def record(rows: Sequence[Row], train: int, dev: int, products: int) -> dict[str, Any]:

@@ -9,9 +9,8 @@ import onnx
 import pytest
 from rich.console import Console
 
-from build.frontier.grid import GRIDS
-from build.frontier.networks import Row, choose
-from build.frontier.report import _draw, summary
+from build.frontier.networks import GRIDS, Row, choose
+from build.frontier.report import _draw_networks, summary
 from build.frontier.timing import timed
 from build.settings import preset
 from shelfbridge.measure.report import picture
@@ -74,7 +73,7 @@ class TestReport:
         assert [line.split("|")[-2].strip() for line in lines[2:5]] == ["", "served", "chosen"]
 
     def test_the_plot_is_drawn(self, tmp_path):
-        picture(tmp_path / "frontier.png", lambda figure: _draw(figure, self.record()), (13, 4.2))
+        picture(tmp_path / "frontier.png", lambda figure: _draw_networks(figure, self.record()), (13, 4.2))
         assert (tmp_path / "frontier.png").read_bytes().startswith(b"\x89PNG")
 
 

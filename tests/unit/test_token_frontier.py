@@ -8,8 +8,8 @@ import torch
 from rich.console import Console
 
 from build.frontier import tokens as token_frontier
+from build.frontier.maxsim import MaxSim, maxsim
 from build.frontier.token_codes import BASELINE, Stored, Variant, directions, encode, piece_weights, unit
-from build.frontier.token_timing import MaxSim, _maxsim
 from build.frontier.tokens import Difference, Row, choose, difference, measure, prove, score, tau
 from build.training.models import Ranker
 from build.training.ranker import Lists
@@ -115,7 +115,7 @@ def test_what_is_timed_is_what_the_ranker_computes(variant):
     expected = Ranker(codes.scale).features(*map(torch.from_numpy, tensors), company, signals)[0, :, 0].numpy()
     inputs = (unit(queries), padded, counts)
     got = MaxSim(variant.bits, codes.scale)(*map(torch.from_numpy, inputs)).numpy()
-    (served,) = _maxsim(codes).run(None, dict(zip(("queries", "packed", "lengths"), inputs, strict=True)))
+    (served,) = maxsim(codes).run(None, dict(zip(("queries", "packed", "lengths"), inputs, strict=True)))
     np.testing.assert_allclose(got, expected, atol=1e-5)
     np.testing.assert_allclose(served, expected, atol=1e-5)
 
