@@ -9,7 +9,6 @@ from random import Random
 import pytest
 
 from build.sample import Sample, make_sample
-from build.sample.__main__ import write
 from build.sample.products import Item
 from build.sample.shoppers import CONSUMABLES, END, SHOPPERS, WEEK, WEEKS, Purchase, make_purchases
 from build.sample.vocabulary import load
@@ -99,7 +98,7 @@ def test_sells_by_season(sample: Sample, items: dict[str, Item]) -> None:
 
 
 def test_is_read_as_interactions(sample: Sample, tmp_path: Path) -> None:
-    write(tmp_path, [], [], sample.purchases[:500])
+    Sample([], {}, [], sample.purchases[:500]).write(tmp_path)
     found = read(tmp_path / "interactions.jsonl")
     assert len(found) == 500
     assert all(first <= second for first, second in pairwise(found.time.tolist()))
