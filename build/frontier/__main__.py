@@ -12,7 +12,7 @@ import argparse
 import json
 import os
 import platform
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -76,7 +76,7 @@ def frontier(out: Path, shop: Shop, preset: str) -> dict[str, object]:
         "budget": shop.settings.compression.budget,
         "cores": os.cpu_count(),
         "machine": platform.machine(),
-        "rows": [asdict(row) for row in rows],
+        "rows": rows,
         "refused": bench.refused,
         "tokens": json.loads((tokens / "token_frontier.json").read_text()),
     }

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
 from pydantic import TypeAdapter
 from rich.console import Console
 
@@ -46,46 +47,22 @@ GRIDS = TypeAdapter(dict[str, Grid]).validate_python(
 """By preset of a build."""
 
 
-@dataclass
-class Row:
-    """One candidate in one precision. `dev` and `all` compare nDCG@10 with the fp32 teacher: gate.compared."""
+Row = dict[str, Any]
+"""One candidate in one precision, as the report's JSON has it.
 
-    network: Network
-    name: str
-    precision: str
-    multiply_adds: int | None
-    """Per query, or per product read by the cross-encoder."""
-    megabytes: float
-    dev: dict[str, float]
-    all: dict[str, float]
-    alone: float | None
-    """The cross-encoder's nDCG@10 on dev where its logits alone order the shortlist."""
-    tau: float
-    ms: float | None = None
-    per_second: float | None = None
-    served: bool = False
-    chosen: bool = False
+`dev` and `all` compare nDCG@10 with the fp32 teacher's (`gate.compared`); `alone` is the cross-encoder's on dev where
+its logits alone order the shortlist.
+"""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A network in all its precisions. `multiply_adds`: as Row has them."""
+    """A network in one precision. `multiply_adds`: per query, or per product read by the cross-encoder."""
 
-    network: Network
     name: str
-    folder: Path
+    precision: str
+    file: Path
     multiply_adds: int | None
-
-    @property
-    def files(self) -> dict[str, Path]:
-        """What is measured, by precision; of one whose compression was refused, its fp32 graph alone."""
-        if not (self.folder / "fp32.onnx").exists():
-            return {"fp32": self.folder / "model.onnx"}
-        int8 = "int8.onnx" if self.network == "ranker" else "model.onnx"
-        made = {"fp32": "fp32.onnx"}
-        made |= {"int8": int8} if (self.folder / "int8.onnx").exists() else {}
-        made |= {"fp16": "fp16.onnx"} if (self.folder / "fp16.onnx").exists() else {}
-        return {precision: self.folder / file for precision, file in made.items()}
 
 
 @dataclass(frozen=True)
@@ -108,13 +85,14 @@ class Workbench:
         """All candidates, judged; timed where the CPU serves such a file; the best of each network marked."""
         made: dict[Network, list[Candidate]] = {}
         for network, name, graph, trained in self._graphs(grid):
-            made.setdefault(network, []).append(self._candidate(network, name, graph, trained))
-        rows = []
+            cost, files = self._multiply_adds(network, trained), self._files(network, name, graph)
+            some = [Candidate(name, precision, file, cost) for precision, file in files.items()]
+            made.setdefault(network, []).extend(some)
+        rows: list[Row] = []
         for network, candidates in made.items():
-            some = self._judged(candidates)
-            self._time(network, candidates, some)
-            choose(some, self.stages.shop.settings.compression.budget)
-            rows += some
+            judged = self._judged(network, candidates)
+            choose(judged, self.stages.shop.settings.compression.budget)
+            rows += judged
         return rows
 
     def _graphs(self, grid: Grid) -> Iterator[tuple[Network, str, Stage, Stage | None]]:
@@ -128,11 +106,14 @@ class Workbench:
         for name, one in {"teacher": made.cross_encoder, **readers}.items():
             yield "cross_encoder", name, stages.blended(one), one
 
-    def _candidate(self, network: Network, name: str, graph: Stage, trained: Stage | None) -> Candidate:
-        cost = None
-        if trained is not None:
-            model = Encoder if network == "encoder" else CrossEncoder
-            cost = PIECES[network] * multiplications(model.load(self.space.run(trained)).trunk, PIECES[network])
+    def _multiply_adds(self, network: Network, trained: Stage | None) -> int | None:
+        if trained is None:
+            return None
+        model = Encoder if network == "encoder" else CrossEncoder
+        return PIECES[network] * multiplications(model.load(self.space.run(trained)).trunk, PIECES[network])
+
+    def _files(self, network: Network, name: str, graph: Stage) -> dict[str, Path]:
+        """What is measured, by precision; of one whose compression was refused, its fp32 graph alone."""
         try:
             folder = self.space.run(self.stages.compressed(network, graph))
             refused = json.loads((folder / "compression.json").read_text()).get("refused")
@@ -141,31 +122,47 @@ class Workbench:
             self.console.print(f"  {network} {name}: {error}", highlight=False, markup=False)
         if refused:
             self.refused.append(f"{network} {name}: {refused}")
-        return Candidate(network, name, folder, cost)
+        if not (folder / "fp32.onnx").exists():
+            return {"fp32": folder / "model.onnx"}
+        files = {name: folder / f"{name}.onnx" for name in ("fp32", "int8", "fp16")}
+        made = {name: file for name, file in files.items() if file.exists()}
+        if "int8" in made and network != "ranker":
+            made["int8"] = folder / "model.onnx"
+        return made
 
-    def _judged(self, candidates: Sequence[Candidate]) -> list[Row]:
-        rows: list[Row] = []
+    def _judged(self, network: Network, candidates: Sequence[Candidate]) -> list[Row]:
+        times = timed(
+            {one: one.file for one in candidates if one.precision != "fp16"}, self._feeds(network), self.console
+        )
         dev = self.panel.dev
+        rows: list[Row] = []
         teacher: Verdict | None = None
-        for candidate in candidates:
-            for precision, file in candidate.files.items():
-                verdict, alone = self._verdicts(candidate.network, session(file, threads=0))
-                teacher = teacher or verdict
-                rows.append(
-                    Row(
-                        network=candidate.network,
-                        name=candidate.name,
-                        precision=precision,
-                        multiply_adds=candidate.multiply_adds,
-                        megabytes=file.stat().st_size / 1e6,
-                        dev=compared(teacher.first(dev), verdict.first(dev)),
-                        all=compared(teacher, verdict),
-                        alone=None if alone is None else float(alone.ndcg[:dev].mean()),
-                        tau=tau(teacher.rankings, verdict.rankings),
-                        served=self._served(candidate, precision),
-                    )
-                )
+        for one in candidates:
+            verdict, alone = self._verdicts(network, session(one.file, threads=0))
+            teacher = teacher or verdict
+            rows.append(
+                {
+                    "network": network,
+                    "name": one.name,
+                    "precision": one.precision,
+                    "multiply_adds": one.multiply_adds,
+                    "megabytes": one.file.stat().st_size / 1e6,
+                    "dev": compared(teacher.first(dev), verdict.first(dev)),
+                    "all": compared(teacher, verdict),
+                    "alone": None if alone is None else float(alone.ndcg[:dev].mean()),
+                    "tau": tau(teacher.rankings, verdict.rankings),
+                    **times.get(one, {"ms": None, "per_second": None}),
+                    "served": self._served(network, one),
+                }
+            )
         return rows
+
+    def _feeds(self, network: Network) -> list[dict[str, NDArray[Any]]]:
+        """Inputs of the requests that are timed."""
+        if network == "cross_encoder":
+            return [deep_inputs(one) for one in self.shortlists[:TIMED]]
+        batches = feeds_of(self.space.run(self.stages.originals.feeds), network)[:TIMED]
+        return [{name: array[:1] for name, array in batch.items()} for batch in batches]
 
     def _verdicts(self, network: Network, running: Any) -> tuple[Verdict, Verdict | None]:
         """With a session in a network's place; and what a cross-encoder's logits alone make of the shortlists."""
@@ -185,25 +182,12 @@ class Workbench:
         """What the fp32 networks before it show to the cross-encoder, by query."""
         return [self.whole.shortlist(query) for query in self.panel.judgments.queries.values()]
 
-    def _served(self, candidate: Candidate, precision: str) -> bool:
+    def _served(self, network: Network, one: Candidate) -> bool:
         settings = self.stages.shop.settings
         students = {"encoder": settings.encoder_student, "cross_encoder": settings.cross_encoder_student}
-        student = students.get(candidate.network)
-        on_cpu = "fp32" if candidate.network == "ranker" else settings.compression.precision
-        return candidate.name == (str(student.shape) if student else "teacher") and precision == on_cpu
-
-    def _time(self, network: Network, candidates: Sequence[Candidate], rows: Sequence[Row]) -> None:
-        files = {f"{one.name} {precision}": file for one in candidates for precision, file in one.files.items()}
-        on_cpu = {name: file for name, file in files.items() if not name.endswith("fp16")}
-        if network == "cross_encoder":
-            feeds = [deep_inputs(one) for one in self.shortlists[:TIMED]]
-        else:
-            batches = feeds_of(self.space.run(self.stages.originals.feeds), network)[:TIMED]
-            feeds = [{name: array[:1] for name, array in batch.items()} for batch in batches]
-        figures = timed(on_cpu, feeds, self.console)
-        for row in rows:
-            found = figures.get(f"{row.name} {row.precision}", {})
-            row.ms, row.per_second = found.get("ms"), found.get("per_second")
+        student = students.get(network)
+        on_cpu = "fp32" if network == "ranker" else settings.compression.precision
+        return one.name == (str(student.shape) if student else "teacher") and one.precision == on_cpu
 
 
 def choose(rows: Sequence[Row], budget: float) -> None:
@@ -211,6 +195,7 @@ def choose(rows: Sequence[Row], budget: float) -> None:
 
     On dev and over all of the panel. The budget is that of a release, so that what is marked can be released.
     """
-    good = [row for row in rows if row.ms and min(row.all["difference"], row.dev["difference"]) >= -budget]
-    if good:
-        min(good, key=lambda row: row.ms or 0).chosen = True
+    good = [row for row in rows if row["ms"] and min(row["all"]["difference"], row["dev"]["difference"]) >= -budget]
+    best = min(good, key=lambda row: row["ms"], default=None)
+    for row in rows:
+        row["chosen"] = row is best

@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +20,10 @@ SECONDS = 1.0
 """Of load in a round, per candidate."""
 
 Feed = Mapping[str, NDArray[Any]]
+Name = TypeVar("Name")
 
 
-def timed(graphs: Mapping[str, Path], feeds: Sequence[Feed], console: Console) -> dict[str, dict[str, float]]:
+def timed(graphs: Mapping[Name, Path], feeds: Sequence[Feed], console: Console) -> dict[Name, dict[str, float]]:
     """Milliseconds of one run alone (p50), and runs per second with one thread per core, by candidate.
 
     Args:

@@ -1,6 +1,5 @@
 """The frontier's choice and its report."""
 
-import copy
 import time
 from pathlib import Path
 
@@ -19,26 +18,26 @@ FIGURE = {"original": 0.7, "served": 0.69, "difference": -0.01, "low": -0.02, "h
 
 
 def row(name: str, ms: float | None, dev: float, panel: float, precision: str = "int8") -> Row:
-    return Row(
-        network="encoder",
-        name=name,
-        precision=precision,
-        multiply_adds=1000,
-        megabytes=1.0,
-        dev={**FIGURE, "difference": dev},
-        all={**FIGURE, "difference": panel},
-        alone=None,
-        tau=0.9,
-        ms=ms,
-        per_second=ms and 1000 / ms,
-    )
+    return {
+        "network": "encoder",
+        "name": name,
+        "precision": precision,
+        "multiply_adds": 1000,
+        "megabytes": 1.0,
+        "dev": {**FIGURE, "difference": dev},
+        "all": {**FIGURE, "difference": panel},
+        "alone": None,
+        "tau": 0.9,
+        "ms": ms,
+        "per_second": ms and 1000 / ms,
+    }
 
 
 class TestChoice:
     @staticmethod
     def chosen(*rows: Row) -> list[str]:
         choose(rows, 0.005)
-        return [one.name for one in rows if one.chosen]
+        return [one["name"] for one in rows if one["chosen"]]
 
     def test_is_the_quickest_within_the_budget(self):
         assert self.chosen(row("a", 4, 0, 0), row("b", 2, -0.004, 0.01), row("c", 1, -0.006, 0.01)) == ["b"]
@@ -59,10 +58,9 @@ class TestReport:
         rows = []
         for network in ("encoder", "ranker", "cross_encoder"):
             for name, ms, precision in (("teacher", 4.0, "fp32"), ("3x12x64", 1.0, "int8"), ("2x12x64", 0.9, "int8")):
-                one = copy.copy(row(name, ms, -0.001, 0.002, precision))
-                one.network, one.served, one.chosen = network, name == "3x12x64", name == "2x12x64"
-                one.multiply_adds = None if network == "ranker" else 1000 if name == "teacher" else 250
-                rows.append(vars(one))
+                marks = {"network": network, "served": name == "3x12x64", "chosen": name == "2x12x64"}
+                cost = None if network == "ranker" else 1000 if name == "teacher" else 250
+                rows.append({**row(name, ms, -0.001, 0.002, precision), **marks, "multiply_adds": cost})
         return {"rows": rows, "budget": 0.005, "dev": 3, "all": 5, "products": 10, "cores": 2, "refused": []}
 
     def test_the_summary_shows_teacher_served_and_chosen(self):
