@@ -1,7 +1,7 @@
 """The report's files: one page, its figures, the plots for slides, and the forecast of every shopper."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -31,7 +31,7 @@ STYLE: dict[Any, Any] = {
 }
 Draw = Callable[[Figure, dict[str, Any]], None]
 """Draws one plot of a chapter's figures on an empty figure, and nothing else."""
-PLOTS: dict[str, dict[str, tuple[tuple[float, float], Draw]]] = {
+PLOTS: dict[str, Mapping[str, tuple[tuple[float, float], Draw]]] = {
     "glance": glance.PLOTS,
     "segments": segments.PLOTS,
     "repeats": repeats.PLOTS,

@@ -84,10 +84,11 @@ def _tilted(
     return weight, mean, weight @ time**2 - mean**2
 
 
-def _dispersion(counts: Counts, expected: NDArray[np.float64]) -> NDArray[np.float64]:
+def _dispersion(counts: Counts, expected: NDArray[Any]) -> NDArray[np.float64]:
     """Pearson's dispersion of counts about what two parameters expect [P]; 1 at least."""
     pearson = ((counts - expected) ** 2 / np.maximum(expected, 1e-9)).sum(1)
-    return np.maximum(1.0, pearson / (counts.shape[1] - 2))
+    spread: NDArray[np.float64] = np.maximum(1.0, pearson / (counts.shape[1] - 2))
+    return spread
 
 
 def _moving(shop: Shop, counts: Counts, exposure: Counts, seasonal: set[str]) -> dict[str, Any]:

@@ -140,7 +140,7 @@ def tokens_report(record: dict[str, Any]) -> Report:
         "MB": "{megabytes:.1f}",
         "time": "{milliseconds:.2f} ms ({times_baseline:.2f})",
     }
-    blocks = [
+    blocks: list[str | Table] = [
         f"nDCG@10 of {queries['dev']} dev queries over {record['products']:,} products, and of all "
         f"{queries['validated']} judged ones by {queries['repeats']} times {queries['folds']}-fold cross-validation; "
         "differences to the first row with 95 % intervals.",

@@ -105,11 +105,8 @@ def tau(base: Tensor, scores: Tensor) -> float:
 
 def choose(rows: Sequence[Row]) -> Row:
     """The fewest bytes among the variants that lose at most `BUDGET`, cross-validated, and nowhere significantly."""
-
-    def may(row: Row) -> bool:
-        return row["validated"]["over_baseline"] >= -BUDGET and min(row["validated"]["high"], row["dev"]["high"]) >= 0
-
-    return _smallest(filter(may, rows))
+    within = (row for row in rows if row["validated"]["over_baseline"] >= -BUDGET)
+    return _smallest(row for row in within if min(row["validated"]["high"], row["dev"]["high"]) >= 0)
 
 
 def prove(rows: Sequence[Row]) -> Row:
