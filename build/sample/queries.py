@@ -21,10 +21,6 @@ _AFTER = re.compile(
     r"(for|with|without|that|in|no|not|on|to|up|any|anything|other|against|allowed|safe|good|easy|where|about|of) "
 )
 """How a phrase starts that stands after the type: "for trails", not "leather"."""
-_RANGES = {
-    "en": (("at least {}", "{} or more", "minimum {}"), ("up to {}", "{} or less", "max {}")),
-    "zh": (("{}以上", "至少{}"), ("{}以下", "不超过{}")),
-}
 _CHINESE = ("attribute", "use", "negated", "number", "paraphrase")
 _BESIDE = {
     letter: row[max(0, place - 1) : place] + row[place + 1 : place + 2]
@@ -176,8 +172,10 @@ class Writer:
         more = self._rng.random() < 0.5
         bound = self._rng.choice([key for key in values if (float(key) <= float(own)) == more or key == own])
         kept = frozenset(key for key in values if (float(key) >= float(bound)) == more or key == bound)
-        patterns = _RANGES[self._words.language(item.kind)][0 if more else 1]
-        return self._rng.choice(patterns).format(self._rng.choice(values[bound].asks[:2])), Need(trait, kept)
+        shelf = self._words.shelf_of[item.kind]
+        return self._rng.choice(shelf.more if more else shelf.less).format(
+            self._rng.choice(values[bound].asks[:2])
+        ), Need(trait, kept)
 
     def _typed(self, item: Item, wants: list[tuple[str, Need]]) -> Query:
         return self._query(item, self._rng.choice(self._words.types[item.kind].asked), wants)

@@ -20,13 +20,6 @@ END = 1_767_225_600
 DAY, WEEK = 86_400, 7 * 86_400
 UNSOLD = 0.06
 """Share of products that nobody buys."""
-CONSUMABLES = frozenset(
-    {
-        *("bulb", "cat_food", "cat_litter", "descaler", "dog_food"),
-        *("face_cream", "shampoo", "shoe_care", "sunscreen", "toy_batteries"),
-    }
-)
-"""Product types that run out."""
 LOOKED_AT = 16
 """Products among which a shopper chooses, drawn by popularity."""
 FICKLE = 0.1
@@ -109,7 +102,7 @@ class Shopper:
         brands = {rng.choice(sorted(market.words.shelf_of[kind].brands)) for kind in kinds}
         likes = {trait: rng.choice(sorted(values)) for trait, values in market.words.traits.items()}
         made = cls(f"shopper-{number:04}", kinds, frozenset(brands), likes, rng.gauss(0, 0.5), rng.uniform(0.3, 1.1))
-        for kind in sorted(CONSUMABLES & kinds.keys()):
+        for kind in sorted(kind for kind in kinds if market.words.types[kind].runs_out):
             if rng.random() < 0.6:
                 lasts = rng.uniform(3, 8)
                 made.supplies[kind] = (made.choose(rng, market, kind), lasts, rng.randrange(round(lasts) + 1))
@@ -143,7 +136,7 @@ class Shopper:
         taken: dict[str, tuple[Item, int]] = {}
 
         def take(item: Item) -> None:
-            many = rng.randint(1, 3) if item.kind in CONSUMABLES else 1
+            many = rng.randint(1, 3) if market.words.types[item.kind].runs_out else 1
             taken[item.product.product_id] = (item, many)
             self.owned.add(item.product.product_id)
 

@@ -10,7 +10,7 @@ import pytest
 
 from build.sample import Sample, make_sample
 from build.sample.products import Item
-from build.sample.shoppers import CONSUMABLES, END, SHOPPERS, WEEK, WEEKS, Purchase, make_purchases
+from build.sample.shoppers import END, SHOPPERS, WEEK, WEEKS, Purchase, make_purchases
 from build.sample.vocabulary import load
 from build.shelf.interactions import read
 
@@ -58,8 +58,9 @@ def test_some_products_are_never_sold(sample: Sample, items: dict[str, Item]) ->
 def test_consumables_are_bought_again_and_others_hardly(sample: Sample, items: dict[str, Item]) -> None:
     times = Counter((purchase.user, purchase.product_id) for purchase in sample.purchases)
     again: dict[bool, list[bool]] = {True: [], False: []}
+    types = load().types
     for (_, product), count in times.items():
-        again[items[product].kind in CONSUMABLES].append(count > 1)
+        again[types[items[product].kind].runs_out].append(count > 1)
     consumed, kept = (sum(again[kind]) / len(again[kind]) for kind in (True, False))
     assert consumed > 0.2
     assert kept < 0.05
