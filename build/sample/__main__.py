@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pandas as pd
+from rich.console import Console
+from rich.markdown import Markdown
 
 from build.sample import Sample, make_sample
 from shelfbridge import program
@@ -54,7 +56,7 @@ def main() -> None:
     options = parser.parse_args()
     sample = make_sample(options.seed, options.products)
     sample.write(options.out)
-    program.console().print(describe(sample))
+    Console().print(Markdown(describe(sample)))
 
 
 if __name__ == "__main__":
