@@ -54,11 +54,10 @@ def _weekly(held: pd.DataFrame, whole: NDArray[np.int64]) -> dict[str, Any]:
     day = held["time"] // DAY
     daily = day.value_counts().reindex(range(day.min(), day.max() + 1), fill_value=0)
     trend, season, rest = decomposed(daily.to_numpy(np.float64))
-    rows = held.groupby(week(held["time"])).agg(
-        baskets=("user", "size"), revenue=("worth", "sum"), users=("user", "nunique")
-    )
-    rows["trend"] = pd.Series(trend).groupby(week(daily.index.to_numpy() * DAY)).sum()
+    by_week = held.groupby(week(held["time"]))
+    rows = by_week.agg(baskets=("user", "size"), revenue=("worth", "sum"), users=("user", "nunique"))
     rows = rows.reindex(whole, fill_value=0)
+    rows["trend"] = pd.Series(trend).groupby(week(daily.index.to_numpy() * DAY)).sum()
     return {
         "weeks": [{"week": monday(number), **row} for number, row in rows.to_dict("index").items()],
         "busiest_week": monday(rows["baskets"].idxmax()),

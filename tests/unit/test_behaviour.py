@@ -68,6 +68,13 @@ class TestGlance:
         assert found["half_of_baskets"] == {"from": 12, "to": 13}
         assert [row["baskets"] for row in found["weeks"]] == [6] * 5
 
+    def test_a_week_without_a_basket_is_counted_with_its_trend(self):
+        found = glance(shop([(day % 3, 0, day) for day in range(70) if day // 7 != 4]))
+        empty = found["weeks"][4]
+        assert len(found["weeks"]) == 10
+        assert (empty["baskets"], empty["revenue"], empty["users"]) == (0, 0, 0)
+        assert empty["trend"] > 0
+
     def test_trend_and_weekday_are_told_apart(self):
         season = np.array([3.0, 1, 0, 0, 0, -2, -2])
         noise = np.random.default_rng(4).normal(0, 0.3, 140)
