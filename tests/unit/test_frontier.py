@@ -1,14 +1,17 @@
 """The frontier's choice and its report."""
 
+import shutil
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
 import pytest
 from rich.console import Console
 
-from build.frontier.networks import GRIDS, Row, choose
+from build.evaluation.panel import Verdict
+from build.frontier.networks import GRIDS, Row, Workbench, choose
 from build.frontier.report import _draw_networks, summary
 from build.frontier.timing import timed
 from build.settings import preset
@@ -104,3 +107,51 @@ def test_times_are_of_each_candidate(graphs, monkeypatch):
     assert found["heavy"]["ms"] > found["light"]["ms"]
     assert found["heavy"]["per_second"] < found["light"]["per_second"]
     assert time.perf_counter() - begun < 10
+
+
+def test_every_form_of_a_candidate_is_judged_and_what_the_cpu_serves_is_timed(graphs, monkeypatch, tmp_path):
+    """Compression left all forms of the encoder, the CPU's with moved zero-points; the ranker's int8 was refused."""
+    monkeypatch.setattr("build.frontier.timing.SECONDS", 0.01)
+    encoder, ranker = tmp_path / "encoder", tmp_path / "ranker"
+    for folder, files in (
+        (encoder, {"fp32": "heavy", "int8": "light", "model": "light", "fp16": "light"}),
+        (ranker, {"model": "heavy"}),
+    ):
+        folder.mkdir()
+        for name, graph in files.items():
+            shutil.copy(graphs[graph], folder / f"{name}.onnx")
+    (encoder / "int8.onnx").write_bytes(b"the master, which the CPU does not run")
+    (encoder / "compression.json").write_text("{}")
+    (ranker / "compression.json").write_text('{"refused": "it loses too much"}')
+    settings = SimpleNamespace(
+        encoder_student=None,
+        cross_encoder_student=None,
+        compression=SimpleNamespace(budget=0.005, precision="int8"),
+    )
+    stages = SimpleNamespace(
+        shop=SimpleNamespace(settings=settings, console=Console(quiet=True)), compressed=lambda network, graph: graph
+    )
+    bench = Workbench(stages, SimpleNamespace(run=lambda folder: folder), SimpleNamespace(dev=2), None)
+    verdict = Verdict([(np.arange(3), -np.arange(3.0))] * 4, np.array([0.2, 0.4, 0.6, 0.8]))
+    some = [("encoder", "teacher", encoder, None), ("ranker", "teacher", ranker, None)]
+    monkeypatch.setattr(Workbench, "_graphs", lambda self, grid: iter(some))
+    monkeypatch.setattr(Workbench, "_feeds", lambda self, network: [{"x0": np.zeros((64, 64), np.float32)}])
+    monkeypatch.setattr(
+        Workbench, "_verdicts", lambda self, network, running: (verdict, verdict if network == "ranker" else None)
+    )
+    monkeypatch.setattr("build.frontier.networks.session", lambda file, threads: file)
+    rows = bench.rows(GRIDS["smoke"])
+    assert [(one["network"], one["precision"]) for one in rows] == [
+        ("encoder", "fp32"),
+        ("encoder", "int8"),
+        ("encoder", "fp16"),
+        ("ranker", "fp32"),
+    ]
+    assert rows[1]["megabytes"] == graphs["light"].stat().st_size / 1e6
+    assert [one["ms"] is not None for one in rows] == [True, True, False, True]
+    assert [one["served"] for one in rows] == [False, True, False, True]
+    assert [one["alone"] for one in rows] == [None, None, None, pytest.approx(0.3)]
+    assert (rows[0]["dev"]["served"], rows[0]["all"]["served"], rows[0]["tau"]) == pytest.approx((0.3, 0.5, 1))
+    assert [one["chosen"] for one in rows] == [False, True, False, True]
+    assert bench.refused == ["ranker teacher: it loses too much"]
+    assert list(rows[0])[-4:] == ["ms", "per_second", "served", "chosen"]
