@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from loadtests.hybrid.contention import LEAST, in_flight, slowdown, unhindered
-from loadtests.hybrid.curves import Load, _sample, _site
-from loadtests.hybrid.joined import Answer
-from loadtests.hybrid.rows import Row
+from loadtests.hybrid.curves import curve, point
 from loadtests.hybrid.scenarios import Stage
 from loadtests.plan.check import text
 from loadtests.plan.curves import Curves
@@ -108,14 +107,13 @@ def test_few_requests_tell_no_slowdown_of_their_own():
 
 def test_curves_tell_service_without_the_slowdown_and_the_slowdown_apart():
     """Answers of 10 ms, and of 20 ms where another was in flight when they were sent."""
-    answers = []
-    for at in range(200):
-        for offset, service in ((0.0, 10.0), (0.004, 20.0)):
-            row = Row(at + offset, "search", service + 3, f"{at} {offset}")
-            answers.append(Answer(row, "private", {"client": 1.0, "gateway": 1.0, "beyond": 1.0, "ranker": service}))
-    met = in_flight([one.row.time for one in answers], [one.row.ms for one in answers])
-    sample = _sample(list(zip(answers, met.tolist(), strict=True)), occupied_ms=0.0, processes=2)
-    site = _site([Load(400.0, {"search": sample})], processes=2)
+    sent = [(at + offset, service) for at in range(200) for offset, service in ((0.0, 10.0), (0.004, 20.0))]
+    answers = pd.DataFrame(sent, columns=["time", "in_steps"])
+    answers = answers.assign(
+        site="private", kind="search", ms=answers.in_steps + 3, client=1.0, gateway=1.0, beyond=1.0
+    )
+    found = point(answers, "private", begin=-1.0, occupied_ms={"search": 0.0}, processes=2)
+    site = curve([(400.0, found)], processes=2)
     assert site["slowdown"] == pytest.approx([1.0, 2.0], rel=0.01)
     kind = site["points"][0]["kinds"]["search"]
     assert kind["count"] == 400
