@@ -42,7 +42,8 @@ def relevance(ndcg: Mapping[str, NDArray[np.float64]]) -> dict[str, dict[str, fl
 
 def spread(values: ArrayLike) -> dict[str, float]:
     """Return median, least and greatest over the rounds."""
-    return {"median": float(np.median(values)), "low": float(np.min(values)), "high": float(np.max(values))}
+    known = np.asarray(values, float)
+    return {"median": float(np.median(known)), "low": float(known.min()), "high": float(known.max())}
 
 
 def grouped(points: Any, *names: str) -> Any:
