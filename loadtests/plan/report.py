@@ -10,16 +10,15 @@ from matplotlib.figure import Figure
 
 from loadtests.hybrid.plots import BAD, P99, PRIVATE, PUBLIC
 from loadtests.plan.fleet import ALWAYS_PRIVATE
-from loadtests.plan.sale import Sale
 from loadtests.plan.search import Plan
 from loadtests.slo import Slo
-from shelfbridge.measure.report import Table
+from shelfbridge.measure.report import Cell, Table
 
 Record = Mapping[str, Any]
 
 
-def record(plans: Sequence[Plan], best: Plan, sale: Sale | None, slo: Slo) -> dict[str, Any]:
-    """All of it as JSON."""
+def record(plans: Sequence[Plan], best: Plan, sale: Record | None, slo: Slo) -> dict[str, Any]:
+    """Return all of it as JSON."""
     return {
         "slo": str(slo),
         "best": best.strategy,
@@ -27,52 +26,45 @@ def record(plans: Sequence[Plan], best: Plan, sale: Sale | None, slo: Slo) -> di
             plan.strategy: {"cost": plan.cost if plan.cells else None, "failure": plan.failure} for plan in plans
         },
         "hours": [asdict(cell) for cell in best.cells],
-        "sale": asdict(sale) if sale else None,
+        "sale": sale,
     }
 
 
-def text(found: Record) -> str:
-    """Markdown."""
-    hours, slo = found["hours"], found["slo"]
-    costs = [
-        [
-            name,
-            f"{plan['cost']:,.2f}" if plan["cost"] is not None else "–",
-            plan["failure"] if plan["cost"] is None else "",
-        ]
-        for name, plan in found["strategies"].items()
-    ]
-    rows = [
-        [
-            hour["hour"]["name"],
-            f"{hour['hour']['rate']:g}",
-            f"{hour['hour']['peak']:g}",
-            str(hour["fleet"]["private"]),
-            str(hour["fleet"]["public"]),
-            _threshold(hour["fleet"]["burst_above"]),
-            f"{hour['predicted']:.0f}",
-            f"{hour['burst_share']:.0%}",
-            f"{hour['cost']:.2f}",
-        ]
-        for hour in hours
-    ]
-    head = ["hour", "rate", "peak", "private", "public", "burst above", f"{slo} at the peak", "bursts", "cost"]
-    lines = [f"**{found['best']}** keeps {slo} at the least cost over {len(hours)} hours.", ""]
-    lines += [str(Table(["strategy", "cost", ""], costs)), "", str(Table(head, rows)), ""]
-    if sale := found["sale"]:
-        lines += [
-            f"The sale of {sale['hour']} ({sale['rate']:g} to {sale['peak']:g} a second within {sale['surge_s']:g} s): "
-            f"{sale['planned']:.0f} ms with the plan, {sale['planned_refused']:.1%} refused; {sale['reactive']:.0f} ms "
-            f"and {sale['reactive_refused']:.1%} refused with instances for the rate alone, until those ordered at its "
-            f"begin arrive after {sale['arrival_s'] / 60:g} minutes.",
-            "",
-        ]
-    lines += [
+STRATEGIES: dict[str, Cell] = {
+    "strategy": "{strategy}",
+    "cost": lambda plan: "–" if plan["cost"] is None else f"{plan['cost']:,.2f}",
+    "": lambda plan: plan["failure"] if plan["cost"] is None else "",
+}
+SALE = (
+    "The sale of {hour} ({rate:g} to {peak:g} a second within {surge_s:g} s): {planned:.0f} ms with the plan, "
+    "{planned_refused:.1%} refused; {reactive:.0f} ms and {reactive_refused:.1%} refused with instances for the rate "
+    "alone, until those ordered at its begin arrive after {minutes:g} minutes."
+)
+
+
+def blocks(found: Record) -> list[str | Table]:
+    """Return the plan as people read it."""
+    hours: dict[str, Cell] = {
+        "hour": "{hour[name]}",
+        "rate": "{hour[rate]:g}",
+        "peak": "{hour[peak]:g}",
+        "private": "{fleet[private]}",
+        "public": "{fleet[public]}",
+        "burst above": lambda hour: _threshold(hour["fleet"]["burst_above"]),
+        f"{found['slo']} at the peak": "{predicted:.0f}",
+        "bursts": "{burst_share:.0%}",
+        "cost": "{cost:.2f}",
+    }
+    plans = [{"strategy": name, **plan} for name, plan in found["strategies"].items()]
+    sale = found["sale"]
+    return [
+        f"**{found['best']}** keeps {found['slo']} at the least cost over {len(found['hours'])} hours.",
+        Table.of(STRATEGIES, plans),
+        Table.of(hours, found["hours"]),
+        SALE.format(**sale, minutes=sale["arrival_s"] / 60) if sale else "",
         "Public instances are ordered the longest arrival time before their hour and paid from then on. Several "
         "instances of a site are assumed to answer as one each does alone; no more than one was measured.",
-        "",
     ]
-    return "\n".join(lines)
 
 
 def _threshold(value: int) -> str:

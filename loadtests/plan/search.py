@@ -142,7 +142,7 @@ class Planner:
 
     def predicted(self, fleet: Fleet, rate: float, restricted: float | None) -> float:
         """The promised percentile at a rate, milliseconds."""
-        return self._outcome(fleet, rate, restricted).percentile(float(self.slo.percentile[1:]), self.slo.kind)
+        return self._outcome(fleet, rate, restricted).percentile(self.slo.percent, self.slo.kind)
 
     def _outcome(self, fleet: Fleet, rate: float, restricted: float | None) -> Outcome:
         rounded = GRID ** math.ceil(math.log(rate, GRID))

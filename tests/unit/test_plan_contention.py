@@ -10,10 +10,11 @@ import pytest
 from loadtests.hybrid.contention import LEAST, in_flight, slowdown, unhindered
 from loadtests.hybrid.curves import curve, point
 from loadtests.hybrid.scenarios import Stage
-from loadtests.plan.check import text
+from loadtests.plan.check import blocks
 from loadtests.plan.curves import Curves
 from loadtests.plan.fleet import ALWAYS_PRIVATE, Fleet
 from loadtests.plan.simulate import simulate
+from shelfbridge.measure.report import markdown
 
 MIX = {"search": 0.6, "recommend": 0.28, "search_personal": 0.12}
 WORK_S = (0.006, 0.005, 0.010)
@@ -129,6 +130,10 @@ def run(error: float) -> dict[str, Any]:
     ]
     share = {"measured": 0.1, "predicted": 0.1}
     return {"name": "steady", "rate": 30.0, "requests": 1000, "rows": rows, "burst_share": share}
+
+
+def text(found: list[dict[str, Any]]) -> str:
+    return markdown(blocks(found))
 
 
 def test_the_check_tells_the_sign_and_whether_the_margin_covers_it():
