@@ -36,27 +36,30 @@ FAILURES = (ShelfbridgeError, aiohttp.ClientError, TimeoutError, OSError)
 
 @dataclass(frozen=True)
 class Load:
-    """What to do: `clients` > 0 is a closed loop, `rate` > 0 an open one, neither asks for the answers themselves."""
+    """What to do: `clients` > 0 is a closed loop, `rate` > 0 an open one, neither asks for the answers themselves.
+
+    pid: root of the server's process tree. rate: searches per second. searches: a closed loop ends after so many, if
+    not by time. warmup: seconds whose searches are not counted.
+    """
 
     caller: dict[str, Any]
     pid: int
-    """Root of the server's process tree."""
     queries: list[str]
     k: int = 10
     clients: int = 0
     rate: float = 0.0
-    """Searches per second."""
     seconds: float = 30.0
     searches: int = 1_000_000
-    """A closed loop ends after so many, if not by time."""
     warmup: float = 1.0
-    """Seconds whose searches are not counted."""
     seed: int = 0
 
 
 @dataclass
 class Sample:
-    """What was seen in the window."""
+    """What was seen in the window.
+
+    asked: queries taken, those outside the window included. sent_per_second: of an open loop.
+    """
 
     latencies_ms: list[float] = field(default_factory=list)
     errors: dict[str, int] = field(default_factory=dict)
@@ -65,9 +68,7 @@ class Sample:
     client_cpu_s: float = 0.0
     resident_mb: float = 0.0
     asked: int = 0
-    """Queries taken, those outside the window included."""
     sent_per_second: float = 0.0
-    """Of an open loop, in its window."""
     answers: list[list[str]] = field(default_factory=list)
 
     @property
