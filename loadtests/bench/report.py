@@ -120,36 +120,55 @@ def blocks(record: Record) -> list[str | Table]:
     ]
 
 
-def closed_table(record: Record) -> Table:
-    """Return a line per contender: what it does at each number of clients."""
-    worth: dict[str, Record] = record["relevance"]
+def by_clients(rows: Sequence[Record], name: str) -> list[dict[str, Any]]:
+    """Return a line per name: the rows by their clients, in a list, and the one with the `most`."""
     lines: dict[str, dict[str, Any]] = {}
-    for row in record["closed"]:
-        line = lines.setdefault(row["contender"], {"contender": row["contender"], **worth.get(row["contender"], {})})
-        line[f"at {row['clients']}"] = line["most"] = row
-        line["counted"] = [*line.get("counted", []), f"{row['searches']:,}"]
+    for row in rows:
+        line = lines.setdefault(name.format(**row), {"name": name.format(**row), "at": {}})
+        line["at"][row["clients"]] = line["most"] = row
+    return list(lines.values())
 
-    def at(clients: int, measure: str, line: Record) -> str:
-        row = line.get(f"at {clients}")
+
+def at_clients(levels: Sequence[int], titles: Mapping[str, str]) -> dict[str, Cell]:
+    """Return columns of measures by title, each at all numbers of clients."""
+
+    def told(clients: int, measure: str, line: Record) -> str:
+        row = line["at"].get(clients)
         return "" if row is None else _spread(row[measure]) + (" †" if hindered(row) else "")
 
+    return {f"{title}, {n}": partial(told, n, measure) for title, measure in titles.items() for n in levels}
+
+
+def closed_table(record: Record) -> Table:
+    """Return a line per contender: what it does at each number of clients."""
     columns: dict[str, Cell] = {
-        "": "{contender}",
-        **{f"per s, {n}": partial(at, n, "per_second") for n in record["plan"]["clients"]},
-        **{f"p99 ms, {n}": partial(at, n, "p99") for n in record["plan"]["clients"]},
-        "searches counted": lambda line: " / ".join(line["counted"]),
+        "": "{name}",
+        **at_clients(record["plan"]["clients"], {"per s": "per_second", "p99 ms": "p99"}),
+        "searches counted": lambda line: " / ".join(f"{row['searches']:,}" for row in line["at"].values()),
         "CPU s per 1,000": lambda line: _spread(line["most"]["cpu_per_1000"]),
         "client's": lambda line: _spread(line["most"]["client_cpu_per_1000"]),
         "MB": "{most[resident_mb][median]:,.0f}",
         "nDCG@10": lambda line: MEAN.format(**line) if "mean" in line else "",
         "less search's": lambda line: DIFFERENCE.format(**line) if line.get("difference") else "",
     }
-    return Table.of(columns, lines.values())
+    lines = by_clients(record["closed"], "{contender}")
+    return Table.of(columns, [{**line, **record["relevance"].get(line["name"], {})} for line in lines])
+
+
+def ratio_table(record: Record, left_out: Sequence[str]) -> Table | str:
+    """Return ours against each peer's that ranks as well; nothing where there is none."""
+    columns: dict[str, Cell] = {
+        "times": "{name}",
+        **at_clients(record["plan"]["clients"], {"searches/s": "per_second", "p99": "p99"}),
+        "CPU": lambda line: _spread(line["most"]["cpu"]),
+    }
+    lines = by_clients([row for row in record["ratios"] if row["peer"] not in left_out], "{of} : {peer}")
+    return Table.of(columns, lines) if lines else ""
 
 
 def hindered(row: Record) -> bool:
-    """Whether a contender had fewer cores in a round than in another, with as many clients."""
-    return bool(row["cores"]["low"] < FREE * row["cores"]["high"])
+    """Return whether a contender had fewer cores in a round than in another, with as many clients."""
+    return "cores" in row and row["cores"]["low"] < FREE * row["cores"]["high"]
 
 
 def _remarks(rows: Sequence[Record]) -> list[str]:
@@ -177,27 +196,6 @@ def weaker(record: Record) -> list[str]:
     return [name for name, row in record["relevance"].items() if row.get("difference_high", 0.0) < 0]
 
 
-def ratio_table(record: Record, left_out: Sequence[str]) -> Table | str:
-    """Return ours against each peer's that ranks as well; nothing where there is none."""
-    lines: dict[str, dict[str, Any]] = {}
-    for row in record["ratios"]:
-        if row["peer"] not in left_out:
-            name = f"{row['of']} : {row['peer']}"
-            lines.setdefault(name, {"name": name}).update({f"at {row['clients']}": row, "most": row})
-
-    def at(clients: int, measure: str, line: Record) -> str:
-        row = line.get(f"at {clients}")
-        return _spread(row[measure]) if row else ""
-
-    columns: dict[str, Cell] = {
-        "times": "{name}",
-        **{f"searches/s, {n}": partial(at, n, "per_second") for n in record["plan"]["clients"]},
-        **{f"p99, {n}": partial(at, n, "p99") for n in record["plan"]["clients"]},
-        "CPU": lambda line: _spread(line["most"]["cpu"]),
-    }
-    return Table.of(columns, lines.values()) if lines else ""
-
-
 def open_table(record: Record) -> Table:
     """Return latencies at fixed rates, from the moment a search was due; medians over rounds."""
     points = [
@@ -206,23 +204,27 @@ def open_table(record: Record) -> Table:
         if not point.get("clients")
     ]
 
-    def told(measure: str, least: int, mine: Any) -> str:
+    def told(measure: str, least: int, line: Record) -> str:
+        mine = line["mine"]
         return _short(mine[measure].median()) if mine.searches.min() >= least else "–"
 
-    head = ["load", "", "per s", "sent per s", "searches counted", "p50 ms", "p95 ms", "p99 ms", "failed"]
-    rows = [
-        [
-            load,
-            name,
-            *(told(one, 0, mine) for one in ("rate", "sent_per_second")),
-            f"{mine.searches.sum():,}",
-            *(told(one, least, mine) for one, least in (("p50", 1), ("p95", LEAST_P95), ("p99", LEAST))),
-            str(sum(sum(errors.values()) for errors in mine.errors)),
-        ]
+    columns: dict[str, Cell] = {
+        "load": "{load}",
+        "": "{name}",
+        "per s": partial(told, "rate", 0),
+        "sent per s": partial(told, "sent_per_second", 0),
+        "searches counted": lambda line: f"{line['mine'].searches.sum():,}",
+        "p50 ms": partial(told, "p50", 1),
+        "p95 ms": partial(told, "p95", LEAST_P95),
+        "p99 ms": partial(told, "p99", LEAST),
+        "failed": lambda line: str(sum(sum(errors.values()) for errors in line["mine"].errors)),
+    }
+    lines = [
+        {"load": load, "name": name, "mine": mine}
         for load, some in grouped(points, "load")
         for name, mine in grouped(some, "contender")
     ]
-    return Table(head, rows)
+    return Table.of(columns, lines)
 
 
 def draw(figure: Figure, record: Record) -> None:
@@ -240,15 +242,15 @@ def draw(figure: Figure, record: Record) -> None:
     left.legend(frameon=False, fontsize=8)
     left_out = weaker(record)
     rows = [row for row in record["ratios"] if row["of"] == SEARCH and row["peer"] not in left_out]
-    if rows:
-        bars(
-            right,
-            [f"{row['peer']}, {row['clients']}" for row in rows],
-            [row["per_second"] for row in rows],
-            value="median",
-            colour=[colours[row["peer"]] for row in rows],
-            form=None,
-        )
+    right.set_visible(bool(rows))
+    bars(
+        right,
+        [f"{row['peer']}, {row['clients']}" for row in rows],
+        [row["per_second"] for row in rows],
+        value="median",
+        colour=[colours[row["peer"]] for row in rows],
+        form=None,
+    )
     right.set_xlabel("searches per second of search, in times the peer's (peer, clients)")
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 
 from loadtests.hybrid.compare import load
@@ -108,16 +109,14 @@ def _signs(found: Sequence[Mapping[str, Any]]) -> str:
 def draw(figure: Figure, found: Sequence[Mapping[str, Any]]) -> None:
     """Predicted over measured."""
     axes = figure.subplots()
+    rows = pd.DataFrame([row for each in found for row in each["rows"] if row["kind"] == "all"])
     for name, marker in zip(SHOWN, "os^", strict=True):
-        rows = [row for each in found for row in each["rows"] if row["percentile"] == name and row["kind"] == "all"]
-        measured, predicted = ([row[part] for row in rows] for part in ("measured", "predicted"))
-        axes.scatter(measured, predicted, marker=marker, label=f"{name} of all requests")
-    low, high = (float(limit) for limit in axes.get_xlim())
-    line = np.array([max(1.0, low), high])
+        some = rows[rows.percentile == name]
+        axes.scatter(some.measured, some.predicted, marker=marker, label=f"{name} of all requests")
+    line = np.array([max(1.0, axes.get_xlim()[0]), axes.get_xlim()[1]])
     axes.plot(line, line, color="#555555", lw=1)
     axes.fill_between(line, 0.75 * line, 1.25 * line, color="#dddddd", zorder=-1, label="within 25 %")
-    axes.set_xlabel("measured, ms")
-    axes.set_ylabel("predicted, ms")
+    axes.set(xlabel="measured, ms", ylabel="predicted, ms")
     axes.legend(frameon=False)
 
 

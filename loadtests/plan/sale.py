@@ -49,5 +49,6 @@ def sale(planner: Planner, cell: Cell) -> dict[str, Any]:
         outcome = simulate(planner.curves, fleet, stages, restricted=hour.restricted, patient=True)
         found[name] = outcome.percentile(percent, kind, begin=BEFORE_S, end=BEFORE_S + arrival, answered=True)
         found[f"{name}_refused"] = outcome.refused / max(1, outcome.refused + len(outcome.took))
-        found[f"{name}_over_time"] = [values.tolist() for values in outcome.over_time(percent, SPAN_S, kind)]
+        spans = outcome.over_time(percent, SPAN_S, kind)
+        found[f"{name}_over_time"] = [spans.index.to_list(), spans.to_list()]
     return found
