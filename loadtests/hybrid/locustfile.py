@@ -24,7 +24,7 @@ from locust.runners import MasterRunner, WorkerRunner
 
 from loadtests.hybrid.load import START, Load, Row
 from loadtests.hybrid.scenarios import at, visitors
-from loadtests.hybrid.traffic import Shop, ask, draw
+from loadtests.hybrid.traffic import Shop, Visitor, draw
 from loadtests.program import read_model
 from shelfbridge.client import TLS, SearchClient, ShopperClient
 from shelfbridge.errors import DataError, SearchError, SettingsError
@@ -40,9 +40,7 @@ class Worker:
     """What the visitors of one process share; `file` is that of the process which is no worker."""
 
     load: Load
-    shop: Shop
-    search: SearchClient
-    shopper: ShopperClient
+    visitor: Visitor
     number = 0
     rows: list[list[Any]]
     file: TextIO | None = None
@@ -60,12 +58,13 @@ class Worker:
             print(json.dumps({START: time.time()}), file=self.file, flush=True)
         if isinstance(runner, MasterRunner):
             return
-        self.shop = read_model(Shop, load.shop, DataError, "write it with python -m loadtests.hybrid shop")
+        shop = read_model(Shop, load.shop, DataError, "write it with python -m loadtests.hybrid shop")
         tls = TLS(load.root, load.certificate, load.key) if load.root else None
         options: dict[str, Any] = {
             "tls": tls, "token": load.token, "timeout": load.timeout, "retries": load.retries
         }  # fmt: skip
-        self.search, self.shopper = SearchClient(load.address, **options), ShopperClient(load.address, **options)
+        search, shopper = SearchClient(load.address, **options), ShopperClient(load.address, **options)
+        self.visitor = Visitor(shop, search, shopper)
 
     def report(self, data: dict[str, Any], **_: Any) -> None:
         """Send the rows since the last time to the master."""
@@ -87,9 +86,7 @@ WORKER = Worker()
 
 
 class Shopper(User):
-    """A visitor: one request after the other, with time to think between. All share the clients, as behind a shop's web
-    server.
-    """
+    """A visitor: one request after the other, with time to think between."""
 
     def on_start(self) -> None:
         """Enter the shop."""
@@ -107,15 +104,7 @@ class Shopper(User):
         begun, since, steps = time.time(), time.perf_counter(), {}
         error: SearchError | None = None
         try:
-            told = ask(
-                kind,
-                request_id,
-                shop=WORKER.shop,
-                search=WORKER.search,
-                shopper=WORKER.shopper,
-                chance=self.chance,
-            )
-            steps = dict(told)
+            steps = dict(WORKER.visitor.ask(kind, request_id, self.chance))
         except SearchError as raised:
             error = raised
         ms = 1000 * (time.perf_counter() - since)

@@ -11,13 +11,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from deploy.embedded.settings import ROOT
 from deploy.gateway.ingress import AUDIT_LOG
 from loadtests.hybrid import answers
 from loadtests.hybrid.cloud import Cloud, Mode
-from loadtests.hybrid.faults import Failing, Failure
+from loadtests.hybrid.faults import Failure, failing
 from loadtests.hybrid.load import START, Load
 from loadtests.hybrid.measured import measured
 from loadtests.hybrid.scenarios import Scenario, at
@@ -100,7 +101,7 @@ def drive(cloud: Cloud, plan: Plan, tell: Callable[[str], object]) -> Driven:
     with _locust(plan, load) as (process, start):
         site = cloud.hybrid.public if plan.mode == "public" else cloud.hybrid.private
         fault = plan.scenario.fault
-        with Failing(fault, site, start) if fault else nullcontext() as failure:
+        with failing(fault, site, start) if fault else nullcontext() as failure:
             while process.poll() is None:
                 seconds = time.time() - start
                 _, rate = at(plan.scenario.stages, seconds) or ("", 0.0)
@@ -185,9 +186,5 @@ def _since(now: Mapping[str, int], before: Mapping[str, int], failure: Failure |
 
 def _occupied(now: Mapping[str, tuple[int, int]], before: Mapping[str, tuple[int, int]]) -> dict[str, float]:
     """Milliseconds of an execution, by model; those that none was made of are left out."""
-    found = {}
-    for model, (executed, busy) in now.items():
-        first, first_busy = before.get(model, (0, 0))
-        if model in MODELS and executed > first:
-            found[model] = (busy - first_busy) / (executed - first) / 1000
-    return found
+    spent = {model: np.subtract(total, before.get(model, (0, 0))) for model, total in now.items() if model in MODELS}
+    return {model: float(busy / executed / 1000) for model, (executed, busy) in spent.items() if executed}

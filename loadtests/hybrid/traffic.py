@@ -3,6 +3,7 @@
 import random
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
 from typing import Any, Literal
@@ -52,38 +53,31 @@ def _zipf(values: Sequence[str]) -> list[float]:
     return list(accumulate(1 / rank for rank in range(1, len(values) + 1)))
 
 
-def ask(
-    kind: Kind, request_id: str, *, shop: Shop, search: SearchClient, shopper: ShopperClient, chance: random.Random
-) -> Mapping[str, float]:
-    """Make one request, and return the milliseconds by step of the ensemble, as the server says.
+@dataclass(frozen=True)
+class Visitor:
+    """One who looks around; many share the two clients, as behind a shop's web server."""
 
-    Args:
-        kind: of request.
-        request_id: by which the gateway's line is found.
-        shop: what is asked for.
-        search: client of searches.
-        shopper: client of shelves and events.
-        chance: what decides.
+    shop: Shop
+    search: SearchClient
+    shopper: ShopperClient
 
-    Raises:
-        SearchError: as the clients' calls do.
-    """
-    if kind == "search":
-        return search.search(shop.query(chance), request_id=request_id).steps
-    if kind == "search_personal":
-        query, user = shop.query(chance), shop.shopper(chance)
-        return search.search(query, user=user, personal=True, request_id=request_id).steps
-    if kind == "recommend":
-        return shopper.recommend(user=shop.shopper(chance), request_id=request_id).steps
-    viewed = Event(
-        event_id=uuid4().hex,
-        user=shop.shopper(chance),
-        kind="view",
-        product_id=shop.product(chance),
-        time=time.time(),
-    )
-    shopper.send([viewed], request_id=request_id)
-    return {}
+    def ask(self, kind: Kind, request_id: str, chance: random.Random) -> Mapping[str, float]:
+        """Make one request, and return the milliseconds by step of the ensemble, as the server says.
+
+        Raises:
+            SearchError: as the clients' calls do.
+        """
+        if kind == "search":
+            return self.search.search(self.shop.query(chance), request_id=request_id).steps
+        if kind == "search_personal":
+            query, user = self.shop.query(chance), self.shop.shopper(chance)
+            return self.search.search(query, user=user, personal=True, request_id=request_id).steps
+        if kind == "recommend":
+            return self.shopper.recommend(user=self.shop.shopper(chance), request_id=request_id).steps
+        user, product = self.shop.shopper(chance), self.shop.product(chance)
+        viewed = Event(event_id=uuid4().hex, user=user, kind="view", product_id=product, time=time.time())
+        self.shopper.send([viewed], request_id=request_id)
+        return {}
 
 
 def draw(mix: Mapping[Kind, float], chance: random.Random) -> Kind:
