@@ -1,15 +1,19 @@
 """The planner's tail: a site whose kinds share its cores is predicted without bias, and the check tells the sign."""
 
 from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from loadtests.hybrid import curves as program
 from loadtests.hybrid.contention import LEAST, in_flight, slowdown, unhindered
 from loadtests.hybrid.curves import curve, point
-from loadtests.hybrid.scenarios import Stage
+from loadtests.hybrid.run import Driven, Plan
+from loadtests.hybrid.scenarios import Stage, scenario
 from loadtests.plan.check import blocks
 from loadtests.plan.curves import Curves
 from loadtests.plan.fleet import ALWAYS_PRIVATE, Fleet
@@ -120,6 +124,30 @@ def test_curves_tell_service_without_the_slowdown_and_the_slowdown_apart():
     assert kind["count"] == 400
     assert kind["service_ms"] == pytest.approx([10.0] * len(kind["service_ms"]), rel=0.05)
     assert kind["latency_ms"]["p99"] == 23.0
+
+
+def test_the_planner_reads_what_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chance = np.random.default_rng(5)
+
+    def driven(cloud: Any, plan: Plan, tell: Any) -> Driven:
+        plan.folder.mkdir(parents=True, exist_ok=True)
+        count = 800
+        answers = pd.DataFrame({"time": np.sort(chance.uniform(0, plan.scenario.seconds, count)), "error": ""})
+        answers["kind"] = chance.choice(list(MIX), count, p=list(MIX.values()))
+        answers["site"] = np.where((answers.kind == "search") & (chance.random(count) < 0.5), "public", "private")
+        answers = answers.assign(ms=15.0, in_steps=9.0, client=1.0, gateway=1.0, beyond=4.0, bytes=700)
+        return Driven(0.0, answers, None, {}, {site: dict.fromkeys(MIX, 10.0) for site in ("private", "public")})
+
+    monkeypatch.setattr(program, "drive", driven)
+    site, wan = SimpleNamespace(processes=2), SimpleNamespace(words="none")
+    cloud = SimpleNamespace(topology=SimpleNamespace(private=site, public=site), hybrid=SimpleNamespace(wan=wan))
+    plan = Plan(scenario("steady", 1), "hybrid", tmp_path / "shop.json", tmp_path, MIX, think=1, workers=1, seed=1)
+    program.curves(cloud, plan, lambda text: None, rates=[20.0, 40.0], held_out=[], seconds=10)
+    curves = Curves.read(tmp_path / "curves.json")
+    assert curves.bytes_per_answer == 700
+    assert [point.kinds["search"].service_ms[100] for point in curves.sites["public"].points] == [10.0] * 4
+    assert curves.sites["private"].points[0].kinds["recommend"].way_ms[0] == 3.0
+    assert "| public |" in (tmp_path / "curves.md").read_text()
 
 
 def run(error: float) -> dict[str, Any]:
