@@ -10,7 +10,6 @@ process whatever the server does, and counts a search's latency from the moment 
 
 import asyncio
 import json
-import re
 import sys
 import time
 from collections import Counter
@@ -22,6 +21,7 @@ import aiohttp
 import numpy as np
 
 from loadtests.callers import Caller, caller
+from loadtests.program import reason
 from loadtests.usage import cpu_seconds, resident_bytes
 from shelfbridge.errors import ShelfbridgeError
 
@@ -29,8 +29,6 @@ LEAST = 100
 """Searches that a closed loop waits for: fewer have no 99th percentile."""
 LONGEST_S = 150.0
 """But no longer than this."""
-_REQUEST = re.compile(r" \(request [^)]*\)")
-"""What would make each error's message another."""
 FAILURES = (ShelfbridgeError, aiohttp.ClientError, TimeoutError, OSError)
 
 
@@ -112,7 +110,7 @@ class Window:
         if error is None:
             self.sample.latencies_ms.append((time.perf_counter() - since) * 1e3)
         else:
-            self.errors[_REQUEST.sub("", f"{type(error).__name__}: {error}")[:200]] += 1
+            self.errors[f"{type(error).__name__}: {reason(error)}"[:200]] += 1
 
     @property
     def counted(self) -> int:

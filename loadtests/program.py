@@ -78,6 +78,11 @@ def flags(parser: argparse.ArgumentParser, options: argparse.Namespace) -> str:
     return " ".join(words)
 
 
+def reason(error: BaseException) -> str:
+    """Return an error's message without the id of its request, so that errors of one cause are told alike."""
+    return str(error).removesuffix(f" (request {getattr(error, 'request_id', None)})")
+
+
 @contextmanager
 def ending(stopped: str) -> Iterator[None]:
     """End a program as its user expects: errors in a line, and Ctrl-C, SIGTERM and SIGHUP with its servers down.

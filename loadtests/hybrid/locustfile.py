@@ -25,7 +25,7 @@ from locust.runners import MasterRunner, WorkerRunner
 from loadtests.hybrid.load import START, Load, Row
 from loadtests.hybrid.scenarios import at, visitors
 from loadtests.hybrid.traffic import Shop, Visitor, draw
-from loadtests.program import read_model
+from loadtests.program import read_model, reason
 from shelfbridge.client import TLS, SearchClient, ShopperClient
 from shelfbridge.errors import DataError, SearchError, SettingsError
 
@@ -108,7 +108,7 @@ class Shopper(User):
         except SearchError as raised:
             error = raised
         ms = 1000 * (time.perf_counter() - since)
-        words = str(error)[:LONGEST_WORDS] if error else ""
+        words = reason(error)[:LONGEST_WORDS] if error else ""
         row = Row(begun, kind, ms, request_id, type(error).__name__ if error else "", words, steps)
         WORKER.rows.append(list(row))
         self.environment.events.request.fire(

@@ -19,8 +19,6 @@ TAIL = tuple((100 * (1 - 10 ** -np.linspace(0, 4, 81))).tolist())
 """Percentiles from 0 to 99.99, as far from each other in nines."""
 FLOOR = 1.0
 """Percentile of the time beyond the gateway that counts as the way there alone: hardly anybody waited."""
-REQUEST = r" \(request [^)]*\)"
-"""What would make each error's message another."""
 
 
 def percentile(ms: ArrayLike, percent: float) -> float | None:
@@ -57,8 +55,7 @@ def measured(answers: pd.DataFrame, start: float, scenario: Scenario, failure: F
     done, failed = counted[counted.error == ""], counted[counted.error != ""]
     seconds = sum(stage.seconds for stage in scenario.stages if stage.name != WARM_UP)
     free = done[~done.restricted & done.site.isin(SITES)]
-    errors = failed.assign(words=failed.words.astype(str).str.replace(REQUEST, "", regex=True))
-    errors = errors.groupby(["kind", "phase", "error", "words"], sort=False).size()
+    errors = failed.groupby(["kind", "phase", "error", "words"], sort=False).size()
     return {
         "seconds": seconds,
         "requests": len(counted),

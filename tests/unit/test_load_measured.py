@@ -16,8 +16,9 @@ from loadtests.hybrid.load import START as BEGUN
 from loadtests.hybrid.load import Row
 from loadtests.hybrid.measured import TAIL, latency, measured, verdict
 from loadtests.hybrid.scenarios import WARM_UP_S, scenario
+from loadtests.program import reason
 from loadtests.slo import Slo
-from shelfbridge.errors import DataError
+from shelfbridge.errors import DataError, Overloaded
 
 START = 1000.0
 
@@ -123,9 +124,8 @@ class TestMeasured:
         assert record(rows, known)["burst_share"] == 0.5
 
     def test_errors_are_one_by_cause_not_by_request(self) -> None:
-        rows = [
-            row(n, 5, error="Overloaded")._replace(words=f"full (request {n:032x})") for n in range(5)
-        ]  # fmt: skip
+        words = [reason(Overloaded("full", request_id=f"{n:032x}")) for n in range(5)]
+        rows = [row(n, 5, error="Overloaded")._replace(words=words[n]) for n in range(5)]
         (error,) = record([*rows, row(9, 5)], {"id-9": line()})["errors"]
         assert (error["count"], error["words"]) == (5, "full")
 
