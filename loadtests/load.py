@@ -29,6 +29,8 @@ LEAST = 100
 """Searches that a closed loop waits for: fewer have no 99th percentile."""
 LONGEST_S = 150.0
 """But no longer than this."""
+KINDS = 5
+"""Kinds of errors that are told apart."""
 FAILURES = (ShelfbridgeError, aiohttp.ClientError, TimeoutError, OSError)
 
 
@@ -128,9 +130,11 @@ class Window:
         return seconds > load.seconds and (self.counted >= LEAST or seconds > LONGEST_S)
 
     def result(self) -> Sample:
-        """All that was counted."""
+        """All that was counted; of errors the most frequent ones, and the others together."""
         self.close()
-        self.sample.errors = dict(self.errors.most_common(5))
+        self.sample.errors = dict(self.errors.most_common(KINDS))
+        if others := self.errors.total() - self.sample.failed:
+            self.sample.errors["others"] = others
         return self.sample
 
     def _costs(self) -> tuple[float, float]:
