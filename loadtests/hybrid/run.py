@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from deploy.embedded.settings import ROOT
-from deploy.gateway.ingress import AUDIT_LOG
+from deploy import ROOT
+from deploy.gateway.config import AUDIT_LOG
 from loadtests.hybrid import answers
 from loadtests.hybrid.cloud import Cloud, Mode
 from loadtests.hybrid.faults import Failure, failing

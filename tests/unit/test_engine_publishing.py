@@ -93,7 +93,10 @@ class TestPublishing:
     def test_the_container_would_serve_it(self, made, monkeypatch):
         monkeypatch.setattr(serve, "tensorrt_version", lambda: "10.15.1")
         monkeypatch.setattr(serve, "compute_capabilities", lambda: {CpuDevice.name: "9.0"})
-        assert serve.prepare(made, None, [], models=made.with_name("models"))[0] == "tritonserver"
+        assert (
+            serve.prepare(serve.ContainerSettings(repository=made, models=made.with_name("models")))[0]
+            == "tritonserver"
+        )
 
     def test_the_build_takes_it_for_the_release_that_it_was_made_of(self, out, trt, built):
         made = run(out, trt)
