@@ -308,7 +308,7 @@ class Stages:
         return self.declare(
             "evaluation",
             "build.works:evaluate",
-            version=2,
+            version=3,
             inputs={
                 **ranking,
                 "index": self.originals.index,

@@ -21,7 +21,7 @@ from build.progress import progress
 from shelfbridge import contract
 from shelfbridge.engine import EngineRecord, Precision
 from shelfbridge.errors import ArtefactError
-from shelfbridge.graph import new_options, open_session
+from shelfbridge.graph import open_session
 
 TOLERANCE: dict[Precision, float] = {"fp16": 0.02, "int8": 0.1}
 """Most root mean square of the difference, over that of the output. fp16 has 11 bits, summed in another order; an
@@ -63,12 +63,12 @@ def check_vocabulary(master: Path, model: contract.Model, vocabulary: int) -> No
 def master_session(master: Path) -> onnxruntime.InferenceSession:
     """onnxruntime with every operator run as the graph says.
 
-    The sessions that serve fuse: int8 operators then round where no engine does.
+    The sessions that serve fuse: int8 operators then round, and on some CPUs saturate, where no engine does.
 
     Raises:
         ArtefactError: the graph cannot be loaded.
     """
-    options = new_options()
+    options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     return open_session(master, options)
 

@@ -13,6 +13,7 @@ from build.compression import qdq
 from build.compression.fidelity import outputs, session
 from build.compression.forms import compress
 from build.engines.api import tensorrt_rtx
+from build.engines.checks import master_session
 from build.settings import Compression
 from shelfbridge.errors import ArtefactError
 from tests.unit.quantised import feeds, write_encoder
@@ -56,10 +57,9 @@ def test_the_better_calibration_is_kept(tmp_path, graph, batches):
     assert record["parsed_by"].startswith("the table alone" if trt is None else "the table and TensorRT-RTX")
     assert {path.name for path in tmp_path.iterdir()} == {"fp32.onnx", "int8.onnx", "model.onnx", "compression.json"}
     assert (tmp_path / "fp32.onnx").read_bytes() == (graph / "model.onnx").read_bytes()
-    master, served = (onnx.load(tmp_path / name) for name in ("int8.onnx", "model.onnx"))
-    assert qdq.linears(master)
+    assert qdq.linears(onnx.load(tmp_path / "int8.onnx"))
     some = list(feeds())[:2]
-    one, other = outputs(session(master), some), outputs(session(served), some)
+    one, other = outputs(master_session(tmp_path / "int8.onnx"), some), outputs(session(tmp_path / "model.onnx"), some)
     for name in one:
         np.testing.assert_allclose(one[name], other[name], atol=0.02)
 
@@ -69,6 +69,15 @@ def test_layers_stay_in_floating_point_where_the_budget_is_broken(tmp_path, grap
     assert record["chosen"]["ndcg"] == 0.698
     assert record["chosen"]["kept"]
     assert not set(record["chosen"]["kept"]) & set(qdq.linears(onnx.load(tmp_path / "int8.onnx")))
+
+
+def test_layers_are_reported_where_the_settings_ask_for_it(tmp_path, graph, batches):
+    record = run(tmp_path, graph, batches, judged(0.7, 0.7), methods=("max",), most_error=1e-9, sensitivity=True)
+    assert record["chosen"]["kept"] == []
+    told = json.loads((tmp_path / "sensitivity.json").read_text())
+    assert [layer["name"] for layer in told["layers"]] == qdq.linears(onnx.load(tmp_path / "int8.onnx"))
+    assert set(told["kept"]) <= {layer["name"] for layer in told["layers"]}
+    assert (tmp_path / "sensitivity.md").exists()
 
 
 def test_where_no_layer_is_to_blame_the_best_calibration_stays(tmp_path, graph, batches):
