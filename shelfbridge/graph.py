@@ -107,7 +107,8 @@ def new_options() -> ort.SessionOptions:
     """Return a session's options, int8 being exact with them.
 
     Where a CPU's products of uint8 activations and int8 weights saturate, onnxruntime is told to take other kernels:
-    somewhat slower, and with the figures of every other CPU and of an engine.
+    somewhat slower, and with the figures of every other CPU and of an engine. So told it cannot fuse a signed file that
+    is quantised per channel: an engine's master is run as it is (`build.engines.checks.master_session`).
     """
     chosen = ort.SessionOptions()
     if saturates(platform.machine(), CPUINFO):
