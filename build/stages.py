@@ -308,7 +308,7 @@ class Stages:
         return self.declare(
             "evaluation",
             "build.works:evaluate",
-            version=3,
+            version=2,
             inputs={
                 **ranking,
                 "index": self.originals.index,

@@ -2,13 +2,11 @@
 
 The same object is a step of a pipeline in one process, stands in for Triton's onnxruntime backend where the server
 lacks it, and computes features offline. It reads the parameters of the official C++ backend, so one config serves both.
-Two differences are on purpose, as that backend has no parameter for either: threads that wait for work sleep rather
-than spin, because they share the cores with the other steps; and int8 is exact on every CPU (`new_options`).
+One difference is on purpose: threads that wait for work sleep rather than spin, because they share the cores with the
+other steps.
 """
 
-import platform
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +33,6 @@ ONNX_TYPES = {
 Config = Mapping[str, Any]
 """A model's config as Triton hands it to a backend: JSON of the protobuf, with its own field names."""
 FILE = "model.onnx"
-CPUINFO = Path("/proc/cpuinfo")
-VNNI = {"avx_vnni", "avx512_vnni"}
-"""Flags of x86 CPUs that add products of uint8 and int8 in 32 bits; others add pairs of them in 16, and saturate."""
 
 
 class Graph:
@@ -94,7 +89,7 @@ def open_session(
     if isinstance(source, Path) and not source.is_file():
         raise ArtefactError(f"{source} is missing; build the release again")
     if chosen is None:
-        chosen = new_options()
+        chosen = ort.SessionOptions()
         chosen.intra_op_num_threads = threads
     try:
         return ort.InferenceSession(source, chosen, providers=["CPUExecutionProvider"])
@@ -103,32 +98,10 @@ def open_session(
         raise ArtefactError(f"{name} cannot be read as an ONNX model ({first}); build the release again") from error
 
 
-def new_options() -> ort.SessionOptions:
-    """Return a session's options, int8 being exact with them.
-
-    Where a CPU's products of uint8 activations and int8 weights saturate, onnxruntime is told to take other kernels:
-    somewhat slower, and with the figures of every other CPU and of an engine. So told it cannot fuse a signed file that
-    is quantised per channel: an engine's master is run as it is (`build.engines.checks.master_session`).
-    """
-    chosen = ort.SessionOptions()
-    if saturates(platform.machine(), CPUINFO):
-        chosen.add_session_config_entry("session.x64quantprecision", "1")
-    return chosen
-
-
-@cache
-def saturates(machine: str, cpuinfo: Path) -> bool:
-    """Whether a CPU is an x86 one that is not known to have `VNNI`."""
-    if machine not in ("x86_64", "AMD64"):
-        return False
-    flags = cpuinfo.read_text() if cpuinfo.is_file() else ""
-    return not VNNI & set(flags.split())
-
-
 def options(config: Config) -> ort.SessionOptions:
     """Return a session's options from the official backend's parameters; 0 threads is one per core."""
     given = {key: value["string_value"] for key, value in config.get("parameters", {}).items()}
-    chosen = new_options()
+    chosen = ort.SessionOptions()
     chosen.intra_op_num_threads = int(given.get("intra_op_thread_count", 0))
     chosen.inter_op_num_threads = int(given.get("inter_op_thread_count", 0))
     chosen.execution_mode = (
