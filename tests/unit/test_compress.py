@@ -13,7 +13,6 @@ from build.compression import qdq
 from build.compression.fidelity import outputs, session
 from build.compression.forms import compress
 from build.engines.api import tensorrt_rtx
-from build.engines.checks import master_session
 from build.settings import Compression
 from shelfbridge.errors import ArtefactError
 from tests.unit.quantised import feeds, write_encoder
@@ -57,9 +56,10 @@ def test_the_better_calibration_is_kept(tmp_path, graph, batches):
     assert record["parsed_by"].startswith("the table alone" if trt is None else "the table and TensorRT-RTX")
     assert {path.name for path in tmp_path.iterdir()} == {"fp32.onnx", "int8.onnx", "model.onnx", "compression.json"}
     assert (tmp_path / "fp32.onnx").read_bytes() == (graph / "model.onnx").read_bytes()
-    assert qdq.linears(onnx.load(tmp_path / "int8.onnx"))
+    master, served = (onnx.load(tmp_path / name) for name in ("int8.onnx", "model.onnx"))
+    assert qdq.linears(master)
     some = list(feeds())[:2]
-    one, other = outputs(master_session(tmp_path / "int8.onnx"), some), outputs(session(tmp_path / "model.onnx"), some)
+    one, other = outputs(session(master), some), outputs(session(served), some)
     for name in one:
         np.testing.assert_allclose(one[name], other[name], atol=0.02)
 
