@@ -14,9 +14,9 @@ from deploy.audit.log import AuditLog
 from deploy.audit.settings import AuditSettings, CollectorSettings
 from deploy.audit.verify import verify
 from deploy.audit.versions import served
-from deploy.security.keys import read_secret
 from shelfbridge.errors import SettingsError
 from shelfbridge.profiles import Pseudonyms, load_or_make_key
+from shelfbridge.profiles.pseudonym import read_secret
 from shelfbridge.program import OK, add_settings, command_line, ended, settings_of
 
 KEY_BYTES = 32

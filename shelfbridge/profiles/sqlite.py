@@ -1,5 +1,6 @@
 """Profiles in a SQLite file: what the embedded server uses. Several processes may write, one at a time."""
 
+import math
 import os
 import sqlite3
 import threading
@@ -14,24 +15,13 @@ from shelfbridge.errors import StoreUnavailable
 from shelfbridge.profiles import popularity
 from shelfbridge.profiles.events import Recorded, Refused
 from shelfbridge.profiles.profile import BOUGHT, RECENT, Bought, Profile, Recent
-from shelfbridge.profiles.store import DAY, unkept
+from shelfbridge.profiles.store import DAY, sifted
 
 PATIENCE = 5.0
 """Seconds that a writer waits for the others."""
 SWEEP = 3600.0
 """Seconds between sweeps through all profiles for what is older than the retention."""
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS recent (
-    position INTEGER PRIMARY KEY, who TEXT, time REAL, kind TEXT, quantity INTEGER, product TEXT, context TEXT);
-CREATE INDEX IF NOT EXISTS recent_of ON recent (who, time DESC, position DESC);
-CREATE TABLE IF NOT EXISTS bought (
-    who TEXT, product TEXT, times INTEGER, quantity INTEGER, first REAL, last REAL,
-    PRIMARY KEY (who, product)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS seen (who TEXT, id TEXT, time REAL, arrived REAL, PRIMARY KEY (who, id)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS forgotten (who TEXT PRIMARY KEY, until REAL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS popular (product TEXT PRIMARY KEY, level REAL) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS popular_first ON popular (level DESC, product DESC);
-"""
+_SCHEMA = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
 
 
 class SQLiteStore:
@@ -46,18 +36,15 @@ class SQLiteStore:
 
     def put(self, events: Sequence[Recorded]) -> list[Refused]:
         """As `ProfileStore.put`: one transaction."""
-        refused, changed = [], set()
         with self._transaction() as connection:
             now = self.clock()
-            for place, event in enumerate(events):
-                forgotten = self._forgotten(connection, event.who)
-                reason = unkept(event.time, now=now, retention=self._retention, forgotten=forgotten)
-                if reason:
-                    refused.append(Refused(place, reason))
-                elif self._is_new(connection, event, now):
-                    self._apply(connection, event)
-                    changed.add(event.who)
-            for who in changed:
+            kept, refused = sifted(
+                events, now=now, retention=self._retention, forgotten=lambda who: self._forgotten(connection, who)
+            )
+            new = [event for event in kept if self._is_new(connection, event, now)]
+            for event in new:
+                self._apply(connection, event)
+            for who in {event.who for event in new}:
                 self._trim(connection, who)
             if now - self._swept > SWEEP:
                 self._sweep(connection, now - self._retention, now)
@@ -65,17 +52,8 @@ class SQLiteStore:
 
     def profile(self, who: str) -> Profile:
         """As `ProfileStore.profile`."""
-        floor = self.clock() - self._retention
         with self._connection(self.timeout) as connection:
-            recent = connection.execute(
-                "SELECT product, kind, time, quantity, context FROM recent WHERE who = ? AND time >= ? "
-                "ORDER BY time DESC, position DESC LIMIT ?",
-                (who, floor, RECENT),
-            ).fetchall()
-            bought = connection.execute(
-                "SELECT product, times, quantity, first, last FROM bought WHERE who = ? AND last >= ?", (who, floor)
-            ).fetchall()
-        return Profile(tuple(Recent(*row) for row in recent), {product: Bought(*how) for product, *how in bought})
+            return self._profile(connection, who, self.clock() - self._retention, RECENT)
 
     def popular(self, now: float, most: int) -> list[tuple[str, float]]:
         """As `ProfileStore.popular`."""
@@ -88,21 +66,8 @@ class SQLiteStore:
     def export(self, who: str) -> dict[str, Any]:
         """As `ProfileStore.export`; nothing waits here and nothing is set aside."""
         with self._transaction() as connection:
-
-            def rows(query: str) -> list[dict[str, Any]]:
-                cursor = connection.execute(query, (who,))
-                names = [column[0] for column in cursor.description]
-                return [dict(zip(names, row, strict=True)) for row in cursor]
-
             return {
-                "recent": rows(
-                    "SELECT product AS product_id, kind, time, quantity, context FROM recent WHERE who = ? "
-                    "ORDER BY time DESC, position DESC"
-                ),
-                "bought": rows(
-                    "SELECT product AS product_id, times, quantity, first, last FROM bought WHERE who = ? "
-                    "ORDER BY product"
-                ),
+                **self._profile(connection, who).record,
                 "event_ids": dict(connection.execute("SELECT id, arrived FROM seen WHERE who = ?", (who,)).fetchall()),
                 "waiting": [],
                 "set_aside": [],
@@ -128,6 +93,18 @@ class SQLiteStore:
             if process == os.getpid():
                 connection.close()
         self._opened, self._local = [], threading.local()
+
+    def _profile(self, connection: sqlite3.Connection, who: str, floor: float = -math.inf, most: int = -1) -> Profile:
+        """What is kept from a time on, of what is recent at most so much; by default all."""
+        recent = connection.execute(
+            "SELECT product, kind, time, quantity, context FROM recent WHERE who = ? AND time >= ? "
+            "ORDER BY time DESC, position DESC LIMIT ?",
+            (who, floor, most),
+        ).fetchall()
+        bought = connection.execute(
+            "SELECT product, times, quantity, first, last FROM bought WHERE who = ? AND last >= ?", (who, floor)
+        ).fetchall()
+        return Profile(tuple(Recent(*row) for row in recent), {product: Bought(*how) for product, *how in bought})
 
     def _is_new(self, connection: sqlite3.Connection, event: Recorded, now: float) -> bool:
         added = connection.execute(

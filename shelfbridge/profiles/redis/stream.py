@@ -10,7 +10,7 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from shelfbridge.profiles.consuming import Delivery
-from shelfbridge.profiles.redis import keys, scripts
+from shelfbridge.profiles.redis import keys
 from shelfbridge.profiles.redis.client import Client
 from shelfbridge.profiles.store import DAY
 
@@ -54,14 +54,13 @@ class RedisSource:
         by_stream: dict[str, list[str]] = {}
         for delivery in deliveries:
             by_stream.setdefault(delivery.stream, []).append(delivery.id)
-        self._client.run_all(scripts.FINISH, [([stream], [GROUP, *entries]) for stream, entries in by_stream.items()])
+        self._client.run_all("finish", [([stream], [GROUP, *entries]) for stream, entries in by_stream.items()])
 
     def set_aside(self, delivery: Delivery, reason: str) -> None:
         """As `Source.set_aside`: in a stream beside the other, for as long as events are kept."""
         beside = delivery.stream.replace(":events", ":set_aside")
-        self._client.run(
-            scripts.SET_ASIDE, [delivery.stream, beside], GROUP, delivery.id, reason, max(1, int(self._retention))
-        )
+        kept = max(1, int(self._retention))
+        self._client.run("set_aside", [delivery.stream, beside], GROUP, delivery.id, reason, kept)
 
     def waiting(self) -> int:
         """Entries of all streams that do not count yet."""
@@ -74,7 +73,7 @@ class RedisSource:
     def leave(self) -> None:
         """End this membership; what is not finished goes to the others."""
         for number in range(keys.STREAMS):
-            self._client.run(scripts.LEAVE, [keys.events(number)], GROUP, self.name)
+            self._client.run("leave", [keys.events(number)], GROUP, self.name)
 
     def _join(self, client: Any) -> None:
         for number in range(keys.STREAMS):
@@ -86,7 +85,7 @@ class RedisSource:
                     raise
             for one in client.xinfo_consumers(stream, GROUP):
                 if one["idle"] > GONE * 1000:
-                    client.eval(scripts.LEAVE, 1, stream, GROUP, one["name"])
+                    self._client.run("leave", [stream], GROUP, one["name"])
         self._joined = True
 
     def _take_from_the_dead(self, client: Any) -> list[Delivery]:
