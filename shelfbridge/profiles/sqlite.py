@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import sqlite3
 import threading
 import time
@@ -21,7 +22,9 @@ PATIENCE = 5.0
 """Seconds that a writer waits for the others."""
 SWEEP = 3600.0
 """Seconds between sweeps through all profiles for what is older than the retention."""
-_SCHEMA = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
+_SCHEMA, *_NAMED = re.split(r"^-- (\w+): .*\n", Path(__file__).with_suffix(".sql").read_text("utf-8"), flags=re.M)
+SQL = dict(zip(_NAMED[::2], _NAMED[1::2], strict=True))
+"""Statements by name."""
 
 
 class SQLiteStore:
@@ -41,11 +44,16 @@ class SQLiteStore:
             kept, refused = sifted(
                 events, now=now, retention=self._retention, forgotten=lambda who: self._forgotten(connection, who)
             )
-            new = [event for event in kept if self._is_new(connection, event, now)]
+            new = [
+                event
+                for event in kept
+                if connection.execute(SQL["see"], (event.who, event.id, event.time, now)).rowcount
+            ]
             for event in new:
                 self._apply(connection, event)
             for who in {event.who for event in new}:
-                self._trim(connection, who)
+                connection.execute(SQL["trim_recent"], (who, RECENT))
+                connection.execute(SQL["trim_bought"], (who, BOUGHT))
             if now - self._swept > SWEEP:
                 self._sweep(connection, now - self._retention, now)
         return refused
@@ -58,9 +66,7 @@ class SQLiteStore:
     def popular(self, now: float, most: int) -> list[tuple[str, float]]:
         """As `ProfileStore.popular`."""
         with self._connection(self.timeout) as connection:
-            rows = connection.execute(
-                "SELECT product, level FROM popular ORDER BY level DESC, product DESC LIMIT ?", (most,)
-            ).fetchall()
+            rows = connection.execute(SQL["popular"], (most,)).fetchall()
         return [(product, popularity.score(level, now)) for product, level in rows]
 
     def export(self, who: str) -> dict[str, Any]:
@@ -68,7 +74,7 @@ class SQLiteStore:
         with self._transaction() as connection:
             return {
                 **self._profile(connection, who).record,
-                "event_ids": dict(connection.execute("SELECT id, arrived FROM seen WHERE who = ?", (who,)).fetchall()),
+                "event_ids": dict(connection.execute(SQL["arrivals"], (who,)).fetchall()),
                 "waiting": [],
                 "set_aside": [],
                 "forgotten": self._forgotten(connection, who),
@@ -77,13 +83,10 @@ class SQLiteStore:
     def forget(self, who: str) -> None:
         """As `ProfileStore.forget`; what is deleted is overwritten, in the file and its log."""
         with self._transaction() as connection:
-            latest = connection.execute("SELECT max(time) FROM recent WHERE who = ?", (who,)).fetchone()[0]
+            latest = connection.execute(SQL["latest"], (who,)).fetchone()[0]
             for table in ("recent", "bought", "seen"):
                 connection.execute(f"DELETE FROM {table} WHERE who = ?", (who,))
-            connection.execute(
-                "INSERT INTO forgotten VALUES (?, ?) ON CONFLICT DO UPDATE SET until = max(until, excluded.until)",
-                (who, max(self.clock(), latest or 0.0)),
-            )
+            connection.execute(SQL["forget"], (who, max(self.clock(), latest or 0.0)))
         with self._connection(PATIENCE) as connection:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
@@ -96,55 +99,21 @@ class SQLiteStore:
 
     def _profile(self, connection: sqlite3.Connection, who: str, floor: float = -math.inf, most: int = -1) -> Profile:
         """What is kept from a time on, of what is recent at most so much; by default all."""
-        recent = connection.execute(
-            "SELECT product, kind, time, quantity, context FROM recent WHERE who = ? AND time >= ? "
-            "ORDER BY time DESC, position DESC LIMIT ?",
-            (who, floor, most),
-        ).fetchall()
-        bought = connection.execute(
-            "SELECT product, times, quantity, first, last FROM bought WHERE who = ? AND last >= ?", (who, floor)
-        ).fetchall()
+        recent = connection.execute(SQL["recent"], (who, floor, most)).fetchall()
+        bought = connection.execute(SQL["bought"], (who, floor)).fetchall()
         return Profile(tuple(Recent(*row) for row in recent), {product: Bought(*how) for product, *how in bought})
 
-    def _is_new(self, connection: sqlite3.Connection, event: Recorded, now: float) -> bool:
-        added = connection.execute(
-            "INSERT OR IGNORE INTO seen VALUES (?, ?, ?, ?)", (event.who, event.id, event.time, now)
-        )
-        return bool(added.rowcount)
-
     def _forgotten(self, connection: sqlite3.Connection, who: str) -> float | None:
-        row = connection.execute("SELECT until FROM forgotten WHERE who = ?", (who,)).fetchone()
+        row = connection.execute(SQL["forgotten"], (who,)).fetchone()
         return row[0] if row else None
 
     def _apply(self, connection: sqlite3.Connection, event: Recorded) -> None:
-        connection.execute(
-            "INSERT INTO recent (who, time, kind, quantity, product, context) VALUES (?, ?, ?, ?, ?, ?)",
-            (event.who, event.time, event.kind, event.quantity, event.product_id, event.context),
-        )
+        deed = (event.who, event.time, event.kind, event.quantity, event.product_id, event.context)
+        connection.execute(SQL["add"], deed)
         if event.kind == "buy":
-            connection.execute(
-                "INSERT INTO bought VALUES (?, ?, 1, ?, ?, ?) ON CONFLICT DO UPDATE SET times = times + 1, "
-                "quantity = quantity + excluded.quantity, first = min(first, excluded.first), "
-                "last = max(last, excluded.last)",
-                (event.who, event.product_id, event.quantity, event.time, event.time),
-            )
+            connection.execute(SQL["buy"], (event.who, event.product_id, event.quantity, event.time))
         if popularity.WEIGHTS[event.kind]:
-            level = popularity.level(event.kind, event.time)
-            held = connection.execute("SELECT level FROM popular WHERE product = ?", (event.product_id,)).fetchone()
-            level = popularity.joined(held[0], level) if held else level
-            connection.execute("INSERT OR REPLACE INTO popular VALUES (?, ?)", (event.product_id, level))
-
-    def _trim(self, connection: sqlite3.Connection, who: str) -> None:
-        connection.execute(
-            "DELETE FROM recent WHERE position IN (SELECT position FROM recent WHERE who = ? "
-            "ORDER BY time DESC, position DESC LIMIT -1 OFFSET ?)",
-            (who, RECENT),
-        )
-        connection.execute(
-            "DELETE FROM bought WHERE who = ?1 AND product IN (SELECT product FROM bought WHERE who = ?1 "
-            "ORDER BY last DESC LIMIT -1 OFFSET ?2)",
-            (who, BOUGHT),
-        )
+            connection.execute(SQL["raise"], (event.product_id, popularity.level(event.kind, event.time)))
 
     def _sweep(self, connection: sqlite3.Connection, floor: float, now: float) -> None:
         for table, column in (("recent", "time"), ("bought", "last"), ("seen", "time"), ("forgotten", "until")):
@@ -186,9 +155,8 @@ class SQLiteStore:
             connection = sqlite3.connect(self.path, PATIENCE, isolation_level=None, check_same_thread=False)
             self._opened.append((process, connection))
             self._local.connection, self._local.process, self._local.file = connection, process, self.path.stat()
-            connection.executescript(
-                "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON;" + _SCHEMA
-            )
+            connection.create_function("joined", 2, popularity.joined, deterministic=True)
+            connection.executescript(_SCHEMA)
         found: sqlite3.Connection = self._local.connection
         return found
 

@@ -38,7 +38,7 @@ class RedisStore:
             forgotten = {who: float(until) for who, until in zip(users, line.execute(), strict=True) if until}
             kept, refused = sifted(events, now=self.clock(), retention=self._retention, forgotten=forgotten.get)
             for event in kept:
-                line.xadd(keys.events(keys.number(event.who)), {"event": event.model_dump_json()})
+                line.xadd(keys.events(event.who), {"event": event.model_dump_json()})
             line.execute()
         return refused
 
@@ -62,7 +62,7 @@ class RedisStore:
     def export(self, who: str) -> dict[str, Any]:
         """As `ProfileStore.export`."""
         recent, bought, _, seen, forgotten = keys.of_user(who)
-        number = keys.number(who)
+        stream = keys.events(who)
         with self._writer.explained() as client:
             line = client.pipeline(transaction=False)
             line.zrevrange(recent, 0, -1)
@@ -73,19 +73,19 @@ class RedisStore:
         return {
             **_profile(members, products).record,
             "event_ids": {name.decode(): mark / 1e6 for name, mark in ids},
-            "waiting": [_text(fields) for _, fields in self._of(who, keys.events(number))],
-            "set_aside": [_text(fields) for _, fields in self._of(who, keys.set_aside(number))],
+            "waiting": [_text(fields) for _, fields in self._of(who, stream)],
+            "set_aside": [_text(fields) for _, fields in self._of(who, keys.set_aside(stream))],
             "forgotten": float(until) if until else None,
         }
 
     def forget(self, who: str) -> None:
         """As `ProfileStore.forget`; first the time, so that no consumer counts what it holds already."""
-        number = keys.number(who)
-        waiting = [_time(fields) for _, fields in self._of(who, keys.events(number))]
+        stream = keys.events(who)
+        waiting = [_time(fields) for _, fields in self._of(who, stream)]
         self._writer.run("forget", keys.of_user(who), repr(max([self.clock(), *waiting])), self._retention)
-        for stream in (keys.events(number), keys.set_aside(number)):
-            for entry, _ in self._of(who, stream):
-                self._writer.run("finish", [stream], GROUP, entry)
+        for one in (stream, keys.set_aside(stream)):
+            for entry, _ in self._of(who, one):
+                self._writer.run("finish", [one], GROUP, entry)
 
     def close(self) -> None:
         """As `ProfileStore.close`."""

@@ -58,26 +58,24 @@ class RedisSource:
 
     def set_aside(self, delivery: Delivery, reason: str) -> None:
         """As `Source.set_aside`: in a stream beside the other, for as long as events are kept."""
-        beside = delivery.stream.replace(":events", ":set_aside")
-        kept = max(1, int(self._retention))
-        self._client.run("set_aside", [delivery.stream, beside], GROUP, delivery.id, reason, kept)
+        streams, kept = [delivery.stream, keys.set_aside(delivery.stream)], max(1, int(self._retention))
+        self._client.run("set_aside", streams, GROUP, delivery.id, reason, kept)
 
     def waiting(self) -> int:
         """Entries of all streams that do not count yet."""
         with self._client.explained() as client:
             line = client.pipeline(transaction=False)
-            for number in range(keys.STREAMS):
-                line.xlen(keys.events(number))
+            for stream in keys.STREAMS:
+                line.xlen(stream)
             return sum(line.execute())
 
     def leave(self) -> None:
         """End this membership; what is not finished goes to the others."""
-        for number in range(keys.STREAMS):
-            self._client.run("leave", [keys.events(number)], GROUP, self.name)
+        for stream in keys.STREAMS:
+            self._client.run("leave", [stream], GROUP, self.name)
 
     def _join(self, client: Any) -> None:
-        for number in range(keys.STREAMS):
-            stream = keys.events(number)
+        for stream in keys.STREAMS:
             try:
                 client.xgroup_create(stream, GROUP, "0", mkstream=True)
             except ResponseError as error:
@@ -90,19 +88,17 @@ class RedisSource:
 
     def _take_from_the_dead(self, client: Any) -> list[Delivery]:
         found: list[Delivery] = []
-        for number in range(keys.STREAMS):
-            stream = keys.events(number)
+        for stream in keys.STREAMS:
             answer = client.xautoclaim(stream, GROUP, self.name, int(self._take_over * 1000), count=BATCH)
             found += _deliveries(stream, answer[1])
         return found
 
     def _read(self, client: Any, wait: float) -> list[Delivery]:
-        streams = [keys.events(number) for number in range(keys.STREAMS)]
         if not self._client.clustered:
-            return self._read_some(client, streams, max(1, int(wait * 1000)))
+            return self._read_some(client, keys.STREAMS, max(1, int(wait * 1000)))
         until = time.monotonic() + wait
         while True:
-            found = [delivery for stream in streams for delivery in self._read_some(client, [stream], None)]
+            found = [delivery for stream in keys.STREAMS for delivery in self._read_some(client, [stream], None)]
             if found or time.monotonic() > until:
                 return found
             time.sleep(POLL)
