@@ -142,12 +142,12 @@ class Assortment(Known):
         place[new] = base + np.arange(len(new))
         gone = load(folder / "gone.npy")
         indexed[gone[gone < base]] = GONE
-        indexed = np.concatenate([indexed, np.full(len(new), GONE)])
+        indexed = np.pad(indexed, (0, len(new)), constant_values=GONE)
         there = np.setdiff1d(np.arange(len(ids)), gone[gone >= base] - base)
         indexed[place[there]] = base + there
         here = np.full(base + len(ids), GONE)
         here[indexed[indexed >= 0]] = np.flatnonzero(indexed >= 0)
-        prices = _longer(self.prices, np.zeros(len(new)))
+        prices = np.pad(self.prices, (0, len(new)))
         prices[place] = facets.price
         vectors = self.products.projection(columns.vectors.fetch(base + new)) if len(new) else self.later
         rows = {ids[number]: int(place[number]) for number in new}
@@ -167,7 +167,7 @@ class Assortment(Known):
             prices=prices,
             associated=_with(self.associated, len(new)),
             companions=_with(self.companions, len(new)),
-            demand=Demand(*(_longer(one, np.zeros(len(new))) for one in (self.demand.lately, self.demand.long))),
+            demand=Demand(*(np.pad(one, (0, len(new))) for one in vars(self.demand).values())),
             later=vectors,
             here=here,
             indexed=indexed,
@@ -182,10 +182,6 @@ def _both(base: Vectors, later: Floats, rows: NDArray[Any]) -> Floats:
     return found
 
 
-def _longer(values: Floats, more: NDArray[Any]) -> Floats:
-    longer: Floats = np.concatenate([values, more]).astype(np.float32)
-    return longer
-
-
 def _with(neighbours: Neighbours, more: int) -> Neighbours:
-    return replace(neighbours, places=np.concatenate([neighbours.places, np.full(more, -1, np.int32)]))
+    """As many products more, of which nothing is known."""
+    return replace(neighbours, places=np.pad(neighbours.places, (0, more), constant_values=-1))
