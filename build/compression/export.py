@@ -31,7 +31,7 @@ def export_encoder(folder: Path, *, trained: Path) -> None:
     """Write the encoder's `model.onnx`."""
     ids, mask = torch.randint(1, 1000, (2, 9)), torch.ones(2, 9, dtype=torch.int64)
     mask[1, 5:] = 0
-    _export(Encoder.load(trained), (ids, mask), folder, "encoder")
+    export_model(Encoder.load(trained), (ids, mask), folder, "encoder")
 
 
 def export_ranker(folder: Path, *, trained: Path) -> None:
@@ -41,7 +41,7 @@ def export_ranker(folder: Path, *, trained: Path) -> None:
     tokens = torch.randint(-60, 60, (2, CANDIDATES, 11, TOKEN_WIDTH), dtype=torch.int8)
     lengths = torch.randint(0, 12, (2, CANDIDATES), dtype=torch.int32)
     cosines, signals = torch.rand(2, CANDIDATES, CANDIDATES), torch.rand(2, CANDIDATES, len(SIGNALS))
-    _export(Ranker.load(trained), (vectors, tokens, lengths, cosines, signals), folder, "ranker")
+    export_model(Ranker.load(trained), (vectors, tokens, lengths, cosines, signals), folder, "ranker")
 
 
 def export_cross_encoder(folder: Path, *, trained: Path, weight: float) -> None:
@@ -52,7 +52,7 @@ def export_cross_encoder(folder: Path, *, trained: Path, weight: float) -> None:
     mask = torch.ones_like(ids)
     mask[1, :, 9:] = 0
     scores = torch.randn(2, CANDIDATES).sort(descending=True).values
-    _export(Blend(CrossEncoder.load(trained), weight), (ids, types, mask, scores), folder, "cross_encoder")
+    export_model(Blend(CrossEncoder.load(trained), weight), (ids, types, mask, scores), folder, "cross_encoder")
 
 
 def export_ranker_alone(folder: Path, *, forms: Sequence[str]) -> None:
@@ -64,12 +64,13 @@ def export_ranker_alone(folder: Path, *, forms: Sequence[str]) -> None:
     """
     ids = torch.ones(2, SHORTLIST, 13, dtype=torch.int64)
     scores = torch.randn(2, CANDIDATES).sort(descending=True).values
-    _export(RankerAlone(), (ids, ids, ids, scores), folder, "cross_encoder")
+    export_model(RankerAlone(), (ids, ids, ids, scores), folder, "cross_encoder")
     for name in forms:
         shutil.copyfile(folder / "model.onnx", folder / name)
 
 
-def _export(model: nn.Module, example: tuple[Tensor, ...], folder: Path, name: str) -> None:
+def export_model(model: nn.Module, example: tuple[Tensor, ...], folder: Path, name: str) -> None:
+    """Write `model.onnx` of a model of the contract, dims of -1 being dynamic, and hold it against the model."""
     model = model.eval()
     inputs = [tensor.name for tensor in contract.MODELS[name].inputs]
     outputs = [tensor.name for tensor in contract.MODELS[name].outputs]

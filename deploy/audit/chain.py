@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from deploy.security.keys import read_secret
 from shelfbridge.errors import SettingsError, ShelfbridgeError
+from shelfbridge.profiles.pseudonym import read_secret
 
 KEY_BYTES = 32
 _SEALED = re.compile(rb'(\{.*),"seal":"([0-9a-f]{64})"\}\n', re.DOTALL)

@@ -15,8 +15,8 @@ from typing import IO
 
 import pyrage
 
-from deploy.security.keys import read_secret
 from shelfbridge.errors import ArtefactError, SettingsError
+from shelfbridge.profiles.pseudonym import read_secret
 
 
 def encrypt(release: Path, public_key: Path, archive: Path) -> None:

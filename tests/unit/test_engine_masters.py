@@ -17,10 +17,9 @@ from build.engines import api, buckets
 from build.engines.builder import Network, Options
 from build.engines.feeds import feeds
 from build.engines.operators import check_graph
-from build.shelf.export import export_head, export_user_encoder
-from build.shelf.network import Head, Shape, UserEncoder
+from build.shelf.network import Head, UserEncoder, export_head, export_user_encoder
 from build.training.models import CrossEncoder, Ranker
-from shelfbridge.contract import MODELS, SHELF_SIGNALS
+from shelfbridge.contract import MODELS
 from shelfbridge.errors import ArtefactError
 from tests.unit.engine_samples import LENGTHS, QUIET
 from tests.unit.quantised import write_encoder
@@ -45,9 +44,9 @@ def write_ranker(folder: Path) -> None:
 
 
 def write_user_encoder(folder: Path) -> None:
-    made = UserEncoder(Shape()).eval()
+    made = UserEncoder().eval()
     torch.nn.init.normal_(made.of_kinds.weight)
-    export_user_encoder(folder / "model.onnx", made)
+    export_user_encoder(folder, made)
 
 
 WRITERS = {
@@ -55,7 +54,7 @@ WRITERS = {
     "ranker": write_ranker,
     "cross_encoder": write_cross_encoder,
     "user_encoder": write_user_encoder,
-    "shelf_ranker": lambda folder: export_head(folder / "model.onnx", Head(len(SHELF_SIGNALS)).eval()),
+    "shelf_ranker": lambda folder: export_head(folder, Head().eval()),
 }
 """Each network with random weights, exported as a build does; the encoder's is that of queries and of products."""
 
