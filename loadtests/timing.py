@@ -17,10 +17,10 @@ def milliseconds(call: Callable[[], object]) -> float:
 
 
 def percentiles(values: ArrayLike, *percents: float) -> dict[str, float]:
-    """Return percentiles by name ("p50" for 50); p50, p95 and p99 if none is named."""
-    wanted = percents or (50, 95, 99)
-    found = np.percentile(np.asarray(values, float), wanted)
-    return {f"p{percent:g}": float(value) for percent, value in zip(wanted, found, strict=True)}
+    """Return percentiles by name ("p50" for 50); if none is named p50, p95, p99 and the mean."""
+    numbers, wanted = np.asarray(values, float), percents or (50, 95, 99)
+    found = {f"p{percent:g}": float(np.percentile(numbers, percent)) for percent in wanted}
+    return found if percents else {**found, "mean": float(numbers.mean())}
 
 
 @contextmanager
