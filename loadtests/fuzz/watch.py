@@ -49,8 +49,8 @@ class Lives:
     def __init__(self, sites: Sequence[SiteServer]) -> None:
         self.deaths: list[Death] = []
         self._sites, self._pids = sites, {site.name: site.pid for site in sites}
-        if None in self._pids.values():
-            raise ShelfbridgeError(f"a site does not run ({self._pids}); see its log")
+        if dead := [name for name, pid in self._pids.items() if pid is None]:
+            raise ShelfbridgeError(f"the {' and the '.join(dead)} site does not run; see its log")
 
     @property
     def away(self) -> list[Death]:

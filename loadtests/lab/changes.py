@@ -58,13 +58,13 @@ def measure(release: Path, catalogue: Catalogue, counts: Sequence[int]) -> list[
         return percentiles(times[len(queries) :], 50, 99)
 
     rows = [{"products": 0, "text": 0.0, "price": 0.0, "seen": 0.0, **searches()}]
-    for number_of in counts:
-        some = [p.model_copy(update={"title": f"{p.title} ({number_of})"}) for p in catalogue.products[:number_of]]
+    for many in counts:
+        some = [p.model_copy(update={"title": f"{p.title} ({many})"}) for p in catalogue.products[:many]]
         cheap = [product.model_copy(update={"price": 1.0}) for product in some]
         text = milliseconds(partial(change, release, upsert=some)) / 1e3
         seen = milliseconds(opened.refresh)
         price = milliseconds(partial(change, release, upsert=cheap)) / 1e3
-        rows.append({"products": number_of, "text": text, "price": price, "seen": seen, **searches()})
+        rows.append({"products": many, "text": text, "price": price, "seen": seen, **searches()})
     return rows
 
 
