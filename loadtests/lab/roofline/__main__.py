@@ -24,8 +24,7 @@ from rich.console import Console
 
 from build.evaluation.offline import ranker_inputs
 from deploy.embedded import EmbeddedServer
-from loadtests.lab.roofline import bare, peaks, report
-from loadtests.lab.roofline.costs import Cost, GraphCosts, mean, retrieval
+from loadtests.lab.roofline import bare, costs, peaks, report
 from loadtests.lab.roofline.profile import sampling
 from loadtests.lab.roofline.served import SERVER, WARMUP, interleaved, under
 from loadtests.machine import CORES, machine
@@ -47,7 +46,7 @@ def measure(release: Path, stream: QueryStream, options: argparse.Namespace, con
     with console.status("peaks of the machine"):
         best = [peaks.measured(threads, options.seconds / 4) for threads in (1, CORES)]
     arithmetic = bare.Arithmetic(release)
-    costs = counted(arithmetic, stream.cold(COUNTED))
+    work = counted(arithmetic, stream.cold(COUNTED))
     settings = {} if options.steps is None else {"steps": options.steps}
     server = embedded(release, options.out / "server", **settings)
     try:
@@ -65,7 +64,7 @@ def measure(release: Path, stream: QueryStream, options: argparse.Namespace, con
         server.down()
     with console.status("bare arithmetic on every core"):
         full_cpu = bare.cpu_ms(release, stream.up_to(most(options.seconds)), CORES, options.seconds)
-    steps = {name: against(costs[name], alone["arithmetic"][name]["p50"], best[0]) for name in bare.PARTS}
+    steps = {name: against(work[name], alone["arithmetic"][name]["p50"], best[0]) for name in bare.PARTS}
     return {
         "machine": machine(),
         "server": settings_of(server),
@@ -80,21 +79,19 @@ def measure(release: Path, stream: QueryStream, options: argparse.Namespace, con
     }
 
 
-def counted(arithmetic: bare.Arithmetic, queries: Sequence[str]) -> dict[str, Cost]:
+def counted(arithmetic: bare.Arithmetic, queries: Sequence[str]) -> dict[str, costs.Cost]:
     """Mean cost of each part of a search over some queries, at their own lengths."""
-    encoder, ranker = (GraphCosts(arithmetic.graphs[name]) for name in ("encoder", "ranker"))
+    traced = [arithmetic.search(query) for query in queries]
     products = len(arithmetic.retrieval.index.tokens)
-    costs: dict[str, list[Cost]] = {name: [] for name in bare.PARTS}
-    for query in queries:
-        traced = arithmetic.search(query)
-        read = traced.query
-        costs["encoder"].append(encoder.of({"input_ids": read.input_ids, "attention_mask": read.attention_mask}))
-        costs["index"].append(retrieval(products, len(read.embedding), traced.found))
-        costs["ranker"].append(ranker.of(ranker_inputs(read, traced.found)))
-    return {name: mean(some) for name, some in costs.items()}
+    asked = [{"input_ids": one.query.input_ids, "attention_mask": one.query.attention_mask} for one in traced]
+    return {
+        "encoder": costs.graph(arithmetic.graphs["encoder"], asked),
+        "index": costs.mean([costs.retrieval(products, len(one.query.embedding), one.found) for one in traced]),
+        "ranker": costs.graph(arithmetic.graphs["ranker"], [ranker_inputs(one.query, one.found) for one in traced]),
+    }
 
 
-def against(cost: Cost, ms: float, peak: peaks.Peaks) -> dict[str, float]:
+def against(cost: costs.Cost, ms: float, peak: peaks.Peaks) -> dict[str, float]:
     """A step's time against the least that its multiply-adds, and its bytes, take one thread.
 
     `of_peak` is the share of the time that the arithmetic would need at its peak; `of_roofline` the share that the
