@@ -35,6 +35,8 @@ class Attack(BaseModel):
 
 
 Make = Callable[[random.Random], Attack]
+Bent = bytes | dict[str, Any] | Attack
+"""A message, some fields of an `Attack` by name, or all of it."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,8 @@ KINDS: list[Kind] = []
 
 def kind(
     category: str, often: float, *, ways: tuple[Way, ...] = BOTH, given_up: bool = False, **fields: Any
-) -> Callable[[Callable[[random.Random], bytes | dict[str, Any] | Attack]], Make]:
-    """Declare a kind of requests by a function that makes a message, some fields of an `Attack` by name, or all of it.
+) -> Callable[[Callable[[random.Random], Bent]], Make]:
+    """Declare a kind of requests by the function that makes one.
 
     Args:
         category: of the requests, unless the function says another.
@@ -65,7 +67,7 @@ def kind(
         fields: of each `Attack`.
     """
 
-    def declare(bend: Callable[[random.Random], bytes | dict[str, Any] | Attack]) -> Make:
+    def declare(bend: Callable[[random.Random], Bent]) -> Make:
         def make(chance: random.Random) -> Attack:
             made = bend(chance)
             if isinstance(made, Attack):
