@@ -57,6 +57,13 @@ def embedded(release: Path, run_dir: Path, **settings: Any) -> EmbeddedServer:
         raise SettingsError(f"the embedded server does not take a setting: {explain(error)}; leave it out") from error
 
 
+def free_port() -> int:
+    """A port that nobody listens at now."""
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        port: int = one.getsockname()[1]
+        return port
+
+
 def settings_of(server: EmbeddedServer) -> dict[str, Any]:
     """A server's settings as a record holds them: without folders and ports."""
     return server.settings.model_dump(

@@ -48,6 +48,15 @@ def resident_bytes(pid: int) -> int:
     return total
 
 
+def private_bytes(pid: int) -> int:
+    """Memory that a server's processes share with no other and would have to write out: what leaks."""
+    total = 0
+    for process in processes(pid):
+        with suppress(OSError):
+            total += memory(process.pid).get("Private_Dirty", 0)
+    return total
+
+
 def memory(pid: int) -> dict[str, int]:
     """Bytes by kind of a process's memory, from the kernel's own sums."""
     rows = (line.split() for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:])

@@ -20,12 +20,11 @@ Writes fuzz.json, fuzz.md and fuzz.png.
 """
 
 import argparse
-import json
 import sys
 import tempfile
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -39,17 +38,17 @@ from deploy.security.certificates import make_certificates
 from deploy.security.keys import write_new
 from deploy.security.new_keys import make_keys
 from loadtests.fuzz.attack import Attack, Way
-from loadtests.fuzz.bystanders import Bystanders, Wrong
-from loadtests.fuzz.grammar import GIVEN_UP, attacks
-from loadtests.fuzz.lives import LOOK_S, Death, Lives
-from loadtests.fuzz.report import draw, text
+from loadtests.fuzz.calls import attacks
+from loadtests.fuzz.others import Others
+from loadtests.fuzz.report import apart, broken, draw, text
 from loadtests.fuzz.send import AHEAD, OK, Sender, triton_version
 from loadtests.fuzz.tokens import tokens
-from loadtests.fuzz.watch import GROWTH_MB, Watched, growth
+from loadtests.fuzz.watch import GROWTH_MB, LOOK_S, Lives, Watched, growth
 from loadtests.hybrid.cloud import Cloud
 from loadtests.machine import machine
 from loadtests.program import command_line, count, ending
 from loadtests.serving import queries_of
+from loadtests.timing import meanwhile, percentiles
 from shelfbridge.client import TLS, SearchClient
 from shelfbridge.errors import DataError
 from shelfbridge.measure.report import Report
@@ -57,11 +56,7 @@ from shelfbridge.measure.report import Report
 WORKERS = 8
 LOOKS = 40
 QUERIES = 20
-SHOWN = 3
-"""Of others' searches that went wrong; fuzz.json has all."""
 OTHERS_TIMEOUT_S = 10.0
-RECONNECT_S = 2.0
-"""Longest pause before a client tries to connect again to a site that was away."""
 SURVIVES_GIVEN_UP = (2, 59)
 """Triton from this version on: with its changes 7840, 8078 and 8220."""
 
@@ -89,16 +84,24 @@ def fuzz(cloud: Cloud, sent: Sequence[Attack], queries: Sequence[str], secrets: 
     complaints: list[Attack] = []
     suspects: list[Attack] = []
     latest: deque[Attack] = deque(maxlen=every + AHEAD * WORKERS)
+    ca, own = cloud.folder / "ca.crt", (cloud.folder / "gateway.crt", cloud.folder / "gateway.key")
+    shown: dict[Way, tuple[TLS, str | None]] = {"gateway": (TLS(ca), given["good"]), "direct": (TLS(ca, *own), None)}
     with ExitStack() as stack:
-        lives = stack.enter_context(Lives((hybrid.private, hybrid.public)))
+        lives = Lives((hybrid.private, hybrid.public))
+        stack.enter_context(meanwhile(lives.look, pause=LOOK_S))
         sender = stack.enter_context(Sender(ports, cloud.folder, given))
-        clients = {way: stack.enter_context(client) for way, client in _clients(cloud, ports, given["good"]).items()}
-        others = Bystanders(clients, queries)
+        clients = {
+            way: stack.enter_context(
+                SearchClient(f"localhost:{ports[way]}", tls=tls, token=token, timeout=OTHERS_TIMEOUT_S, retries=0)
+            )
+            for way, (tls, token) in shown.items()
+        }
+        others = Others(clients, queries)
         for _ in range(3):
             others.all("before")
         watched, begun = Watched(cloud), time.time()
         task = bar.add_task("attacking", total=len(sent))
-        with others:
+        with others.searching():
             for number, (attack, how, seconds) in enumerate(sender.send_all(sent, WORKERS)):
                 ends[attack.category][attack.way][how] += 1
                 slowest[attack.category][attack.way] = max(slowest[attack.category][attack.way], seconds)
@@ -122,7 +125,7 @@ def fuzz(cloud: Cloud, sent: Sequence[Attack], queries: Sequence[str], secrets: 
         "slowest_s": slowest,
         "complaints": complaints,
         "suspects": suspects,
-        "others": {name: _latency(took) for name, took in others.latencies.items()},
+        "others": {name: {"count": len(took), **percentiles(took, 50, 99)} for name, took in others.latencies.items()},
         "others_wrong": [each.words for each in wrong],
         "looks": watched.looks,
         "growth_mb": growth(watched.looks),
@@ -136,21 +139,6 @@ def fuzz(cloud: Cloud, sent: Sequence[Attack], queries: Sequence[str], secrets: 
     }
 
 
-def apart(wrong: Sequence[Wrong], deaths: Sequence[Death]) -> tuple[list[Wrong], int]:
-    """What went wrong, without the searches that failed at a site while that was away; and how many these are."""
-    kept = [
-        each
-        for each in wrong
-        if not each.failed
-        or each.way != "direct"
-        or not any(
-            death.site == "private" and death.at - LOOK_S <= each.at <= (death.back or time.time()) + RECONNECT_S
-            for death in deaths
-        )
-    ]
-    return kept, len(wrong) - len(kept)
-
-
 def read(file: Path) -> list[Attack]:
     """The requests of a complaints.jsonl.
 
@@ -158,58 +146,14 @@ def read(file: Path) -> list[Attack]:
         DataError: it cannot be read, or holds none.
     """
     try:
-        found = [Attack.of_json(json.loads(line)) for line in file.read_text().splitlines()]
+        found = [Attack.model_validate_json(line) for line in file.read_text().splitlines()]
     except OSError as error:
         raise DataError(f"{file}: {error.strerror}; give --again the complaints.jsonl of a run") from error
-    except (ValueError, TypeError, KeyError) as error:
-        raise DataError(f"{file} holds other lines than a complaints.jsonl ({error}); give --again one") from error
+    except ValueError as error:
+        raise DataError(f"{file} holds other lines than a complaints.jsonl; give --again one") from error
     if not found:
         raise DataError(f"{file} holds no request: nothing was wrong in that run")
     return found
-
-
-def _clients(cloud: Cloud, ports: Mapping[Way, int], token: str | None) -> dict[Way, SearchClient]:
-    ca = cloud.folder / "ca.crt"
-    shown: dict[Way, tuple[TLS, str | None]] = {
-        "gateway": (TLS(ca), token),
-        "direct": (TLS(ca, cloud.folder / "gateway.crt", cloud.folder / "gateway.key"), None),
-    }
-    return {
-        way: SearchClient(f"localhost:{ports[way]}", tls=tls, token=key, timeout=OTHERS_TIMEOUT_S, retries=0)
-        for way, (tls, key) in shown.items()
-    }
-
-
-def _latency(took: Sequence[float]) -> dict[str, float]:
-    ordered = sorted(took)
-    return {"count": len(ordered), "p50": ordered[len(ordered) // 2], "p99": ordered[int(0.99 * len(ordered))]}
-
-
-def broken(record: dict[str, Any]) -> list[str]:
-    """What is wrong, in words; nothing where all is well."""
-    return [
-        *_died(record),
-        *(f"a process of {name} ended" for name in record["processes_ended"]),
-        *record["others_wrong"][:SHOWN],
-        *([f"{more:,} more of others' searches"] if (more := len(record["others_wrong"]) - SHOWN) > 0 else []),
-        *([f"{len(record['complaints'])} requests were answered that must be refused"] if record["complaints"] else []),
-        *(
-            f"private memory of {name} grew by {grown:.1f} MB"
-            for name, grown in record["growth_mb"].items()
-            if grown > GROWTH_MB
-        ),
-        *([f"{n} restricted requests at the public site"] if (n := record["restricted_outside"]) else []),
-    ]
-
-
-def _died(record: dict[str, Any]) -> list[str]:
-    words = []
-    for site in sorted({death["site"] for death in record["deaths"]}):
-        away = [death["away_s"] for death in record["deaths"] if death["site"] == site]
-        back = "did not come back" if None in away else f"was back within {max(away):.1f} s"
-        words.append(f"the {site} site died {len(away)} times and {back}")
-    missed = f"{record['missed']:,} direct searches of others failed meanwhile"
-    return [*words, *([missed] if record["missed"] else [])]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -230,7 +174,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         record = _run(options)
         record["broken"] = broken(record)
         wrong = [*record.pop("complaints"), *record.pop("suspects")]
-        (options.out / "complaints.jsonl").write_text("".join(json.dumps(each.as_json()) + "\n" for each in wrong))
+        (options.out / "complaints.jsonl").write_text("".join(f"{each.model_dump_json()}\n" for each in wrong))
         Report("fuzz", record, [text(record)], partial(draw, record=record), (13, 5)).write(options.out, quiet=False)
     return 1 if record["broken"] else 0
 
@@ -247,15 +191,14 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
         Cloud(topology, Path(folder) / "security") as cloud,
     ):
         version = triton_version(topology.private.port, cloud.folder)
-        everything = again or options.given_up or version >= SURVIVES_GIVEN_UP
-        without = () if everything else GIVEN_UP
-        sent = again or list(attacks(options.requests, options.seed, without))
+        given_up = bool(again) or options.given_up or version >= SURVIVES_GIVEN_UP
+        sent = again or list(attacks(options.requests, options.seed, given_up=given_up))
         found = fuzz(cloud, sent, queries, Path(folder) / "others", bar)
     return {
         "machine": machine(),
         "triton": ".".join(map(str, version)),
         "seed": options.seed,
-        "given_up": not without,
+        "given_up": given_up,
         **found,
     }
 

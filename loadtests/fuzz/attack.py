@@ -1,8 +1,11 @@
-"""One hostile request, as it travels and as it is kept so that it can be sent again."""
+"""One hostile request, as it travels and as it is kept so that it can be sent again; and the kinds that there are."""
 
-import base64
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, Self, get_args
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict
 
 Way = Literal["gateway", "direct"]
 Form = Literal["call", "messages", "cancelled", "stream", "open", "frames", "plain"]
@@ -10,15 +13,16 @@ Form = Literal["call", "messages", "cancelled", "stream", "open", "frames", "pla
 those of a stream that its caller does not end; bytes after HTTP/2's preface; bytes without TLS.
 """
 BOTH: tuple[Way, ...] = get_args(Way)
-INFER = "/inference.GRPCInferenceService/ModelInfer"
+SERVICE = "/inference.GRPCInferenceService/"
+INFER = f"{SERVICE}ModelInfer"
 
 
-@dataclass(frozen=True)
-class Attack:
+class Attack(BaseModel):
     """One request."""
 
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_bytes="base64", val_json_bytes="base64")
     category: str
-    message: bytes
+    message: bytes = b""
     refused: tuple[Way, ...] = ()
     """Ways by which an answer is wrong; by others it may be answered, as a harmless mutation is."""
     path: str = INFER
@@ -29,17 +33,49 @@ class Attack:
     timeout: float = 20.0
     way: Way = "gateway"
 
-    def by(self, way: Way) -> Self:
-        """The same by another way."""
-        return replace(self, way=way)
 
-    def as_json(self) -> dict[str, Any]:
-        """For a file."""
-        return {**asdict(self), "message": base64.b64encode(self.message).decode()}
+Make = Callable[[random.Random], Attack]
+Bent = bytes | dict[str, Any] | Attack
+"""A message, some fields of an `Attack` by name, or all of it."""
 
-    @classmethod
-    def of_json(cls, given: dict[str, Any]) -> Self:
-        """Out of a file."""
-        pairs = tuple((name, value) for name, value in given["metadata"])
-        message, refused = base64.b64decode(given["message"]), tuple(given["refused"])
-        return cls(**{**given, "message": message, "metadata": pairs, "refused": refused})
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of requests: how one is made, and its weight among all."""
+
+    make: Make
+    often: float
+    ways: tuple[Way, ...]
+    given_up: bool
+    """Whether their callers give them up."""
+
+
+KINDS: list[Kind] = []
+"""All, in the order in which `kind` declared them."""
+
+
+def kind(
+    category: str, often: float, *, ways: tuple[Way, ...] = BOTH, given_up: bool = False, **fields: Any
+) -> Callable[[Callable[[random.Random], Bent]], Make]:
+    """Declare a kind of requests by the function that makes one.
+
+    Args:
+        category: of the requests, unless the function says another.
+        often: weight among all kinds.
+        ways: by which they are sent.
+        given_up: whether their callers give them up.
+        fields: of each `Attack`.
+    """
+
+    def declare(bend: Callable[[random.Random], Bent]) -> Make:
+        def make(chance: random.Random) -> Attack:
+            made = bend(chance)
+            if isinstance(made, Attack):
+                return made
+            own = made if isinstance(made, dict) else {"message": made}
+            return Attack(**{"category": category, **fields, **own})
+
+        KINDS.append(Kind(make, often, ways, given_up))
+        return make
+
+    return declare

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import grpc
@@ -46,10 +45,10 @@ class Sender:
         how = self._bare(attack) if attack.form in BARE else self._call(attack)
         return how, time.monotonic() - since
 
-    def _header(self, name: str) -> list[tuple[str, str]]:
-        """The one that brings a token."""
-        token = self._tokens[name]
-        return [("authorization", f"Bearer {token}")] if token is not None else []
+    def _headers(self, attack: Attack) -> list[tuple[str, str]]:
+        """Its own, after the one that brings its token."""
+        token = self._tokens[attack.token] if attack.way == "gateway" else None
+        return [*([("authorization", f"Bearer {token}")] if token is not None else []), *attack.metadata]
 
     def _bare(self, attack: Attack) -> str:
         port = self._ports[attack.way]
@@ -59,13 +58,12 @@ class Sender:
         with suppress(OSError), sockets.connected(port, self._secrets, own, NAMES[attack.way]) as sock:
             if attack.form == "frames":
                 return sockets.frames(sock, attack.message)
-            pairs = [*(self._header(attack.token) if attack.way == "gateway" else []), *attack.metadata]
-            return sockets.stream(sock, attack.path, pairs, attack.message, whole=attack.form == "stream")
+            whole = attack.form == "stream"
+            return sockets.stream(sock, attack.path, self._headers(attack), attack.message, whole=whole)
         return sockets.ENDED
 
     def _call(self, attack: Attack) -> str:
-        channel = self._channels[attack.way]
-        pairs = [*(self._header(attack.token) if attack.way == "gateway" else []), *attack.metadata]
+        channel, pairs = self._channels[attack.way], self._headers(attack)
         try:
             if attack.form == "messages":
                 channel.stream_unary(attack.path)(iter([attack.message] * 3), metadata=pairs, timeout=attack.timeout)
@@ -97,9 +95,7 @@ class Sender:
     def __enter__(self) -> "Sender":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for channel in self._channels.values():
             channel.close()
 

@@ -93,9 +93,8 @@ def stream(sock: ssl.SSLSocket, path: str, headers: Headers, content: bytes, *, 
 
 def _with(headers: Headers, path: str) -> list[tuple[str, str]]:
     usual = {":method": "POST", ":scheme": "https", ":path": path, ":authority": "localhost", "te": "trailers"}
-    given = {"content-type": "application/grpc", **dict(headers)}
-    pseudo = {name: value for name, value in {**usual, **given}.items() if name.startswith(":")}
-    return [*pseudo.items(), *((name, value) for name, value in {**usual, **given}.items() if name not in pseudo)]
+    given = {**usual, "content-type": "application/grpc", **dict(headers)}
+    return sorted(given.items(), key=lambda pair: not pair[0].startswith(":"))
 
 
 def _answer(sock: ssl.SSLSocket, connection: h2.connection.H2Connection) -> str:

@@ -35,9 +35,8 @@ from loadtests.program import add_shop, amount, command_line, count, ending
 from loadtests.queries import QueryStream
 from loadtests.serving import LoadFailed, embedded, pid_of, queries_of, settings_of
 from loadtests.soak import report
-from loadtests.soak.looks import Look, look
 from loadtests.soak.requests import Request, Sender, requests
-from loadtests.soak.verdict import LIMIT_MB, judge
+from loadtests.soak.verdict import LIMIT_MB, Look, judge, look
 from shelfbridge.errors import DataError
 from shelfbridge.measure.report import Report
 

@@ -6,7 +6,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from loadtests.soak.verdict import SETTLING
-from shelfbridge.measure.report import Table
+from shelfbridge.measure.report import Cell, Table, markdown
+
+COUNTS = ("descriptors", "threads", "shared_memory")
+TREND = "{slope:+.2f} [{low:+.2f}, {high:+.2f}]"
 
 
 def table(record: dict[str, Any]) -> str:
@@ -15,41 +18,27 @@ def table(record: dict[str, Any]) -> str:
     first, last = looks[int(SETTLING * len(looks))], looks[-1]
     seconds = last["seconds"] - looks[0]["seconds"]
     rate = (last["searches"] - looks[0]["searches"]) / seconds if seconds else 0.0
-    rows = [("all", verdict["private"]), *verdict["by_part"].items()]
-    lines = [
+    pss = verdict["pss"]
+    about = (
         f"**{'Flat' if verdict['flat'] else 'Not flat'}** over {record['searches']:,} searches "
         f"({'search_deep' if record['deep'] else 'search'}, {record['clients']} at a time, {rate:.0f} a second); "
         f"limit {record['limit_mb']:g} MB for 100,000 searches. PSS grew by "
-        f"{verdict['pss']['slope']:+.1f} MB for 100,000 searches "
-        f"[{verdict['pss']['low']:+.1f}, {verdict['pss']['high']:+.1f}].",
-        *[f"- {complaint}" for complaint in verdict["complaints"]],
-        "",
-        str(
-            Table(
-                ["private dirty memory", "MB, settled", "MB, at the end", "MB for 100,000 searches [95 % interval]"],
-                [
-                    [
-                        part,
-                        *(f"{_megabytes(look, part):.1f}" for look in (first, last)),
-                        f"{trend['slope']:+.2f} [{trend['low']:+.2f}, {trend['high']:+.2f}]",
-                    ]
-                    for part, trend in rows
-                ],
-            )
-        ),
-        "",
-        str(
-            Table(
-                ["", "settled", "at the end"],
-                [[name.replace("_", " "), f"{first[name]:,}", f"{last[name]:,}"] for name in _COUNTS],
-            )
-        ),
-        "",
+        f"{pss['slope']:+.1f} MB for 100,000 searches [{pss['low']:+.1f}, {pss['high']:+.1f}]."
+    )
+    complaints = [f"- {complaint}" for complaint in verdict["complaints"]]
+    memory: dict[str, Cell] = {
+        "private dirty memory": "{part}",
+        "MB, settled": "{settled:.1f}",
+        "MB, at the end": "{end:.1f}",
+        "MB for 100,000 searches [95 % interval]": TREND,
+    }
+    rows = [
+        {"part": part, "settled": _megabytes(first, part), "end": _megabytes(last, part), **trend}
+        for part, trend in {"all": verdict["private"], **verdict["by_part"]}.items()
     ]
-    return "\n".join(lines)
-
-
-_COUNTS = ("descriptors", "threads", "shared_memory")
+    counts: dict[str, Cell] = {"": "{name}", "settled": "{settled:,}", "at the end": "{end:,}"}
+    counted = [{"name": name.replace("_", " "), "settled": first[name], "end": last[name]} for name in COUNTS]
+    return markdown(["\n".join([about, *complaints]), Table.of(memory, rows), Table.of(counts, counted)])
 
 
 def _megabytes(look: dict[str, Any], part: str) -> float:
@@ -70,7 +59,7 @@ def draw(figure: Figure, record: dict[str, Any]) -> None:
     memory.axvline(settled["searches"], color="#555555", lw=1, ls="--", label="settled")
     memory.set_ylabel("private dirty memory since then, MB")
     memory.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
-    for name in _COUNTS:
+    for name in COUNTS:
         values = np.array([look[name] for look in looks], float)
         counts.plot(searches, values / max(values[-1], 1), label=f"{name.replace('_', ' ')} (end: {values[-1]:,.0f})")
     counts.set_ylabel("relative to the end")

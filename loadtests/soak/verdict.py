@@ -1,14 +1,20 @@
-"""Flat or not: trends of what a server holds, and what is allowed of each."""
+"""Flat or not: what a server holds at a moment, its trends, and what is allowed of each."""
 
 import math
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 from scipy import stats
 
-from loadtests.soak.looks import Look
+from deploy.embedded.wheel import SHARED_MEMORY_FOLDER, shared_memory_prefix
+from loadtests.usage import memory, processes
 
 LIMIT_MB = 32.0
 """Growth for 100,000 searches that is still called flat (`python -m loadtests.soak --help` says why)."""
@@ -16,6 +22,41 @@ SETTLING = 0.2
 """Share of the run that is left out at its start."""
 SLACK = 2
 """Descriptors or threads more at the end than at the start that mean nothing: pools breathe."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """A server after so many searches. Memory is in bytes, by part (`loadtests.usage.part`)."""
+
+    searches: int
+    seconds: float
+    """Of the monotonic clock."""
+    pss: dict[str, int]
+    """Proportional set size: a page shared by n processes counts 1/n in each."""
+    private_dirty: dict[str, int]
+    """What only this process has and would have to be written out: what leaks."""
+    descriptors: int
+    threads: int
+    shared_memory: int
+    """Size of the server's regions in /dev/shm."""
+
+
+def look(pid: int, run_dir: Path, searches: int) -> Look:
+    """Look at an embedded server; one that has ended has no parts."""
+    pss: dict[str, int] = {}
+    dirty: dict[str, int] = {}
+    descriptors = threads = shared = 0
+    for process, part in processes(pid).items():
+        with suppress(psutil.Error, OSError):
+            held = memory(process.pid)
+            pss[part] = pss.get(part, 0) + held["Pss"]
+            dirty[part] = dirty.get(part, 0) + held["Private_Dirty"]
+            descriptors += process.num_fds()
+            threads += process.num_threads()
+    for region in SHARED_MEMORY_FOLDER.glob(f"{shared_memory_prefix(run_dir)}*"):
+        with suppress(FileNotFoundError):
+            shared += region.stat().st_size
+    return Look(searches, time.monotonic(), pss, dirty, descriptors, threads, shared)
 
 
 @dataclass(frozen=True)
@@ -53,11 +94,15 @@ def judge(looks: Sequence[Look], wrong: Mapping[str, int], limit: float, died: s
     settling = [one for one in looks if one.searches <= start] or [looks[0]]
     settled = [one for one in looks if one.searches > start] or [looks[-1]]
     searches = np.array([one.searches for one in settled], float)
-    private = trend(searches, np.array([sum(one.private_dirty.values()) for one in settled], float))
-    parts = settled[-1].private_dirty
-    by_part = {
-        part: trend(searches, np.array([one.private_dirty.get(part, 0) for one in settled], float)) for part in parts
-    }
+
+    def grows(held: Callable[[Look], int]) -> Trend:
+        return trend(searches, np.array([held(one) for one in settled], float))
+
+    def near(name: str, some: Sequence[Look]) -> float:
+        return float(np.median([getattr(one, name) for one in some]))
+
+    private = grows(lambda one: sum(one.private_dirty.values()))
+    by_part = {name: grows(partial(_of_part, name)) for name in settled[-1].private_dirty}
     complaints = [*([died] if died else []), *(f"{count} x {what}" for what, count in wrong.items())]
     if private.low > limit:
         complaints.append(f"private memory grows by {private.slope:.1f} MB for 100,000 searches")
@@ -66,15 +111,16 @@ def judge(looks: Sequence[Look], wrong: Mapping[str, int], limit: float, died: s
     shared = settled[-1].shared_memory - max(one.shared_memory for one in settling)
     if shared > 0:
         complaints.append(f"/dev/shm grew by {shared:,} bytes")
+    tenth = max(1, len(settled) // 10)
     for name in ("descriptors", "threads"):
-        tenth = max(1, len(settled) // 10)
-        first, last = (
-            float(np.median([getattr(one, name) for one in some])) for some in (settled[:tenth], settled[-tenth:])
-        )
+        first, last = near(name, settled[:tenth]), near(name, settled[-tenth:])
         if last > first + SLACK:
             complaints.append(f"{name} grew from {first:.0f} to {last:.0f}")
-    pss = trend(searches, np.array([sum(one.pss.values()) for one in settled], float))
-    return Verdict(not complaints, private, pss, by_part, complaints)
+    return Verdict(not complaints, private, grows(lambda one: sum(one.pss.values())), by_part, complaints)
+
+
+def _of_part(part: str, look: Look) -> int:
+    return look.private_dirty.get(part, 0)
 
 
 def trend(searches: NDArray[np.float64], held: NDArray[np.float64]) -> Trend:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from deploy.hybrid import Hybrid
-from loadtests.gateway.bare import Bare
+from loadtests.gateway.ways import Bare
 from shelfbridge.client import TLS, SearchClient
 from shelfbridge.errors import PermissionRefused
 from tests.gateway.conftest import free_block

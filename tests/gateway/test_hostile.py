@@ -12,11 +12,12 @@ from rich.console import Console
 
 from build.progress import progress
 from deploy.hybrid import Hybrid, Topology
-from loadtests.fuzz.__main__ import broken, fuzz
-from loadtests.fuzz.grammar import GIVEN_UP, attacks
-from loadtests.fuzz.lives import Lives
-from loadtests.fuzz.watch import TELLING, Watched, growth
+from loadtests.fuzz.__main__ import fuzz
+from loadtests.fuzz.calls import attacks
+from loadtests.fuzz.report import broken
+from loadtests.fuzz.watch import LOOK_S, TELLING, Lives, Watched, growth
 from loadtests.hybrid.cloud import Cloud
+from loadtests.timing import meanwhile
 from shelfbridge.client import SearchClient
 from tests.gateway.attempts import ANONYMOUS, field
 from tests.gateway.conftest import Open
@@ -28,9 +29,8 @@ pytestmark = pytest.mark.slow
 def test_nothing_breaks(own: Callable[[str], Topology], tmp_path: Path) -> None:
     with Cloud(own("fuzz"), tmp_path / "security") as cloud, progress(Console(stderr=True)) as bar:
         # Triton 24.10 does not always survive calls given up: server issues 7368 and 8034
-        found = fuzz(
-            cloud, list(attacks(420, 3, without=GIVEN_UP)), ["red running shoes", "lamp"], tmp_path / "others", bar
-        )
+        sent = list(attacks(420, 3, given_up=False))
+        found = fuzz(cloud, sent, ["red running shoes", "lamp"], tmp_path / "others", bar)
     assert found["growth_mb"] == {}  # too few requests to tell
     assert broken(found) == []
     assert found["others"]["gateway, beside attacks"]["count"] > 10
@@ -41,7 +41,8 @@ def test_a_death_is_seen_and_timed(own: Callable[[str], Topology], tmp_path: Pat
     with Cloud(own("mortal"), tmp_path / "security") as cloud:
         cloud.use("hybrid")
         public, watched = cloud.hybrid.public, Watched(cloud)
-        with Lives((cloud.hybrid.private, public)) as lives:
+        lives = Lives((cloud.hybrid.private, public))
+        with meanwhile(lives.look, pause=LOOK_S):
             assert not watched.look(1, 0.1)
             assert public.pid
             os.killpg(public.pid, signal.SIGKILL)

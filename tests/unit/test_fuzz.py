@@ -1,5 +1,6 @@
 """Hostile requests: the same for the same seed, of every kind, kept whole; and when something counts as broken."""
 
+import base64
 import json
 import random
 import time
@@ -18,15 +19,14 @@ from deploy.security.keys import write_new
 from deploy.security.new_keys import make_keys
 from deploy.security.tokens import ALGORITHM, AUDIENCE, make_jwks
 from loadtests.fuzz import watch
-from loadtests.fuzz.__main__ import apart, broken, read
-from loadtests.fuzz.attack import Attack
-from loadtests.fuzz.bystanders import Bystanders, Wrong
-from loadtests.fuzz.grammar import ANYWHERE, GATEWAY, GIVEN_UP, attacks
-from loadtests.fuzz.lives import Death
-from loadtests.fuzz.report import draw, text
-from loadtests.fuzz.tensors import length, missing
+from loadtests.fuzz.__main__ import read
+from loadtests.fuzz.attack import KINDS, Attack, Kind
+from loadtests.fuzz.calls import attacks
+from loadtests.fuzz.messages import length, missing, true_request
+from loadtests.fuzz.others import Others, Wrong
+from loadtests.fuzz.report import apart, broken, draw, text
 from loadtests.fuzz.tokens import WORTHLESS, tokens
-from loadtests.fuzz.truth import true_request
+from loadtests.fuzz.watch import Death
 from shelfbridge.client import SearchClient
 from shelfbridge.contract import MODELS
 from shelfbridge.errors import ConnectionFailed, DataError, SearchError
@@ -40,16 +40,17 @@ class TestGrammar:
 
     def test_every_kind_comes_by_each_way(self) -> None:
         seen = Counter((attack.way, attack.category) for attack in attacks(6000, 1))
-        categories = {make(random.Random(seed)).category for make in GATEWAY for seed in (1, 2, 3)}
+        categories = {kind.make(random.Random(seed)).category for kind in KINDS for seed in (1, 2, 3)}
         assert {category for _, category in seen} >= categories
         assert sum(count for (way, _), count in seen.items() if way == "direct") == 3000
         assert not [1 for way, category in seen if way == "direct" and "token" in category]
 
     def test_kinds_can_be_left_out(self) -> None:
-        given_up = {make(random.Random(seed)).category for make in GIVEN_UP for seed in range(9)}
+        kinds = [kind for kind in KINDS if kind.given_up]
+        given_up = {kind.make(random.Random(seed)).category for kind in kinds for seed in range(9)}
         assert given_up == {"a caller that goes", "no time", "a stream left open"}
         assert {attack.category for attack in attacks(2000, 1)} >= given_up
-        assert not {attack.category for attack in attacks(2000, 1, GIVEN_UP)} & given_up
+        assert not {attack.category for attack in attacks(2000, 1, given_up=False)} & given_up
 
     @pytest.mark.parametrize("model", MODELS)
     def test_begins_with_a_true_request(self, model: str) -> None:
@@ -68,14 +69,20 @@ class TestGrammar:
             needed = {tensor.name for tensor in MODELS[request.model_name].inputs if not tensor.optional}
             assert needed - {tensor.name for tensor in request.inputs}
 
-    @pytest.mark.parametrize("make", ANYWHERE, ids=lambda make: make.__name__)
-    def test_comes_back_from_its_file(self, make: Any) -> None:
-        attack = make(random.Random(3)).by("direct")
-        assert Attack.of_json(json.loads(json.dumps(attack.as_json()))) == attack
+    @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.make(random.Random(1)).category)
+    def test_comes_back_from_its_file(self, kind: Kind) -> None:
+        attack = kind.make(random.Random(3)).model_copy(update={"way": "direct"})
+        assert Attack.model_validate_json(attack.model_dump_json()) == attack
+
+    def test_a_file_may_have_either_alphabet_of_base64(self) -> None:
+        attack = Attack(category="noise", message=bytes(range(256)))
+        kept = json.loads(attack.model_dump_json())
+        for encode in (base64.b64encode, base64.urlsafe_b64encode):
+            assert Attack.model_validate_json(json.dumps(kept | {"message": encode(attack.message).decode()})) == attack
 
     def test_is_read_again(self, tmp_path: Path) -> None:
         given = list(attacks(20, 3))
-        (tmp_path / "complaints.jsonl").write_text("".join(json.dumps(each.as_json()) + "\n" for each in given))
+        (tmp_path / "complaints.jsonl").write_text("".join(f"{each.model_dump_json()}\n" for each in given))
         assert read(tmp_path / "complaints.jsonl") == given
 
     @pytest.mark.parametrize(
@@ -142,7 +149,7 @@ class TestOthers:
     )
     def test_a_search_that_changes_or_fails_is_noted(self, hits: Any, what: str) -> None:
         shop = Shop()
-        others = Bystanders({"direct": cast(SearchClient, shop)}, ["lamp"])
+        others = Others({"direct": cast(SearchClient, shop)}, ["lamp"])
         others.all("before")
         assert others.wrong == []
         shop.hits = hits
@@ -171,7 +178,8 @@ class TestOthers:
         assert missed == 2
 
     def test_they_search_until_the_end(self) -> None:
-        with Bystanders({"direct": cast(SearchClient, Shop())}, ["lamp", "shoes"]) as others:
+        others = Others({"direct": cast(SearchClient, Shop())}, ["lamp", "shoes"])
+        with others.searching():
             time.sleep(0.1)
         assert len(others.latencies["direct, beside attacks"]) >= 2
 

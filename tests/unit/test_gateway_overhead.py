@@ -3,10 +3,8 @@
 import numpy as np
 import pytest
 
-from loadtests.gateway.__main__ import summary
-from loadtests.gateway.report import draw, text
-from loadtests.gateway.turns import taken
-from loadtests.gateway.ways import WAYS
+from loadtests.gateway.__main__ import draw, summary, text
+from loadtests.gateway.ways import WAYS, taken
 from shelfbridge.errors import ConnectionFailed
 from shelfbridge.measure.report import picture
 

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import onnx
+import pandas as pd
 import pytest
 import torch
 from onnx import numpy_helper, parser
@@ -14,11 +15,12 @@ from transformers import BertConfig, BertModel
 from build.compression.export import export_encoder
 from build.training.models import Encoder
 from build.training.narrow import multiplications
-from loadtests.lab.roofline import peaks, profile, report, triton
+from loadtests.lab.roofline import peaks, profile, report
 from loadtests.lab.roofline.__main__ import against, overhead, places_alone, places_saturated
-from loadtests.lab.roofline.costs import Cost, GraphCosts, mean, multiply_adds, retrieval
-from loadtests.lab.roofline.served import Under, percentiles
+from loadtests.lab.roofline.costs import graph, mean, retrieval
+from loadtests.lab.roofline.served import PHASES, between
 from loadtests.serving import difference
+from loadtests.timing import percentiles
 from loadtests.usage import part
 from shelfbridge.contract import TOKEN_WIDTH
 from shelfbridge.errors import PrerequisiteError
@@ -45,16 +47,17 @@ def quantised(tmp_path):
     model.graph.initializer.append(numpy_helper.from_array(np.ones((6, 5), np.int8), "weights"))
     model.graph.initializer.append(numpy_helper.from_array(np.ones((5, 4), np.float32), "plain"))
     onnx.save(model, tmp_path / "model.onnx")
-    return GraphCosts(tmp_path / "model.onnx")
+    return tmp_path / "model.onnx"
 
 
 def test_products_between_dequantised_tensors_count_as_integers(quantised):
-    assert quantised.of({"x": np.ones((3, 6), np.float32)}).multiply_adds == {"int8": 3 * 6 * 5, "fp32": 3 * 5 * 4}
+    cost = graph(quantised, [{"x": np.ones((3, 6), np.float32)}])
+    assert (cost["int8"], cost["fp32"]) == (3 * 6 * 5, 3 * 5 * 4)
 
 
 def test_bytes_are_the_weights_as_stored_and_what_goes_in_and_out(quantised):
     weights, given, made = 6 * 5 + 5 * 4 * 4, 3 * 6 * 4, 3 * 4 * 4
-    assert quantised.of({"x": np.ones((3, 6), np.float32)}).bytes == weights + given + made
+    assert graph(quantised, [{"x": np.ones((3, 6), np.float32)}])["bytes"] == weights + given + made
 
 
 def test_the_encoders_graph_costs_what_its_modules_say(tmp_path):
@@ -66,25 +69,30 @@ def test_the_encoders_graph_costs_what_its_modules_say(tmp_path):
     export_encoder(tmp_path, trained=tmp_path)
     length = 9
     ids = np.arange(1, 1 + length, dtype=np.int64)[None]
-    cost = GraphCosts(tmp_path / "model.onnx").of({"input_ids": ids, "attention_mask": np.ones_like(ids)})
-    assert cost.total == length * (multiplications(trunk, length) + 32 * TOKEN_WIDTH)
-    assert cost.multiply_adds["int8"] == 0
+    cost = graph(tmp_path / "model.onnx", [{"input_ids": ids, "attention_mask": np.ones_like(ids)}])
+    assert cost["fp32"] == length * (multiplications(trunk, length) + 32 * TOKEN_WIDTH)
+    assert cost["int8"] == 0
 
 
 @pytest.mark.parametrize(
-    ("flags", "left", "right", "count"),
+    ("product", "left", "right", "count"),
     [
-        ("", (7, 3), (3, 5), 7 * 3 * 5),
-        (" <transA = 1>", (3, 7), (3, 5), 7 * 3 * 5),
-        (" <transB = 1>", (7, 3), (5, 3), 7 * 3 * 5),
-        (" <transA = 1, transB = 1>", (3, 7), (5, 3), 7 * 3 * 5),
-        ("", (2, 4, 7, 3), (4, 3, 5), 2 * 4 * 7 * 3 * 5),
-        ("", (7, 3), (3,), 7 * 3),
-        ("", (3,), (3, 5), 3 * 5),
+        ("MatMul", (7, 3), (3, 5), 7 * 3 * 5),
+        ("MatMul", (2, 4, 7, 3), (4, 3, 5), 2 * 4 * 7 * 3 * 5),
+        ("MatMul", (7, 3), (3,), 7 * 3),
+        ("MatMul", (3,), (3, 5), 3 * 5),
+        ("Gemm", (7, 3), (3, 5), 7 * 3 * 5),
+        ("Gemm <transB = 1>", (7, 3), (5, 3), 7 * 3 * 5),
     ],
 )
-def test_a_product_is_counted_by_its_shapes(flags, left, right, count):
-    assert multiply_adds(parser.parse_node(f"out = Gemm{flags} (a, b)"), left, right) == count
+def test_a_product_is_counted_by_its_shapes(product, left, right, count, tmp_path):
+    sides = [f"float[{','.join(map(str, shape))}] {name}" for name, shape in (("a", left), ("b", right))]
+    made = "float[" + ",".join(f"d{at}" for at in range(max(1, len(left) + min(len(right), 2) - 2))) + "] out"
+    text = f"""<ir_version: 9, opset_import: ["": 18]>
+    one ({", ".join(sides)}) => ({made}) {{ out = {product} (a, b) }}"""
+    onnx.save(parser.parse_model(text), tmp_path / "model.onnx")
+    feeds = [{"a": np.ones(left, np.float32), "b": np.ones(right, np.float32)}] * 2
+    assert graph(tmp_path / "model.onnx", feeds)["fp32"] == count
 
 
 def test_retrieval_scans_all_products_and_compares_the_found_ones():
@@ -96,18 +104,18 @@ def test_retrieval_scans_all_products_and_compares_the_found_ones():
         cosines=np.zeros((4, 4), np.float32),
     )
     cost = retrieval(1000, 8, found)
-    assert cost.multiply_adds == {"fp32": 1000 * 8 + 4 * 8 + 4 * 4 * 8, "int8": 0}
-    assert cost.bytes == 4 * (1000 * 8 + 4 * 8) + 2 * (4 * 4 + 4 * 2 * 4 + 4 * 3 * 8 + 4 * 4 + 4 * 4 * 4)
+    assert (cost["fp32"], cost["int8"]) == (1000 * 8 + 4 * 8 + 4 * 4 * 8, 0)
+    assert cost["bytes"] == 4 * (1000 * 8 + 4 * 8) + 2 * (4 * 4 + 4 * 2 * 4 + 4 * 3 * 8 + 4 * 4 + 4 * 4 * 4)
 
 
 def test_the_mean_cost_is_over_searches():
-    two = [Cost({"fp32": 10, "int8": 2}, 5), Cost({"fp32": 20, "int8": 4}, 7)]
-    assert mean(two) == Cost({"fp32": 15, "int8": 3}, 6)
+    two = [{"fp32": 10, "int8": 2, "bytes": 5}, {"fp32": 20, "int8": 4, "bytes": 7}]
+    assert mean(two) == {"fp32": 15, "int8": 3, "bytes": 6}
 
 
 def test_a_step_is_held_against_the_slower_of_arithmetic_and_memory():
     peak = peaks.Peaks(threads=1, fp32=10, int8=40, memory=5)
-    step = against(Cost({"fp32": 10_000_000, "int8": 40_000_000}, 25_000_000), ms=10.0, peak=peak)
+    step = against({"fp32": 10_000_000, "int8": 40_000_000, "bytes": 25_000_000}, ms=10.0, peak=peak)
     assert step["of_peak"] == pytest.approx(0.2)  # 1 ms of fp32 and 1 ms of int8
     assert step["of_roofline"] == pytest.approx(0.5)  # 5 ms of bytes
     assert step["rate"] == pytest.approx(5.0)
@@ -130,15 +138,15 @@ def test_the_quickest_run_counts_after_one_that_does_not(monkeypatch):
     assert len(runs) == 3
 
 
-LOAD = Under(
-    clients=16,
-    per_second=200.0,
-    latency={"p50": 60.0, "p95": 80.0, "p99": 90.0, "mean": 61.0},
-    errors=0,
-    cpu={"tritonserver": 2.0, "search": 6.0, "client": 1.0},
-    steps={"preprocess": 0.3},
-    models={"search": {"requests": 100, "batch": 1.0, "success": 9.0, **dict.fromkeys(triton.PHASES, 1.0)}},
-)
+LOAD = {
+    "clients": 16,
+    "per_second": 200.0,
+    "latency": {"p50": 60.0, "p95": 80.0, "p99": 90.0, "mean": 61.0},
+    "errors": 0,
+    "cpu": {"tritonserver": 2.0, "search": 6.0, "client": 1.0},
+    "steps": {"preprocess": 0.3},
+    "models": {"search": {"requests": 100, "batch": 1.0, "success": 9.0, **dict.fromkeys(PHASES, 1.0)}},
+}
 BARE = {"encoder": 1.0, "index": 2.0, "ranker": 1.0}
 
 
@@ -150,7 +158,7 @@ def test_overhead_is_the_servers_cpu_beyond_the_arithmetic_and_leaves_the_client
 def test_all_cpu_time_has_a_place():
     places = places_saturated(LOAD, BARE)
     assert places["Python around the steps"] == 2.0
-    assert sum(places.values()) == sum(LOAD.cpu.values())
+    assert sum(places.values()) == sum(LOAD["cpu"].values())
 
 
 def alone():
@@ -175,12 +183,15 @@ def test_a_lone_searchs_milliseconds_all_have_a_place():
 
 
 def test_tritons_figures_are_those_since_the_last_look():
-    def totals(requests, executions, ns):
-        return triton.Totals(requests, executions, dict.fromkeys(("success", *triton.PHASES), ns))
+    columns = ["requests", "executions", "success", *PHASES]
 
-    before = {"encoder": totals(100, 50, 4_000_000), "idle": totals(5, 5, 1)}
-    after = {"encoder": totals(110, 55, 24_000_000), "idle": totals(5, 5, 1), "new": totals(1, 1, 3_000_000)}
-    rows = triton.between(before, after)
+    def totals(**models):
+        rows = {name: [requests, executions, *[ns] * 5] for name, (requests, executions, ns) in models.items()}
+        return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+
+    before = totals(encoder=(100, 50, 4_000_000), idle=(5, 5, 1))
+    after = totals(encoder=(110, 55, 24_000_000), idle=(5, 5, 1), new=(1, 1, 3_000_000))
+    rows = between(before, after)
     assert set(rows) == {"encoder", "new"}
     assert rows["encoder"]["queue"] == pytest.approx(2.0)
     assert rows["encoder"]["batch"] == 2.0
@@ -219,10 +230,9 @@ def spy(folder: Path, monkeypatch, script: str) -> None:
 
 def test_samples_of_all_processes_of_a_part_are_shared_out_together(tmp_path, monkeypatch):
     spy(tmp_path, monkeypatch, """printf 'run (a.py) 3\\nrun (a.py);take (b.py) 1\\n' > "$out" """)
-    with profile.Sampler({11: "retrieve", 12: "retrieve", 13: "encoder"}, 1) as sampler:
-        rows = sampler.rows()
-    shares = {(row.part, row.function): row.share for row in rows}
-    assert shares == {
+    with profile.sampling({11: "retrieve", 12: "retrieve", 13: "encoder"}, 1) as shares:
+        found = shares()
+    assert found == {
         (part, function): share
         for part in ("retrieve", "encoder")
         for function, share in (("run (a.py)", 0.75), ("take (b.py)", 0.25))
@@ -232,23 +242,23 @@ def test_samples_of_all_processes_of_a_part_are_shared_out_together(tmp_path, mo
 def test_where_tracing_is_forbidden_the_profile_says_so(tmp_path, monkeypatch):
     spy(tmp_path, monkeypatch, "echo 'Error: Permission Denied' >&2; exit 1")
     with (
-        profile.Sampler({11: "retrieve"}, 1) as sampler,
+        profile.sampling({11: "retrieve"}, 1) as shares,
         pytest.raises(PrerequisiteError, match=r"Permission Denied.*SYS_PTRACE"),
     ):
-        sampler.rows()
+        shares()
 
 
 def test_without_the_sampler_the_profile_says_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setattr(profile, "sys", SimpleNamespace(executable=str(tmp_path / "python")))
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(PrerequisiteError, match="pip install py-spy"):
-        profile.Sampler({1: "retrieve"}, 1)
+    with pytest.raises(PrerequisiteError, match="pip install py-spy"), profile.sampling({1: "retrieve"}, 1):
+        pass
     assert sys.executable  # the module's own view alone was changed
 
 
 def record(profiled):
     peak = {"threads": 1, "fp32": 50.0, "int8": 200.0, "memory": 20.0}
-    cost = Cost({"fp32": 10_000_000, "int8": 0}, 1_000_000)
+    cost = {"fp32": 10_000_000, "int8": 0, "bytes": 1_000_000}
     return {
         "machine": {"processor": "a processor", "cores": 2, "memory_gb": 8.0},
         "products": 6764,
@@ -256,7 +266,7 @@ def record(profiled):
         "steps": {name: against(cost, 1.0, peaks.Peaks(**peak)) for name in BARE},
         "alone": alone(),
         "saturated": {
-            **vars(LOAD),
+            **LOAD,
             "bare_cpu": BARE,
             "overhead": overhead(LOAD, BARE),
         },

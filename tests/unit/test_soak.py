@@ -15,9 +15,8 @@ from build.progress import progress
 from deploy.embedded.wheel import SHARED_MEMORY_FOLDER, shared_memory_prefix
 from loadtests.soak import __main__ as program
 from loadtests.soak import report
-from loadtests.soak.looks import Look, look
 from loadtests.soak.requests import ANSWERED, MALFORMED, REFUSED, Request, Sender, requests
-from loadtests.soak.verdict import judge, trend
+from loadtests.soak.verdict import Look, judge, look, trend
 from loadtests.usage import memory
 from shelfbridge.contract import DEFAULT_K
 from shelfbridge.errors import InvalidQuery

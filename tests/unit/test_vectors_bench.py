@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from loadtests.lab.bench_index.__main__ import draw, exponents, table
 from loadtests.lab.bench_index.corpus import (
     HELD_OUT,
     Corpus,
@@ -14,7 +15,6 @@ from loadtests.lab.bench_index.corpus import (
     three_words,
 )
 from loadtests.lab.bench_index.costs import measure_search, measure_vectors, measure_whole
-from loadtests.lab.bench_index.report import draw, exponents, table
 from shelfbridge.errors import DataError
 from shelfbridge.measure.report import picture
 

@@ -1,19 +1,19 @@
 """Products and queries for the measurement: real texts as far as they go, then made ones."""
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import faiss
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 from rich.progress import track
 
 from shelfbridge.catalogue import Product, read_rows
-from shelfbridge.errors import ArtefactError, DataError
+from shelfbridge.errors import DataError
+from shelfbridge.graph import open_session
+from shelfbridge.release import read_manifest
 from shelfbridge.wordpieces import WordPieces
 
 HELD_OUT = 300
@@ -39,14 +39,11 @@ class Encoder:
     """The encoder of a release, with a cache of what it made."""
 
     def __init__(self, release: Path, cache: Path) -> None:
-        try:
-            number = str(json.loads((release / "manifest.json").read_text())["release"])
-        except (OSError, ValueError, KeyError) as error:
-            raise ArtefactError(f"{release} is not a release: no readable manifest.json") from error
-        self.graph = release / "encoder" / number / "model.onnx"
+        number = str(read_manifest(release)["release"])
+        graph = release / "encoder" / number / "model.onnx"
         self.pieces = WordPieces(release / "preprocess" / number / "tokenizer.json")
-        self.session = onnxruntime.InferenceSession(self.graph)
-        self.digest = hashlib.sha256(self.graph.read_bytes())
+        self.session = open_session(graph, threads=0)
+        self.digest = hashlib.sha256(graph.read_bytes())
         self.cache = cache
 
     def __call__(self, texts: list[str]) -> Vectors:

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 from rich.progress import Progress
 
 from loadtests.lab.bench_index.corpus import Corpus, Vectors, intrinsic_dimension, more_texts, more_vectors
+from loadtests.timing import milliseconds, percentiles
 from shelfbridge.catalogue import Product
 from shelfbridge.contract import STORED_TOKENS, TOKEN_WIDTH
 from shelfbridge.retrieval import CandidateIndex
@@ -105,14 +107,9 @@ def memory_mb(kind: str) -> float:
 
 def timed(search: Callable[[Any], object], queries: Sequence[Any] | Vectors) -> dict[str, float]:
     """Milliseconds of a search, p50 and p99, over rounds of the queries after one to warm up."""
-    times = []
-    for number in range(1 + ROUNDS):
-        for query in queries:
-            begun = time.perf_counter()
-            search(query)
-            if number:
-                times.append((time.perf_counter() - begun) * 1e3)
-    return {"p50_ms": float(np.percentile(times, 50)), "p99_ms": float(np.percentile(times, 99))}
+    times = [milliseconds(partial(search, query)) for _ in range(1 + ROUNDS) for query in queries]
+    found = percentiles(times[len(queries) :], 50, 99)
+    return {f"{name}_ms": ms for name, ms in found.items()}
 
 
 def alone(work: Callable[..., dict[str, Any]], threads: int, *given: Any) -> dict[str, Any]:
@@ -125,20 +122,18 @@ def alone(work: Callable[..., dict[str, Any]], threads: int, *given: Any) -> dic
 
 def measure(real: Corpus, sizes: Sequence[int], whole_up_to: int) -> list[dict[str, Any]]:
     """All figures of every size."""
+    every = os.cpu_count() or 1
+    parts = ((measure_vectors, every), (measure_search, 1), (measure_whole, every))
     found = []
     with TemporaryDirectory() as folder, Progress() as bar:
-        task = bar.add_task("measuring", total=3 * len(sizes))
+        task = bar.add_task("measuring", total=len(parts) * len(sizes))
         for size in sizes:
             home, file = Path(folder) / f"{size}", Path(folder) / f"{size}.npy"
             home.mkdir()
             np.save(file, more_vectors(real.vectors, size))
             row = {"products": size, "real": min(size, len(real.vectors))}
-            for name, work, threads in (
-                ("vectors' index", measure_vectors, os.cpu_count() or 1),
-                ("vector search", measure_search, 1),
-                ("whole search", measure_whole, os.cpu_count() or 1),
-            ):
-                bar.update(task, description=f"{size:,} products: {name}")
+            for work, threads in parts:
+                bar.update(task, description=f"{size:,} products: {work.__name__.replace('_', ' ')}")
                 if work is not measure_whole or size <= whole_up_to:
                     row |= alone(work, threads, home, file, real)
                 bar.advance(task)

@@ -14,7 +14,7 @@ Writes roofline.json, roofline.md and roofline.png.
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -24,10 +24,9 @@ from rich.console import Console
 
 from build.evaluation.offline import ranker_inputs
 from deploy.embedded import EmbeddedServer
-from loadtests.lab.roofline import bare, peaks, report
-from loadtests.lab.roofline.costs import Cost, GraphCosts, mean, retrieval
-from loadtests.lab.roofline.profile import Sampler
-from loadtests.lab.roofline.served import SERVER, WARMUP, Under, interleaved, under
+from loadtests.lab.roofline import bare, costs, peaks, report
+from loadtests.lab.roofline.profile import sampling
+from loadtests.lab.roofline.served import SERVER, WARMUP, interleaved, under
 from loadtests.machine import CORES, machine
 from loadtests.program import add_shop, amount, command_line, count, ending
 from loadtests.queries import QueryStream
@@ -47,7 +46,7 @@ def measure(release: Path, stream: QueryStream, options: argparse.Namespace, con
     with console.status("peaks of the machine"):
         best = [peaks.measured(threads, options.seconds / 4) for threads in (1, CORES)]
     arithmetic = bare.Arithmetic(release)
-    costs = counted(arithmetic, stream.cold(COUNTED))
+    work = counted(arithmetic, stream.cold(COUNTED))
     settings = {} if options.steps is None else {"steps": options.steps}
     server = embedded(release, options.out / "server", **settings)
     try:
@@ -57,13 +56,15 @@ def measure(release: Path, stream: QueryStream, options: argparse.Namespace, con
         with console.status(f"1 client, then {options.clients}"):
             loads = [under(server, stream, clients, options.seconds) for clients in (1, options.clients)]
         profile = (
-            profiled(server, stream, loads[1], options) if options.profile else {"skipped": "not asked for (--profile)"}
+            profiled(server, stream, loads[1]["cpu"], options)
+            if options.profile
+            else {"skipped": "not asked for (--profile)"}
         )
     finally:
         server.down()
     with console.status("bare arithmetic on every core"):
         full_cpu = bare.cpu_ms(release, stream.up_to(most(options.seconds)), CORES, options.seconds)
-    steps = {name: against(costs[name], alone["arithmetic"][name]["p50"], best[0]) for name in bare.PARTS}
+    steps = {name: against(work[name], alone["arithmetic"][name]["p50"], best[0]) for name in bare.PARTS}
     return {
         "machine": machine(),
         "server": settings_of(server),
@@ -71,54 +72,49 @@ def measure(release: Path, stream: QueryStream, options: argparse.Namespace, con
         "peaks": [asdict(peak) for peak in best],
         "steps": steps,
         "alone": alone,
-        "one_client": asdict(loads[0]),
-        "saturated": {**asdict(loads[1]), "bare_cpu": full_cpu, "overhead": overhead(loads[1], full_cpu)},
+        "one_client": loads[0],
+        "saturated": {**loads[1], "bare_cpu": full_cpu, "overhead": overhead(loads[1], full_cpu)},
         "places": {"alone": places_alone(alone), "saturated": places_saturated(loads[1], full_cpu)},
         "profile": profile,
     }
 
 
-def counted(arithmetic: bare.Arithmetic, queries: Sequence[str]) -> dict[str, Cost]:
+def counted(arithmetic: bare.Arithmetic, queries: Sequence[str]) -> dict[str, costs.Cost]:
     """Mean cost of each part of a search over some queries, at their own lengths."""
-    encoder, ranker = (GraphCosts(arithmetic.graphs[name]) for name in ("encoder", "ranker"))
+    traced = [arithmetic.search(query) for query in queries]
     products = len(arithmetic.retrieval.index.tokens)
-    costs: dict[str, list[Cost]] = {name: [] for name in bare.PARTS}
-    for query in queries:
-        traced = arithmetic.search(query)
-        read = traced.query
-        costs["encoder"].append(encoder.of({"input_ids": read.input_ids, "attention_mask": read.attention_mask}))
-        costs["index"].append(retrieval(products, len(read.embedding), traced.found))
-        costs["ranker"].append(ranker.of(ranker_inputs(read, traced.found)))
-    return {name: mean(some) for name, some in costs.items()}
+    asked = [{"input_ids": one.query.input_ids, "attention_mask": one.query.attention_mask} for one in traced]
+    return {
+        "encoder": costs.graph(arithmetic.graphs["encoder"], asked),
+        "index": costs.mean([costs.retrieval(products, len(one.query.embedding), one.found) for one in traced]),
+        "ranker": costs.graph(arithmetic.graphs["ranker"], [ranker_inputs(one.query, one.found) for one in traced]),
+    }
 
 
-def against(cost: Cost, ms: float, peak: peaks.Peaks) -> dict[str, float]:
+def against(cost: costs.Cost, ms: float, peak: peaks.Peaks) -> dict[str, float]:
     """A step's time against the least that its multiply-adds, and its bytes, take one thread.
 
     `of_peak` is the share of the time that the arithmetic would need at its peak; `of_roofline` the share that the
     slower of arithmetic and memory would need (Williams et al., CACM 2009).
     """
-    least = sum(count / (getattr(peak, kind) * 1e9) for kind, count in cost.multiply_adds.items()) * 1e3
-    moved = cost.bytes / (peak.memory * 1e9) * 1e3
+    multiply_adds = cost["fp32"] + cost["int8"]
+    least = (cost["fp32"] / peak.fp32 + cost["int8"] / peak.int8) / 1e6
+    moved = cost["bytes"] / peak.memory / 1e6
     return {
-        "multiply_adds": cost.total,
-        "int8_share": cost.multiply_adds["int8"] / max(cost.total, 1),
-        "bytes": cost.bytes,
+        "multiply_adds": multiply_adds,
+        "int8_share": cost["int8"] / max(multiply_adds, 1),
+        "bytes": cost["bytes"],
         "ms": ms,
-        "rate": cost.total / ms / 1e6,
+        "rate": multiply_adds / ms / 1e6,
         "of_peak": least / ms,
         "of_roofline": max(least, moved) / ms,
     }
 
 
-def overhead(load: Under, bare_cpu: dict[str, float]) -> dict[str, float]:
+def overhead(load: Mapping[str, Any], bare_cpu: Mapping[str, float]) -> dict[str, float]:
     """The server's CPU time beyond the bare arithmetic's: milliseconds a search, over the arithmetic's, of its own."""
-    beyond = load.server_cpu - sum(bare_cpu.values())
-    return {
-        "cpu_ms": beyond,
-        "over_bare": beyond / sum(bare_cpu.values()),
-        "of_server": beyond / load.server_cpu,
-    }
+    bare, server = sum(bare_cpu.values()), sum(load["cpu"].values()) - load["cpu"]["client"]
+    return {"cpu_ms": server - bare, "over_bare": (server - bare) / bare, "of_server": (server - bare) / server}
 
 
 def places_alone(alone: dict[str, Any]) -> dict[str, float]:
@@ -131,30 +127,29 @@ def places_alone(alone: dict[str, Any]) -> dict[str, float]:
     return parts
 
 
-def places_saturated(load: Under, bare_cpu: dict[str, float]) -> dict[str, float]:
+def places_saturated(load: Mapping[str, Any], bare_cpu: Mapping[str, float]) -> dict[str, float]:
     """Where a search's CPU milliseconds go under full load."""
-    python = load.server_cpu - load.cpu[SERVER] - sum(bare_cpu.values())
-    return {
-        **bare_cpu,
-        "Python around the steps": max(0.0, python),
-        "tritonserver": load.cpu[SERVER],
-        "client": load.cpu["client"],
-    }
+    cpu = load["cpu"]
+    python = sum(cpu.values()) - cpu["client"] - cpu[SERVER] - sum(bare_cpu.values())
+    around = {"Python around the steps": max(0.0, python), "tritonserver": cpu[SERVER], "client": cpu["client"]}
+    return {**bare_cpu, **around}
 
 
-def profiled(server: EmbeddedServer, stream: QueryStream, load: Under, options: argparse.Namespace) -> dict[str, Any]:
+def profiled(
+    server: EmbeddedServer, stream: QueryStream, cpu: Mapping[str, float], options: argparse.Namespace
+) -> dict[str, Any]:
     """CPU time by function under the same load again, which sampling slows; or why it cannot be had."""
-    python = {process.pid: part for process, part in processes(pid_of(server)).items() if part in load.cpu}
+    python = {process.pid: part for process, part in processes(pid_of(server)).items() if part in cpu}
     python.pop(pid_of(server))
     try:
-        with Sampler(python, options.seconds) as sampler:
+        with sampling(python, options.seconds) as shares:
             put(closed(server, options.clients, options.seconds), stream, most(options.seconds))
-            rows = sampler.rows()
+            timed = [(share * cpu[part], part, function) for (part, function), share in shares().items()]
     except PrerequisiteError as error:
         return {"skipped": str(error)}
-    timed = sorted(((row.share * load.cpu[row.part], row) for row in rows), key=lambda pair: -pair[0])[:SHOWN]
-    shown = [{"part": row.part, "function": row.function, "ms": ms} for ms, row in timed]
-    return {"clients": options.clients, "rows": shown}
+    shown = sorted(timed, reverse=True)[:SHOWN]
+    rows = [{"part": part, "function": function, "ms": ms} for ms, part, function in shown]
+    return {"clients": options.clients, "rows": rows}
 
 
 def main() -> None:

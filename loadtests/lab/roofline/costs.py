@@ -5,107 +5,59 @@ always little time, which is what the achieved fraction shows. Bytes are those t
 the caches: weights, rows gathered, inputs and outputs.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import json
+import math
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import onnxruntime
 from numpy.typing import NDArray
-from onnx import TensorProto, numpy_helper
 
+from shelfbridge.graph import open_session
 from shelfbridge.retrieval import Candidates
 
 Feed = Mapping[str, NDArray[Any]]
-_PRODUCTS = ("MatMul", "Gemm")
-_CARRIERS = ("DequantizeLinear", "QuantizeLinear", "Transpose", "Cast", "Identity")
-"""Operators between a stored weight and the product that reads it."""
+Cost = dict[str, int]
+"""Multiply-adds by arithmetic ("fp32", "int8"), and "bytes"."""
+BYTES = {"float": 4, "float16": 2, "uint8": 1, "int8": 1}
+"""Of an element of a matrix, by onnxruntime's name of its type."""
+SCALAR = 8
+"""Most bytes of a stored tensor that is no table to gather rows from."""
 
 
-@dataclass(frozen=True)
-class Cost:
-    """Multiply-adds by arithmetic ("fp32", "int8"), and bytes."""
+def graph(path: Path, feeds: Sequence[Feed]) -> Cost:
+    """Mean cost of a graph's runs, by onnxruntime's own profile of what it ran: any graph can be counted.
 
-    multiply_adds: dict[str, int] = field(default_factory=lambda: {"fp32": 0, "int8": 0})
-    bytes: int = 0
-
-    @property
-    def total(self) -> int:
-        """Multiply-adds of either arithmetic."""
-        return sum(self.multiply_adds.values())
-
-
-class GraphCosts:
-    """Counts what an ONNX graph does with given inputs. Shapes come from running it, so any graph can be counted."""
-
-    def __init__(self, path: Path) -> None:
-        model = onnx.load(path)
-        self._makers = {name: node for node in model.graph.node for name in node.output}
-        self._stored = {tensor.name: tensor for tensor in model.graph.initializer}
-        self._products = [node for node in model.graph.node if node.op_type in _PRODUCTS]
-        self._outputs = [output.name for output in model.graph.output]
-        self._weights = sum(
-            numpy_helper.to_array(self._stored[name]).nbytes
-            for name in {self._source(name) for node in self._products for name in node.input[:2]} & self._stored.keys()
-        )
-        self._gathers = [n for n in model.graph.node if n.op_type == "Gather" and self._source(n.input[0])]
-        self._session = self._open(model)
-
-    def _open(self, model: onnx.ModelProto) -> onnxruntime.InferenceSession:
-        """A session that also gives the tensors whose shapes are wanted."""
-        wanted = {name for node in self._products for name in node.input[:2]} | {n.output[0] for n in self._gathers}
-        known = {*self._outputs, *self._stored, *(one.name for one in model.graph.input)}
-        kinds = {one.name: one.type for one in onnx.shape_inference.infer_shapes(model).graph.value_info}
-        for name in sorted(wanted - known):
-            kind = kinds[name].tensor_type.elem_type if name in kinds else TensorProto.FLOAT
-            model.graph.output.append(onnx.helper.make_tensor_value_info(name, kind, None))
+    A product has as many multiply-adds as its result has elements, times the width of its left side, which no graph
+    here transposes. It counts as int8 where onnxruntime multiplies integers.
+    """
+    with tempfile.TemporaryDirectory() as folder:
         options = onnxruntime.SessionOptions()
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        options.log_severity_level = 3
-        return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-
-    def of(self, feed: Feed) -> Cost:
-        """What one run with these inputs costs."""
-        names = [output.name for output in self._session.get_outputs()]
-        arrays = dict(zip(names, self._session.run(None, dict(feed)), strict=True)) | dict(feed)
-        counted = {"fp32": 0, "int8": 0}
-        for node in self._products:
-            left = self._shape(node.input[0], arrays)
-            right = self._shape(node.input[1], arrays)
-            counted["int8" if self._quantised(node) else "fp32"] += multiply_adds(node, left, right)
-        moved = sum(array.nbytes for array in feed.values()) + sum(arrays[name].nbytes for name in self._outputs)
-        # A row gathered has the width of its table
-        moved += sum(arrays[gather.output[0]].nbytes for gather in self._gathers)
-        return Cost(counted, self._weights + moved)
-
-    def _shape(self, name: str, arrays: Feed) -> tuple[int, ...]:
-        return tuple(self._stored[name].dims) if name in self._stored else arrays[name].shape
-
-    def _quantised(self, node: onnx.NodeProto) -> bool:
-        """Whether both sides are dequantised just before: onnxruntime then multiplies integers."""
-        makers = [self._makers.get(name) for name in node.input[:2]]
-        return all(maker is not None and maker.op_type == "DequantizeLinear" for maker in makers)
-
-    def _source(self, name: str) -> str:
-        """The stored tensor that a tensor is read from, or "" where it is computed."""
-        while name not in self._stored:
-            maker = self._makers.get(name)
-            if maker is None or maker.op_type not in _CARRIERS:
-                return ""
-            name = maker.input[0]
-        return name
+        options.enable_profiling = True
+        options.profile_file_prefix = f"{folder}/profile"
+        options.add_session_config_entry("session.disable_prepacking", "1")  # packed weights would have no shape
+        session = open_session(path, options)
+        moved = sum(array.nbytes for feed in feeds for array in (*feed.values(), *session.run(None, dict(feed))))
+        events = json.loads(Path(session.end_profiling()).read_text())
+    counted = {"fp32": 0, "int8": 0, "bytes": moved}
+    for node in (one["args"] for one in events if one["cat"] == "Node" and one["name"].endswith("_kernel_time")):
+        stored = int(node["parameter_size"])
+        if "MatMul" in node["op_name"] or "Gemm" in node["op_name"]:
+            (kind, left), *others = _tensors(node["input_type_shape"])
+            ((_, made),) = _tensors(node["output_type_shape"])
+            counted["int8" if "int8" in kind else "fp32"] += math.prod(made) * left[-1]
+            if stored:  # the weights; scales and biases beside them are smaller
+                counted["bytes"] += max(BYTES[other] * math.prod(shape) for other, shape in others if other in BYTES)
+        elif node["op_name"] == "Gather" and stored > SCALAR:
+            counted["bytes"] += int(node["output_size"])
+    return {name: round(total / len(feeds)) for name, total in counted.items()}
 
 
-def multiply_adds(node: onnx.NodeProto, left: tuple[int, ...], right: tuple[int, ...]) -> int:
-    """Multiply-adds of a MatMul or Gemm of these shapes."""
-    flags = {one.name: one.i for one in node.attribute}
-    inner = left[0] if flags.get("transA") else left[-1]
-    outer = right[0] if flags.get("transB") else right[-1] if len(right) > 1 else 1
-    rows = left[-1] if flags.get("transA") else left[-2] if len(left) > 1 else 1
-    batch = int(np.prod(np.broadcast_shapes(left[:-2], right[:-2]), dtype=np.int64))
-    return batch * rows * inner * outer
+def _tensors(described: Sequence[Mapping[str, list[int]]]) -> list[tuple[str, list[int]]]:
+    return [next(iter(one.items())) for one in described]
 
 
 def retrieval(products: int, width: int, found: Candidates) -> Cost:
@@ -118,13 +70,9 @@ def retrieval(products: int, width: int, found: Candidates) -> Cost:
     scanned = products * width
     own = candidates * width + candidates * candidates * width
     given = sum(array.nbytes for array in vars(found).values() if isinstance(array, np.ndarray))
-    return Cost({"fp32": scanned + own, "int8": 0}, 4 * (scanned + candidates * width) + 2 * given)
+    return {"fp32": scanned + own, "int8": 0, "bytes": 4 * (scanned + candidates * width) + 2 * given}
 
 
-def mean(costs: list[Cost]) -> Cost:
+def mean(costs: Sequence[Cost]) -> Cost:
     """Mean over some searches."""
-    kinds = costs[0].multiply_adds
-    return Cost(
-        {kind: round(sum(one.multiply_adds[kind] for one in costs) / len(costs)) for kind in kinds},
-        round(sum(one.bytes for one in costs) / len(costs)),
-    )
+    return {kind: round(sum(one[kind] for one in costs) / len(costs)) for kind in costs[0]}

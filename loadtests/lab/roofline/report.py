@@ -1,12 +1,13 @@
 """A roofline record as people look at it: tables in Markdown and a plot."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from loadtests.lab.roofline.triton import PHASES
-from shelfbridge.measure.report import Table
+from loadtests.lab.roofline.served import PHASES
+from shelfbridge.measure.report import Cell, Table, markdown
 
 COLOURS = {
     "encoder": "#4c78a8",
@@ -21,98 +22,72 @@ COLOURS = {
     "client": "#bab0ac",
 }
 
+PEAKS: Mapping[str, Cell] = {
+    "peak": lambda peak: f"{peak['threads']} thread{'s' * (peak['threads'] > 1)}",
+    "fp32, G multiply-adds/s": "{fp32:.0f}",
+    "int8, G multiply-adds/s": "{int8:.0f}",
+    "memory, GB/s": "{memory:.1f}",
+}
+STEPS: Mapping[str, Cell] = {
+    "step": "{name}",
+    "M multiply-adds (int8)": "{M:.1f} ({int8_share:.0%})",
+    "MB touched": "{MB:.2f}",
+    "ms, bare p50": "{ms:.2f}",
+    "G multiply-adds/s": "{rate:.1f}",
+    "of the arithmetic's peak": "{of_peak:.0%}",
+    "of the roofline": "{of_roofline:.0%}",
+}
+MODELS: Mapping[str, Cell] = {
+    "Triton at that load, ms a request": "{name}",
+    **{phase.removeprefix("compute_"): f"{{{phase}:.2f}}" for phase in PHASES},
+    "requests an execution": "{batch:.1f}",
+}
+FUNCTIONS: Mapping[str, Cell] = {"process": "{part}", "function": "`{function}`", "CPU ms a search": "{ms:.3f}"}
+
 
 def table(record: dict[str, Any]) -> str:
     """The record as Markdown."""
-    machine, (one, every) = record["machine"], record["peaks"]
-    alone, full = record["alone"], record["saturated"]
-    overhead = full["overhead"]
-    lines = [
+    machine, alone, full = record["machine"], record["alone"], record["saturated"]
+    overhead, places, profile = full["overhead"], record["places"], record["profile"]
+    about = (
         f"{machine['processor']}, {machine['cores']} cores; release of {record['products']:,} products. "
         f"Queries do not repeat. Overhead: **{alone['overhead']['p50']:.2f} ms** at concurrency 1 "
         f"(p50; p99 {alone['overhead']['p99']:.2f}), **{overhead['over_bare']:.0%}** of the arithmetic's CPU time at "
-        f"{full['clients']} clients ({overhead['of_server']:.0%} of the server's).",
-        "",
-        str(
-            Table(
-                ["peak", "fp32, G multiply-adds/s", "int8, G multiply-adds/s", "memory, GB/s"],
-                [_peak(peak) for peak in (one, every)],
-            )
-        ),
-        "",
-        str(
-            Table(
-                [
-                    "step",
-                    "M multiply-adds (int8)",
-                    "MB touched",
-                    "ms, bare p50",
-                    "G multiply-adds/s",
-                    "of the arithmetic's peak",
-                    "of the roofline",
-                ],
-                [_step(name, step) for name, step in record["steps"].items()],
-            )
-        ),
-        "",
-        *_places("A search's milliseconds at concurrency 1", record["places"]["alone"]),
-        *_places(f"A search's CPU milliseconds at {full['clients']} clients", record["places"]["saturated"]),
+        f"{full['clients']} clients ({overhead['of_server']:.0%} of the server's)."
+    )
+    steps = [
+        {"name": name, **step, "M": step["multiply_adds"] / 1e6, "MB": step["bytes"] / 1e6}
+        for name, step in record["steps"].items()
+    ]
+    saturated = (
         f"{full['per_second']:.0f} searches/s, p50 {full['latency']['p50']:.1f} ms, p99 {full['latency']['p99']:.1f}; "
-        "CPU ms a search: " + ", ".join(f"{part} {ms:.2f}" for part, ms in full["cpu"].items()) + ".",
-        "",
-        str(
-            Table(
-                ["Triton at that load, ms a request", "queue", "input", "infer", "output", "requests an execution"],
-                [
-                    [model, *(f"{row[phase]:.2f}" for phase in PHASES), f"{row['batch']:.1f}"]
-                    for model, row in full["models"].items()
-                ],
-            )
-        ),
-        "",
-        *_profile(record["profile"]),
+        "CPU ms a search: " + ", ".join(f"{part} {ms:.2f}" for part, ms in full["cpu"].items()) + "."
+    )
+    models = [{"name": model, **row} for model, row in full["models"].items()]
+    functions: list[str | Table] = [
+        f"Functions of the server's Python processes at {profile.get('clients')} clients: the CPU time of each "
+        "process, shared out by py-spy's samples of the innermost function; C code counts for the function that called "
+        "it.",
+        Table.of(FUNCTIONS, profile.get("rows", ())),
     ]
-    return "\n".join(lines)
+    return markdown(
+        [
+            about,
+            Table.of(PEAKS, record["peaks"]),
+            Table.of(STEPS, steps),
+            _places("A search's milliseconds at concurrency 1", places["alone"]),
+            _places(f"A search's CPU milliseconds at {full['clients']} clients", places["saturated"]),
+            saturated,
+            Table.of(MODELS, models),
+            *([f"No profile: {profile['skipped']}."] if "skipped" in profile else functions),
+        ]
+    )
 
 
-def _peak(peak: dict[str, Any]) -> list[str]:
-    threads = f"{peak['threads']} thread{'s' * (peak['threads'] > 1)}"
-    return [threads, f"{peak['fp32']:.0f}", f"{peak['int8']:.0f}", f"{peak['memory']:.1f}"]
-
-
-def _step(name: str, step: dict[str, float]) -> list[str]:
-    return [
-        name,
-        f"{step['multiply_adds'] / 1e6:.1f} ({step['int8_share']:.0%})",
-        f"{step['bytes'] / 1e6:.2f}",
-        f"{step['ms']:.2f}",
-        f"{step['rate']:.1f}",
-        f"{step['of_peak']:.0%}",
-        f"{step['of_roofline']:.0%}",
-    ]
-
-
-def _places(title: str, parts: dict[str, float]) -> list[str]:
+def _places(title: str, parts: dict[str, float]) -> str:
     total = sum(parts.values())
     cells = [f"{name} {ms:.2f} ({ms / total:.0%})" for name, ms in parts.items()]
-    return [f"{title} ({total:.2f}): {', '.join(cells)}.", ""]
-
-
-def _profile(profile: dict[str, Any]) -> list[str]:
-    if "skipped" in profile:
-        return [f"No profile: {profile['skipped']}.", ""]
-    return [
-        f"Functions of the server's Python processes at {profile['clients']} clients: the CPU time of each process, "
-        "shared out by py-spy's samples of the innermost function; C code counts for the function that called it.",
-        "",
-        str(
-            Table(
-                ["process", "function", "CPU ms a search"],
-                [[row["part"], f"`{row['function']}`", f"{row['ms']:.3f}"] for row in profile["rows"]],
-            )
-        ),
-        "",
-    ]
+    return f"{title} ({total:.2f}): {', '.join(cells)}."
 
 
 def draw(figure: Figure, record: dict[str, Any]) -> None:

@@ -1,21 +1,21 @@
-"""The served side: latency beyond the bare arithmetic at concurrency 1, and where CPU time goes at any concurrency."""
+"""The served side: latency beyond the bare arithmetic at concurrency 1, and where time goes at any concurrency."""
 
-import threading
-import time
+import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+import pandas as pd
 from rich.console import Console
+from tritonclient.grpc import InferenceServerClient
 
 from build.progress import progress
 from deploy.embedded import EmbeddedServer
-from loadtests.lab.roofline import triton
 from loadtests.lab.roofline.bare import PARTS, Arithmetic
 from loadtests.queries import QueryStream
 from loadtests.serving import closed, difference, most, pid_of, put
+from loadtests.timing import meanwhile, percentiles
 from loadtests.usage import cpu_seconds
 from shelfbridge.client import SearchClient
 from shelfbridge.errors import SearchError
@@ -25,6 +25,36 @@ SERVER = "tritonserver"
 WARMUP = 50
 PROBES = 20
 """Searches a second that look at the steps' times while the load is on."""
+PHASES = ("queue", "compute_input", "compute_infer", "compute_output")
+"""Of a request, in Triton's statistics. For a Python model compute_infer holds the copies to and from its process."""
+
+
+def totals(address: str) -> pd.DataFrame:
+    """Triton's statistics since its start, a row a model.
+
+    Columns: requests, executions (a batch is one), and nanoseconds of "success" (all of a request) and of each phase.
+    """
+    with InferenceServerClient(address) as client:
+        answer: Any = client.get_inference_statistics()
+    rows = {
+        model.name: {
+            "requests": model.inference_stats.success.count,
+            "executions": model.execution_count,
+            **{name: getattr(model.inference_stats, name).ns for name in ("success", *PHASES)},
+        }
+        for model in answer.model_stats
+    }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def between(before: pd.DataFrame, after: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """Milliseconds per request by phase and in all, and requests per execution, of the models that were used."""
+    new = after - before.reindex(after.index, fill_value=0)
+    new = new[new["requests"] > 0]
+    ms = new[["success", *PHASES]].div(new["requests"], axis=0) / 1e6
+    batch = new["requests"] / new["executions"].clip(lower=1)
+    found: dict[str, dict[str, float]] = ms.assign(requests=new["requests"], batch=batch).to_dict("index")
+    return found
 
 
 def interleaved(address: str, arithmetic: Arithmetic, queries: Sequence[str], console: Console) -> dict[str, Any]:
@@ -37,107 +67,56 @@ def interleaved(address: str, arithmetic: Arithmetic, queries: Sequence[str], co
     with SearchClient(address, timeout=10.0) as client, progress(console) as bar:
         for number, query in enumerate(bar.track(queries, description="one at a time")):
             if number == WARMUP:
-                before = triton.totals(address)
+                before = totals(address)
             result = client.search(query, k=10)
             seconds = arithmetic.search(query).seconds
             if number >= WARMUP:
                 served.append(result.round_trip_ms)
                 bare.append(seconds)
-                steps.append(list(result.steps.values()))
-    total, parts, names = np.array(served), np.array(bare) * 1e3, list(result.steps)
+                steps.append(dict(result.steps))
+    total, parts = np.array(served), np.array(bare) * 1e3
     return {
         "searches": len(served),
         "served": percentiles(total),
         "arithmetic": {name: percentiles(parts[:, at]) for at, name in enumerate(PARTS)},
         "overhead": percentiles(total - parts.sum(1)),
-        "steps": {name: percentiles(np.array(steps)[:, at]) for at, name in enumerate(names)},
-        "models": triton.between(before, triton.totals(address)),
+        "steps": {name: percentiles([one[name] for one in steps]) for name in steps[0]},
+        "models": between(before, totals(address)),
     }
 
 
-def percentiles(values: NDArray[np.float64]) -> dict[str, float]:
-    """p50, p95, p99 and mean."""
-    found = {f"p{p}": round(float(np.percentile(values, p)), 3) for p in (50, 95, 99)}
-    return {**found, "mean": round(float(values.mean()), 3)}
+def under(server: EmbeddedServer, stream: QueryStream, clients: int, seconds: float) -> dict[str, Any]:
+    """A server under a closed loop of some clients, looked at from all sides. Milliseconds.
 
-
-@dataclass(frozen=True)
-class Under:
-    """A server under a closed loop of some clients. Milliseconds; CPU times are per answered search."""
-
-    clients: int
-    per_second: float
-    latency: dict[str, float]
-    errors: int
-    cpu: dict[str, float]
-    """By the server's part (`loadtests.usage.processes`), and "client"."""
-    steps: dict[str, float]
-    """Mean of each step by the answers of a few searches a second beside the load, its wait included."""
-    models: dict[str, dict[str, float]]
-    """Triton's own figures (`loadtests.lab.roofline.triton`)."""
-
-    @property
-    def server_cpu(self) -> float:
-        """CPU milliseconds per search of all the server's processes."""
-        return sum(ms for part, ms in self.cpu.items() if part != "client")
-
-
-def under(server: EmbeddedServer, stream: QueryStream, clients: int, seconds: float) -> Under:
-    """Load a server and look at it from all sides.
+    `cpu` is per answered search, by the server's part and of the "client"; `steps` are means by the answers of a few
+    searches a second beside the load, their waits included; `models` are Triton's own figures.
 
     Raises:
         LoadFailed: it did not answer.
         DataError: the stream has not so many queries left.
     """
-    pid = pid_of(server)
+    pid, seen = pid_of(server), []
     put(closed(server, clients, 2.0), stream, most(2.0))  # pages and processes warm
-    with _Probe(server.address, stream.cold(int(PROBES * (seconds + 10)))) as probe:
-        before, used = triton.totals(server.address), cpu_seconds(pid)
-        sample = put(closed(server, clients, seconds), stream, most(seconds))
-        models = triton.between(before, triton.totals(server.address))
-        cpu = difference(cpu_seconds(pid), used)
-    searches = models["search"]["requests"]
-    return Under(
-        clients,
-        len(sample.latencies_ms) / sample.seconds,
-        percentiles(np.array(sample.latencies_ms)),
-        sum(sample.errors.values()),
-        {part: taken / searches * 1e3 for part, taken in cpu.items() if taken or part == SERVER}
-        | {"client": sample.client_cpu_s / len(sample.latencies_ms) * 1e3},
-        probe.means(),
-        models,
-    )
+    probes = itertools.cycle(stream.cold(int(PROBES * (seconds + 10))))
+    with SearchClient(server.address, timeout=30.0) as client:
 
+        def probe() -> None:
+            with suppress(SearchError):
+                seen.append(dict(client.search(next(probes)).steps))
 
-class _Probe:
-    """A client that searches now and then, for the steps' times; it ends with its context."""
-
-    def __init__(self, address: str, queries: Sequence[str]) -> None:
-        self._client = SearchClient(address, timeout=30.0)
-        self._queries = queries
-        self._seen: list[dict[str, float]] = []
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-
-    def _run(self) -> None:
-        number = 0
-        while not self._stop.wait(1 / PROBES):
-            number += 1
-            try:
-                self._seen.append(dict(self._client.search(self._queries[number % len(self._queries)]).steps))
-            except SearchError:
-                time.sleep(0.1)
-
-    def means(self) -> dict[str, float]:
-        """Mean of each step; nothing where no probe was answered."""
-        names = self._seen[0] if self._seen else {}
-        return {name: float(np.mean([one[name] for one in self._seen])) for name in names}
-
-    def __enter__(self) -> "_Probe":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-        self._client.close()
+        with meanwhile(probe, pause=1 / PROBES):
+            before, used = totals(server.address), cpu_seconds(pid)
+            sample = put(closed(server, clients, seconds), stream, most(seconds))
+            models = between(before, totals(server.address))
+            cpu = difference(cpu_seconds(pid), used)
+    answered, searches = len(sample.latencies_ms), models["search"]["requests"]
+    by_part = {part: taken / searches * 1e3 for part, taken in cpu.items() if taken or part == SERVER}
+    return {
+        "clients": clients,
+        "per_second": answered / sample.seconds,
+        "latency": percentiles(sample.latencies_ms),
+        "errors": sample.failed,
+        "cpu": by_part | {"client": sample.client_cpu_s / answered * 1e3},
+        "steps": {name: float(np.mean([one[name] for one in seen])) for name in (seen[0] if seen else ())},
+        "models": models,
+    }

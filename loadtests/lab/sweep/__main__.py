@@ -17,69 +17,129 @@ the steps in one process nor a config per target, and its load generator, perf_a
 
 import argparse
 import re
+import shutil
 import tempfile
 import time
+import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from build.progress import progress
-from deploy.embedded import EmbeddedServer
+from build.release.publish import hard_link
 from loadtests.lab.sweep import report
-from loadtests.lab.sweep.record import CLIENTS, Point, Sweep, choice, combined, summaries
-from loadtests.lab.sweep.variants import AXES, Variant, grid, variant_of
-from loadtests.load import Sample
+from loadtests.lab.sweep.record import CLIENTS, Point, Settings, Sweep, choice, combined, name_of, summaries
 from loadtests.machine import machine
 from loadtests.program import add_shop, amount, command_line, count, ending
 from loadtests.queries import QueryStream
 from loadtests.serving import closed, embedded, generate, most, put, queries_of, settings_of
+from shelfbridge import configs
 from shelfbridge.errors import DataError, ShelfbridgeError
 from shelfbridge.measure.report import Report
 from shelfbridge.release import read_manifest
 
+AXES: dict[str, dict[str, list[Any]]] = tomllib.loads(Path(__file__).with_name("axes.toml").read_text())
+CACHES = ("query_cache", "result_cache")
+"""What makes no difference where no query repeats."""
+INSTANCES = {
+    **dict.fromkeys(("preprocess", "retrieve", "postprocess"), "python_instances"),
+    **dict.fromkeys(("encoder", "ranker"), "network_instances"),
+}
+"""The setting that is a model's number of instances."""
+FLAGS = {"grpc_pool": "grpc-infer-allocation-pool-size", "copy_threads": "buffer-manager-thread-count"}
+"""Triton's flags, by setting."""
 
-def measured(variant: Variant, stream: QueryStream, options: argparse.Namespace) -> list[Point]:
+
+def grid(ways: Sequence[str], warm: bool) -> list[Settings]:
+    """Each way of running the steps as it is, and with one setting changed; caches only where queries repeat."""
+    variants: list[Settings] = []
+    for way in ways:
+        axes = {axis: values for axis, values in AXES[way].items() if warm or axis not in CACHES}
+        variants += [{"steps": way}, *({"steps": way, axis: one} for axis, values in axes.items() for one in values)]
+    return variants
+
+
+def configure(model: str, config: Any, settings: Settings) -> None:
+    """Change a model's parsed config, in place."""
+    if (instances := settings.get(INSTANCES.get(model, ""))) is not None:
+        for group in config.instance_group:
+            group.count = instances
+    if INSTANCES.get(model) != "network_instances":
+        return
+    if "threads" in settings:
+        config.parameters["intra_op_thread_count"].string_value = str(settings["threads"])
+    if "arena" in settings:
+        config.parameters["enable_mem_arena"].string_value = str(int(settings["arena"]))
+    if "delay_us" in settings:
+        # A bounded queue and a delay together lose instances (triton-inference-server/server issue 8870)
+        config.dynamic_batching.Clear()
+        config.dynamic_batching.max_queue_delay_microseconds = settings["delay_us"]
+
+
+def copy(release: Path, settings: Settings, folder: Path) -> Path:
+    """A copy of a release whose configs have the settings; all else in it is linked to the release's own files.
+
+    Raises:
+        ArtefactError: it is no release.
+    """
+    read_manifest(release)
+    shutil.copytree(release.resolve(), folder, copy_function=hard_link)
+    for home in sorted(path for path in folder.iterdir() if (path / configs.NAME).is_file()):
+        served = home / configs.CPU
+        file = served if served.is_file() else home / configs.NAME
+        config = configs.read(file)
+        configure(home.name, config, settings)
+        configs.write(config, file)
+    return folder
+
+
+def of_server(settings: Settings) -> dict[str, Any]:
+    """Fields of `EmbeddedSettings`."""
+    own = {name: settings[name] for name in ("steps", "processes", *CACHES) if name in settings}
+    extra = [f"--{flag}={settings[name]}" for name, flag in FLAGS.items() if name in settings]
+    return own | ({"extra": extra} if extra else {})
+
+
+def measured(settings: Settings, stream: QueryStream, options: argparse.Namespace) -> list[Point]:
     """One round of a variant: a server is started, loaded by each count of clients, and ended.
 
     Raises:
         ShelfbridgeError: it cannot be served so, or did not answer.
     """
     options.out.mkdir(parents=True, exist_ok=True)
+    points = []
     with tempfile.TemporaryDirectory(dir=options.out, prefix=".serving-") as folder:
-        made = variant_of(options.release, variant, Path(folder) / "release")
-        run_dir = options.out / "servers" / re.sub("[^a-z0-9_.]+", "-", variant.name)
-        with embedded(made, run_dir, **variant.settings()) as server:
-            _sample(server, stream, CLIENTS[-1], 1.0, options.warm)
-            return [_point(server, stream, clients, options) for clients in CLIENTS]
-
-
-def _point(server: EmbeddedServer, stream: QueryStream, clients: int, options: argparse.Namespace) -> Point:
-    sample = _sample(server, stream, clients, options.seconds, options.warm)
-    answered = len(sample.latencies_ms)
-    return {
-        "per_second": answered / sample.seconds,
-        "p50": sample.percentile(50),
-        "p99": sample.percentile(99),
-        "server_cpu_ms": sample.server_cpu_s / answered * 1e3,
-        "client_cpu_ms": sample.client_cpu_s / answered * 1e3,
-        "resident_mb": sample.resident_mb,
-        "errors": float(sample.failed),
-    }
-
-
-def _sample(server: EmbeddedServer, stream: QueryStream, clients: int, seconds: float, warm: bool) -> Sample:
-    load = closed(server, clients, seconds)
-    if warm:
-        return generate(replace(load, queries=stream.zipf(most(seconds), seed=clients)))
-    return put(load, stream, most(seconds))
+        made = copy(options.release, settings, Path(folder) / "release")
+        run_dir = options.out / "servers" / re.sub("[^a-z0-9_.]+", "-", name_of(settings))
+        with embedded(made, run_dir, **of_server(settings)) as server:
+            for clients, seconds in ((CLIENTS[-1], 1.0), *((clients, options.seconds) for clients in CLIENTS)):
+                load, queries = closed(server, clients, seconds), most(seconds)
+                if options.warm:
+                    sample = generate(replace(load, queries=stream.zipf(queries, seed=clients)))
+                else:
+                    sample = put(load, stream, queries)
+                answered = len(sample.latencies_ms)
+                points.append(
+                    {
+                        "per_second": answered / sample.seconds,
+                        "p50": sample.percentile(50),
+                        "p99": sample.percentile(99),
+                        "server_cpu_ms": sample.server_cpu_s / answered * 1e3,
+                        "client_cpu_ms": sample.client_cpu_s / answered * 1e3,
+                        "resident_mb": sample.resident_mb,
+                        "errors": float(sample.failed),
+                    }
+                )
+    return points[1:]  # the first only warms up
 
 
 def run(
     sweep: Sweep,
-    variants: Sequence[Variant],
+    variants: Sequence[Settings],
     queries: Callable[[], QueryStream],
     options: argparse.Namespace,
     end: float,
@@ -91,12 +151,12 @@ def run(
         for variant in sweep.missing(variants, options.rounds):
             if time.monotonic() >= end:
                 return False
-            bar.update(task, description=variant.name)
+            bar.update(task, description=name_of(variant))
             try:
                 sweep.add(variant, measured(variant, queries(), options))
             except ShelfbridgeError as error:
                 sweep.add(variant, None, str(error))
-                console.print(f"{variant.name}: {error}", highlight=False)
+                console.print(f"{name_of(variant)}: {error}", highlight=False)
             bar.update(task, completed=sum(len(seen["rounds"]) for seen in sweep.record["variants"].values()))
     return True
 
@@ -105,7 +165,7 @@ def main() -> None:
     """The command line."""
     parser = command_line("lab.sweep", __doc__)
     add_shop(parser)
-    parser.add_argument("--steps", choices=("together", "apart"), help="only this way of running them")
+    parser.add_argument("--steps", choices=AXES, help="only this way of running them")
     parser.add_argument("--rounds", type=count, default=3, help="measurements of each variant (default: %(default)s)")
     parser.add_argument("--seconds", type=amount, default=4.0, help="of each load (default: %(default)s)")
     parser.add_argument("--minutes", type=amount, default=60.0, help="end by then; go on later (default: %(default)s)")

@@ -2,18 +2,29 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy import stats
 
-from loadtests.lab.sweep.variants import Variant
 from shelfbridge.errors import DataError
 
 CLIENTS = (1, 4, 16)
 Point = dict[str, float]
+Settings = dict[str, Any]
+"""Of a variant: `steps`, "together" or "apart", and what axes.toml names where it is changed."""
+
+
+def name_of(settings: Settings) -> str:
+    """The settings of a variant in words."""
+    return ", ".join([settings["steps"], *(f"{key}={value}" for key, value in changes(settings).items())])
+
+
+def changes(settings: Settings) -> Settings:
+    """What is not as the release and the server have it, but for the way of the steps."""
+    return {name: value for name, value in settings.items() if value is not None and name != "steps"}
 
 
 @dataclass
@@ -40,24 +51,23 @@ class Sweep:
             raise DataError(f"{file} was measured with another {', '.join(other)}; give another --out, or delete it")
         return cls(file, record)
 
-    def missing(self, variants: Sequence[Variant], rounds: int) -> Iterator[Variant]:
+    def missing(self, variants: Sequence[Settings], rounds: int) -> Iterator[Settings]:
         """What is still to be measured, each variant once a round."""
         for number in range(1, rounds + 1):
             for variant in variants:
-                seen = self.record["variants"].setdefault(
-                    variant.name, {"settings": asdict(variant), "rounds": [], "refused": ""}
-                )
-                if variant.name not in self._refused and len(seen["rounds"]) < number:
+                new: dict[str, Any] = {"settings": variant, "rounds": [], "refused": ""}
+                seen = self.record["variants"].setdefault(name_of(variant), new)
+                if name_of(variant) not in self._refused and len(seen["rounds"]) < number:
                     yield variant
 
-    def add(self, variant: Variant, points: list[Point] | None, refused: str = "") -> None:
+    def add(self, variant: Settings, points: list[Point] | None, refused: str = "") -> None:
         """Keep a round, or why there is none."""
-        seen = self.record["variants"][variant.name]
+        seen = self.record["variants"][name_of(variant)]
         seen["refused"] = refused
         if points:
             seen["rounds"].append(points)
         else:
-            self._refused.add(variant.name)
+            self._refused.add(name_of(variant))
         self.file.parent.mkdir(parents=True, exist_ok=True)
         part = self.file.with_suffix(".part")
         part.write_text(json.dumps(self.record, indent=2) + "\n")
@@ -109,27 +119,26 @@ def choice(rows: Mapping[str, Any]) -> str:
 
 def base_of(rows: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the row of the release's own settings, run in the better way; None where neither was measured."""
-    bases = [row for row in rows.values() if not changes(row)]
-    return max(bases, key=lambda row: row["points"][-1]["per_second"]) if bases else None
+    bases = [row for row in rows.values() if not changes(row["settings"])]
+    return max(bases, key=lambda row: row["points"][-1]["per_second"], default=None)
 
 
-def combined(rows: Mapping[str, Any]) -> Variant | None:
+def gain(row: Mapping[str, Any], base: Mapping[str, Any]) -> float:
+    """Return the searches/s under most load over the base's, less 1."""
+    return float(row["points"][-1]["per_second"] / base["points"][-1]["per_second"] - 1)
+
+
+def combined(rows: Mapping[str, Any]) -> Settings | None:
     """Return the changes that gained more than noise, in one variant; None where there are fewer than two."""
     base, known = base_of(rows), noise(rows)
     if base is None:
         return None
     gains: dict[str, tuple[float, Any]] = {}
     for row in rows.values():
-        changed = changes(row)
-        gain = row["points"][-1]["per_second"] / base["points"][-1]["per_second"] - 1
-        if row["settings"]["steps"] == base["settings"]["steps"] and len(changed) == 1 and gain > known:
+        changed = changes(row["settings"])
+        if row["settings"]["steps"] == base["settings"]["steps"] and len(changed) == 1 and gain(row, base) > known:
             ((axis, value),) = changed.items()
-            gains[axis] = max(gains.get(axis, (0.0, None)), (gain, value), key=lambda pair: pair[0])
+            gains[axis] = max(gains.get(axis, (0.0, None)), (gain(row, base), value), key=lambda pair: pair[0])
     if len(gains) < 2:
         return None
-    return Variant(**{**base["settings"], **{axis: value for axis, (_, value) in gains.items()}})
-
-
-def changes(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a variant that are not as the release and the server have them, but for the way of its steps."""
-    return {name: value for name, value in row["settings"].items() if value is not None and name != "steps"}
+    return {**base["settings"], **{axis: value for axis, (_, value) in gains.items()}}

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from loadtests.lab.sweep.record import base_of, noise
-from shelfbridge.measure.report import Cell, Table, markdown
+from loadtests.lab.sweep.record import base_of, gain, noise
+from shelfbridge.measure.report import BLUE, ORANGE, Cell, Table, markdown
 
-COLOURS = {"together": "#4c78a8", "apart": "#f58518"}
+COLOURS = {"together": BLUE, "apart": ORANGE}
 
 
 def table(record: Mapping[str, Any], rows: Mapping[str, Any], chosen: str) -> str:
@@ -37,17 +37,17 @@ def table(record: Mapping[str, Any], rows: Mapping[str, Any], chosen: str) -> st
 
         return shown
 
-    def gain(row: Mapping[str, Any]) -> str:
+    def gained(row: Mapping[str, Any]) -> str:
         if base is None or row["settings"] == base["settings"]:
             return ""
-        ratio = row["points"][-1]["per_second"] / base["points"][-1]["per_second"]
-        beyond = max(ratio, 1 / ratio) - 1 > known
-        return f"{ratio - 1:+.0%}" + ("" if beyond else ", within noise" if np.isfinite(known) else ", noise not known")
+        more = gain(row, base)
+        beyond = max(1 + more, 1 / (1 + more)) - 1 > known
+        return f"{more:+.0%}" + ("" if beyond else ", within noise" if np.isfinite(known) else ", noise not known")
 
     columns: dict[str, Cell] = {
         "settings": lambda row: f"{row['name']} (**chosen**)" if row["name"] == chosen else row["name"],
         **{f"{count(number)}: searches/s, p50, p99 ms": load(at) for at, number in enumerate(clients)},
-        "gain over the release's own": gain,
+        "gain over the release's own": gained,
         "server CPU ms a search": lambda row: f"{row['points'][-1]['server_cpu_ms']:.2f}",
         "resident MB": lambda row: f"{row['points'][-1]['resident_mb']:.0f}",
         "rounds": "{rounds}",
@@ -65,16 +65,12 @@ def count(clients: int) -> str:
 
 def front(points: Sequence[Mapping[str, float]]) -> set[int]:
     """Places of the points that no other beats in searches/s without a higher p99, or the other way round."""
-    return {
-        at
-        for at, one in enumerate(points)
-        if not any(
-            other["per_second"] >= one["per_second"]
-            and other["p99"] <= one["p99"]
-            and (other["per_second"], other["p99"]) != (one["per_second"], one["p99"])
-            for other in points
-        )
-    }
+    found, least = set(), float("inf")
+    for at in sorted(range(len(points)), key=lambda at: (-points[at]["per_second"], points[at]["p99"])):
+        if points[at]["p99"] < least:
+            found.add(at)
+            least = points[at]["p99"]
+    return found
 
 
 def draw(figure: Figure, record: Mapping[str, Any], rows: Mapping[str, Any], chosen: str) -> None:
@@ -84,22 +80,11 @@ def draw(figure: Figure, record: Mapping[str, Any], rows: Mapping[str, Any], cho
     for at, (axes, number) in enumerate(zip(panels, clients, strict=True)):
         points = [row["points"][at] for row in rows.values()]
         for (name, row), point in zip(rows.items(), points, strict=True):
-            colour = COLOURS[row["settings"]["steps"]]
-            axes.plot(
-                point["per_second"],
-                point["p99"],
-                "*" if name == chosen else "o",
-                color=colour,
-                ms=6 + 6 * (name == chosen),
-            )
-        best = sorted((points[place] for place in front(points)), key=lambda point: point["per_second"])
-        axes.plot(
-            [p["per_second"] for p in best], [p["p99"] for p in best], color="#555555", lw=1, label="Pareto front"
-        )
-        axes.set_title(count(number))
-        axes.set_xlabel("searches/s")
-        axes.set_ylabel("p99, ms")
-        axes.set_yscale("log")
+            mark, size = ("*", 12) if name == chosen else ("o", 6)
+            axes.plot(point["per_second"], point["p99"], mark, color=COLOURS[row["settings"]["steps"]], ms=size)
+        best = sorted((points[place]["per_second"], points[place]["p99"]) for place in front(points))
+        axes.plot(*zip(*best, strict=True), color="#555555", lw=1, label="Pareto front")
+        axes.set(title=count(number), xlabel="searches/s", ylabel="p99, ms", yscale="log")
     for way, colour in COLOURS.items():
         panels[0].plot([], [], "o", color=colour, label=f"steps {way}")
     panels[0].plot([], [], "*", color="#555555", label="chosen")

@@ -1,12 +1,14 @@
 """Those who only search: what they are answered must not change, whatever goes on beside them."""
 
-import threading
+import itertools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from types import TracebackType
+from functools import partial
 
 from loadtests.fuzz.attack import Way
+from loadtests.timing import meanwhile
 from shelfbridge.client import SearchClient
 from shelfbridge.errors import SearchError
 
@@ -27,8 +29,8 @@ class Wrong:
     words: str
 
 
-class Bystanders:
-    """Searches of a few queries, over and over, by both ways; as a context, from entry to exit.
+class Others:
+    """Searches of a few queries, over and over, by both ways.
 
     Args:
         clients: by the way that theirs goes; closed by whoever opened them.
@@ -39,7 +41,7 @@ class Bystanders:
     """
 
     def __init__(self, clients: Mapping[Way, SearchClient], queries: Sequence[str]) -> None:
-        self._clients, self._queries, self._stop = clients, queries, threading.Event()
+        self._clients, self._queries = clients, queries
         self.latencies: dict[str, list[float]] = {}
         """Milliseconds by way and time."""
         self.wrong: list[Wrong] = []
@@ -64,27 +66,13 @@ class Bystanders:
 
     def all(self, when: str) -> None:
         """Every query once, by both ways."""
-        for query in self._queries:
-            for way in self._clients:
-                self.check(way, query, when)
+        for query, way in itertools.product(self._queries, self._clients):
+            self.check(way, query, when)
 
-    def _go_on(self, way: Way) -> None:
-        while not self._stop.is_set():
-            for query in self._queries:
-                if self._stop.is_set():
-                    return
-                self.check(way, query, "beside attacks")
-                time.sleep(PAUSE_S)
+    def searching(self) -> AbstractContextManager[None]:
+        """They search, one query after the other by each way, from entry to exit."""
 
-    def __enter__(self) -> "Bystanders":
-        self._threads = [threading.Thread(target=self._go_on, args=(way,)) for way in self._clients]
-        for thread in self._threads:
-            thread.start()
-        return self
+        def one(way: Way, queries: Iterator[str]) -> None:
+            self.check(way, next(queries), "beside attacks")
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
+        return meanwhile(*(partial(one, way, itertools.cycle(self._queries)) for way in self._clients), pause=PAUSE_S)

@@ -1,1 +1,0 @@
-"""What a shelf and a personal search cost beside a search, and how soon an event shows."""
