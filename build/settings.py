@@ -51,6 +51,9 @@ class Training:
     batch: int
     learning_rate: float
     warmup: float = 0.1
+    """Share of the steps in which the rate rises."""
+    accumulation: int = 1
+    """Batches whose gradients are added up before each step."""
     patience: int = 2
     seed: int = 7
 

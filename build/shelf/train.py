@@ -131,7 +131,7 @@ def train(
         return _surprise(scores, wanted, weights) + _surprise(*new, weights)
 
     figure = None if validate is None else lambda: validate(_trained(model, unseen))
-    fit(model, epoch, loss, figure, training=training, folder=folder, console=console)
+    fit(model, epoch, loss, figure, training=training, folder=folder, console=console, cpu=True)
     return _trained(model, unseen)
 
 

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from build.data import examples
 from build.settings import Training
-from build.training.cross_encoder import Pair, read
+from build.training.cross_encoder import Pair, answers
 from build.training.loop import fit
 from build.training.models import CrossEncoder, Encoder
 from build.training.opinions import Opinions, logits_of
@@ -87,9 +87,10 @@ def distil_encoder(
 
 def _apart(master: Encoder, network: Encoder, words: WordPieces, batch: Sequence[str]) -> tuple[Tensor, Tensor]:
     """1 - cosine of student and teacher: of each embedding [B], and of each token vector [M]."""
-    ids, mask = (torch.from_numpy(array) for array in words.queries(list(batch)))
+    device = network.trunk.device
+    ids, mask = (torch.from_numpy(array).to(device) for array in words.queries(list(batch)))
     with torch.no_grad():
-        embedding, tokens = master(ids, mask)
+        embedding, tokens = master.to(device)(ids, mask)
     ours, ours_of_tokens = network(ids, mask)
     there = mask == 1
     return (
@@ -139,8 +140,7 @@ def distil_cross_encoder(
         return [some[start : start + training.batch] for start in range(0, len(some), training.batch)]
 
     def loss(batch: Sequence[Pair]) -> Tensor:
-        wanted = torch.tensor([pair.gain for pair in batch])
-        return functional.mse_loss(network(*read(words, batch)), wanted)
+        return functional.mse_loss(*answers(network, words, batch))
 
     def agreement() -> float:
         asked = zip(encoded, unseen.rows, unseen.logits, strict=True)

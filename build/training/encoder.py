@@ -77,7 +77,7 @@ def prepare(encoder: Encoder, pieces: WordPieces, texts: Sequence[str], seed: in
     encoder.weights.copy_(rarity.clamp(min=LEAST_WEIGHT))
     some = random.Random(seed).sample(texts, min(CHUNK, len(texts)))
     with torch.inference_mode():
-        read, real = _tensors(pieces.products(some))
+        read, real = _tensors(pieces.products(some), encoder)
         states = functional.normalize(encoder.eval().hidden(read, real)[real == 1], dim=-1)
         directions = torch.linalg.svd(states, full_matrices=False).Vh[: encoder.projection.out_features]
         encoder.projection.weight[: len(directions)] = directions
@@ -128,10 +128,11 @@ def contrast(
         right: rows that are right for a query, by its text; none of them is held against it.
     """
     rows = [example.rows[0] for example in batch] + [example.rows[1] for example in batch]
-    queries, query_tokens = encoder(*_tensors(pieces.queries([example.query for example in batch])))
-    ids, mask = _tensors(pieces.products([texts[row] for row in rows]))
+    queries, query_tokens = encoder(*_tensors(pieces.queries([example.query for example in batch]), encoder))
+    ids, mask = _tensors(pieces.products([texts[row] for row in rows]), encoder)
     products, product_tokens = encoder(ids[:, :tokens], mask[:, :tokens])
-    target, same = torch.arange(len(batch)), false_negatives(batch, right)
+    target = torch.arange(len(batch), device=queries.device)
+    same = false_negatives(batch, right).to(queries.device)
     cosine = (queries @ products.T * COSINE_SCALE).masked_fill(same, -1e4)
     late = (maxsim(query_tokens, product_tokens) * MAXSIM_SCALE).masked_fill(same, -1e4)
     return functional.cross_entropy(cosine, target) + functional.cross_entropy(late, target)
@@ -171,13 +172,14 @@ def judged_ndcg(
     """Mean nDCG@10 of cosine + MaxSim over each query's judged products: quick, and what training is meant to move."""
     figures = []
     for example in dev_set:
-        query, query_tokens = encoder(*_tensors(pieces.queries([example.query])))
-        ids, mask = _tensors(pieces.products([texts[row] for row in example.rows]))
+        query, query_tokens = encoder(*_tensors(pieces.queries([example.query]), encoder))
+        ids, mask = _tensors(pieces.products([texts[row] for row in example.rows]), encoder)
         products, product_tokens = encoder(ids[:, :tokens], mask[:, :tokens])
-        scores = (query @ products.T + maxsim(query_tokens, product_tokens))[0].numpy()
+        scores = (query @ products.T + maxsim(query_tokens, product_tokens))[0].cpu().numpy()
         figures.append(ndcg(scores, np.array(example.gains)))
     return float(np.mean(figures)) if figures else 0.0
 
 
-def _tensors(arrays: tuple[NDArray[Any], NDArray[Any]]) -> tuple[Tensor, Tensor]:
-    return torch.from_numpy(arrays[0]), torch.from_numpy(arrays[1])
+def _tensors(arrays: tuple[NDArray[Any], NDArray[Any]], encoder: Encoder) -> tuple[Tensor, Tensor]:
+    ids, mask = (torch.from_numpy(array).to(encoder.trunk.device) for array in arrays)
+    return ids, mask

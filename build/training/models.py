@@ -25,10 +25,10 @@ transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
 
 
-def reduced() -> torch.autocast:
-    """bf16 for the matrix products of a training pass, where this CPU has them in hardware (1.7 times the speed)."""
-    fast = torch.is_grad_enabled() and torch.cpu._is_avx512_bf16_supported()
-    return torch.autocast("cpu", torch.bfloat16, enabled=fast)
+def reduced(device: torch.device) -> torch.autocast:
+    """bf16 for the matrix products of a training pass, where the device has them in hardware (1.7 times the speed)."""
+    there = torch.cpu._is_avx512_bf16_supported if device.type == "cpu" else torch.cuda.is_bf16_supported
+    return torch.autocast(device.type, torch.bfloat16, enabled=torch.is_grad_enabled() and there())
 
 
 def base_folder(base: str) -> str:
@@ -82,7 +82,7 @@ class Encoder(nn.Module):
 
     def hidden(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """The transformer's last hidden states, [B, S, D]."""
-        with reduced():
+        with reduced(input_ids.device):
             states: Tensor = self.trunk(
                 input_ids=input_ids, attention_mask=attention_mask, **positions(self.trunk, attention_mask)
             ).last_hidden_state
@@ -114,7 +114,7 @@ class CrossEncoder(nn.Module):
         """Logit per pair, [B]; all inputs int64 [B, L]."""
         more = {"token_type_ids": token_type_ids} if self.typed else {}
         more |= positions(self.trunk, attention_mask)
-        with reduced():
+        with reduced(input_ids.device):
             logits: Tensor = self.trunk(input_ids=input_ids, attention_mask=attention_mask, **more).logits
         return logits.squeeze(-1).to(torch.float32)
 

@@ -107,6 +107,6 @@ def logits_of(
     network: CrossEncoder, products: ProductPairs, query: NDArray[np.int64], rows: NDArray[np.int32]
 ) -> NDArray[np.float32]:
     """Logits [R] of a query, given by its word pieces [S], with each of some products."""
-    ids, types, mask = (torch.from_numpy(array) for array in products.pair(query, rows))
-    logits: NDArray[np.float32] = network(ids, mask, types).numpy()
+    ids, types, mask = (torch.from_numpy(array).to(network.trunk.device) for array in products.pair(query, rows))
+    logits: NDArray[np.float32] = network(ids, mask, types).cpu().numpy()
     return logits
