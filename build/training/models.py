@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoModel, AutoModelForSequenceClassification
@@ -17,9 +16,6 @@ from build.training.vocabulary import slice_embeddings
 from shelfbridge.contract import CANDIDATES, SHORTLIST, SIGNALS, TOKEN_WIDTH
 from shelfbridge.errors import ArtefactError
 from shelfbridge.retrieval.index import RRF_K
-
-Kept = NDArray[np.int64] | Path | None
-"""Embedding rows to keep of a base model, int64 [V'], or their file; None keeps all."""
 
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
@@ -61,7 +57,7 @@ class Encoder(nn.Module):
 
     weights: Tensor
 
-    def __init__(self, base: str, attention: str = "sdpa", kept: Kept = None) -> None:
+    def __init__(self, base: str, attention: str = "sdpa", kept: Path | None = None) -> None:
         super().__init__()
         self.trunk = _load(AutoModel, base, kept, attn_implementation=attention)
         self.projection = nn.Linear(self.trunk.config.hidden_size, TOKEN_WIDTH, bias=False)
@@ -105,7 +101,7 @@ class Encoder(nn.Module):
 class CrossEncoder(nn.Module):
     """Query and product read together, one relevance logit (arXiv:1901.04085)."""
 
-    def __init__(self, base: str, attention: str = "sdpa", kept: Kept = None) -> None:
+    def __init__(self, base: str, attention: str = "sdpa", kept: Path | None = None) -> None:
         super().__init__()
         self.trunk = _load(AutoModelForSequenceClassification, base, kept, attn_implementation=attention, num_labels=1)
         self.typed = getattr(self.trunk.config, "type_vocab_size", 0) > 1
@@ -265,7 +261,8 @@ class Ranker(nn.Module):
         return ranker.eval()
 
 
-def _load(kind: Any, base: str, kept: Kept, **options: object) -> Any:
+def _load(kind: Any, base: str, kept: Path | None, **options: object) -> Any:
+    """A base model with, of its embeddings, the rows that the file `kept` names, or all."""
     folder = base_folder(base)
     try:
         if narrowed(Path(folder)):
@@ -278,5 +275,5 @@ def _load(kind: Any, base: str, kept: Kept, **options: object) -> Any:
             "give a Hugging Face id that can be reached from here or a folder with its files"
         ) from error
     if kept is not None:
-        slice_embeddings(trunk, kept)
+        slice_embeddings(trunk, np.load(kept))
     return trunk

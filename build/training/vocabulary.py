@@ -129,16 +129,15 @@ def _check(made: dict[str, Any], new: dict[int, int], content: dict[str, Any]) -
         raise ArtefactError("the tokenizer's added tokens have ids that leave gaps; choose another base model")
 
 
-def slice_embeddings(trunk: PreTrainedModel, kept: NDArray[np.int64] | Path) -> None:
+def slice_embeddings(trunk: PreTrainedModel, rows: NDArray[np.int64]) -> None:
     """Shrink a model's input embeddings to the kept rows, and its configuration with them.
 
     Args:
-        kept: the old id of each new id, int64 [V'], or the file of it.
+        rows: the old id of each new id, int64 [V'].
 
     Raises:
         ArtefactError: the rows are another model's, or positions are counted from a padding id that would move.
     """
-    rows = np.load(kept) if isinstance(kept, Path) else kept
     table = trunk.get_input_embeddings()
     if not isinstance(table, nn.Embedding) or rows.max() >= table.num_embeddings:
         raise ArtefactError(
