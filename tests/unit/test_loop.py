@@ -105,7 +105,7 @@ def test_without_validation_the_last_weights_are_kept(tmp_path):
 
 
 def test_gradients_of_some_batches_make_one_step(tmp_path):
-    twice = Training(epochs=1, batch=4, learning_rate=0.05, accumulation=2)
+    twice = Training(epochs=1, batch=4, learning_rate=0.05, warmup=0, accumulation=2)
     scheduled = []
     lesson = Lesson()
     lesson.model.register_forward_pre_hook(lambda model, _: scheduled.append(next(model.parameters()).clone()))
