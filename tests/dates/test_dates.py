@@ -71,6 +71,7 @@ def run(command: list[str], library: Path, moment: datetime.datetime, zone: str,
     """What a command printed, to a file, whose clock stood at a moment when it began."""
     offset = round((moment - datetime.datetime.now(datetime.UTC)).total_seconds())
     moved = {"LD_PRELOAD": str(library), "FAKETIME": f"{offset:+d}s", "DONT_FAKE_MONOTONIC": "1", "TZ": zone}
+    moved["FAKETIME_DISABLE_SHM"] = "1"  # else every look at the clock takes a lock that all processes share
     with file.open("w") as output:
         process = subprocess.Popen(
             [sys.executable, *command],
