@@ -73,12 +73,13 @@ def narrow(
         attention = layer.attention.self
         attention.layer_idx = number
         size = attention.attention_head_size
-        columns = torch.cat([torch.arange(head * size, (head + 1) * size) for head in some])
+        columns: Any = torch.cat([torch.arange(head * size, (head + 1) * size) for head in some])
+        rows: Any = torch.tensor(others)
         for name in ("query", "key", "value"):
             setattr(attention, name, prune_linear_layer(getattr(attention, name), columns))
         layer.attention.output.dense = prune_linear_layer(layer.attention.output.dense, columns, dim=1)
-        layer.intermediate.dense = prune_linear_layer(layer.intermediate.dense, torch.tensor(others))
-        layer.output.dense = prune_linear_layer(layer.output.dense, torch.tensor(others), dim=1)
+        layer.intermediate.dense = prune_linear_layer(layer.intermediate.dense, rows)
+        layer.output.dense = prune_linear_layer(layer.output.dense, rows, dim=1)
     trunk.config.num_hidden_layers = len(kept)
     trunk.config.intermediate_size = len(neurons[0])
     trunk.config.kept_heads = len(heads[0])
