@@ -60,7 +60,7 @@ def fit(
     Returns:
         The best validation figure; NaN without validation.
     """
-    checkpoints = folder / CHECKPOINTS
+    epochs, checkpoints = Epochs(epoch), folder / CHECKPOINTS
     last = last_complete(checkpoints)
     interval = "epoch" if validate else "no"
     first = copy.deepcopy(model.state_dict()) if validate else {}
@@ -71,7 +71,7 @@ def fit(
         train_sampling_strategy="sequential",
         gradient_accumulation_steps=training.accumulation,
         learning_rate=training.learning_rate,
-        warmup_steps=training.warmup,
+        warmup_steps=int(training.warmup * training.epochs * (len(epochs) // training.accumulation)),
         weight_decay=0.01,
         seed=training.seed,
         eval_strategy=interval,
@@ -97,7 +97,7 @@ def fit(
             model,
             arguments,
             data_collator=lambda batches: {"batch": list(chain.from_iterable(batches))},
-            train_dataset=Epochs(epoch),
+            train_dataset=epochs,
             eval_dataset=(),  # there is no other: `validate` brings its own
             callbacks=callbacks,
         )
