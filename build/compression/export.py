@@ -9,13 +9,10 @@ import shutil
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from build.engines.operators import check_graph
@@ -23,6 +20,7 @@ from build.training.models import Blend, CrossEncoder, Encoder, Ranker, RankerAl
 from shelfbridge import contract
 from shelfbridge.contract import CANDIDATES, SHORTLIST, SIGNALS, TOKEN_WIDTH
 from shelfbridge.errors import ArtefactError
+from shelfbridge.graph import open_session
 
 OPSET = 18
 TOLERANCE = 2e-4
@@ -99,10 +97,7 @@ def _export(model: nn.Module, example: tuple[Tensor, ...], folder: Path, name: s
 def declare(path: Path, model: nn.Module, example: tuple[Tensor, ...], dynamic: dict[str, dict[int, str]]) -> None:
     """Write into a graph the widths of its outputs that do not vary: the exporter loses some."""
     graph = onnx.load(path)
-    with torch.inference_mode():
-        expected = model(*example)
-    tensors = expected if isinstance(expected, tuple) else (expected,)
-    for output, tensor in zip(graph.graph.output, tensors, strict=True):
+    for output, tensor in zip(graph.graph.output, _outputs(model, example), strict=True):
         for axis, size in enumerate(tensor.shape):
             if axis not in dynamic[output.name]:
                 output.type.tensor_type.shape.dim[axis].dim_value = size
@@ -116,16 +111,16 @@ def check(path: Path, model: nn.Module, example: dict[str, Tensor]) -> None:
         ArtefactError: something that TensorRT does not parse, or outputs that differ by more than `TOLERANCE`.
     """
     check_graph(path)
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    running = open_session(path)
     for part in (example, {name: tensor[:1] for name, tensor in example.items()}):
-        with torch.inference_mode():
-            expected = model(*part.values())
-        got = session.run(None, {name: tensor.numpy() for name, tensor in part.items()})
-        _agree(path, expected if isinstance(expected, tuple) else (expected,), got)
+        got = running.run(None, {name: tensor.numpy() for name, tensor in part.items()})
+        for expected, found in zip(_outputs(model, tuple(part.values())), got, strict=True):
+            apart = float(np.abs(expected.numpy() - found).max())
+            if not apart <= TOLERANCE:
+                raise ArtefactError(f"{path} differs from its torch model by {apart:.1e}; it is not published")
 
 
-def _agree(path: Path, expected: Sequence[Tensor], got: Sequence[NDArray[Any]]) -> None:
-    for torch_output, onnx_output in zip(expected, got, strict=True):
-        difference = float(np.abs(torch_output.numpy() - onnx_output).max())
-        if not difference <= TOLERANCE:
-            raise ArtefactError(f"{path} differs from its torch model by {difference:.1e}; it is not published")
+def _outputs(model: nn.Module, example: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    with torch.inference_mode():
+        made = model(*example)
+    return made if isinstance(made, tuple) else (made,)

@@ -5,16 +5,17 @@ twice. Only `ranked` and `deep` are answers; the other stages are reported.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, get_args
 
-import onnxruntime
 from rich.console import Console
 
 from build.engines.checks import Session, master_session
 from build.evaluate import STAGES, compare, offline_runs
-from build.evaluation.offline import Ensembles
+from build.evaluation.offline import Ensembles, session
+from build.evaluation.panel import Network, with_network
+from build.release.publish import open_release
 from shelfbridge.catalogue import Catalogue, Judgments
 from shelfbridge.measure.ranking import NDCG, Run, per_query
 
@@ -45,24 +46,15 @@ def ensembles(release: Path, originals: Mapping[str, Path]) -> Ensembles:
     Args:
         originals: the graphs by model.
     """
-    number = next(iter(originals.values())).parent.name
-    return Ensembles.open(
-        tokenizer=release / "preprocess" / number,
-        index=release / "retrieve" / number,
-        pieces=release / "shortlist" / number,
-        **originals,
-    )
+    return with_sessions(open_release(release), {name: session(path, threads=0) for name, path in originals.items()})
 
 
 def with_sessions(ensembles: Ensembles, sessions: Mapping[str, Session]) -> Ensembles:
-    """The same steps with other sessions for some of the models."""
-    run = {name: cast(onnxruntime.InferenceSession, one) for name, one in sessions.items()}
-    return replace(
-        ensembles,
-        retrieval=replace(ensembles.retrieval, encoder=run.get("encoder", ensembles.retrieval.encoder)),
-        ranker=run.get("ranker", ensembles.ranker),
-        cross_encoder=run.get("cross_encoder", ensembles.cross_encoder),
-    )
+    """The same steps with other sessions for some of the models; those of no search are left out."""
+    for network in get_args(Network):
+        if network in sessions:
+            ensembles = with_network(ensembles, network, sessions[network])
+    return ensembles
 
 
 def judge(
@@ -96,6 +88,7 @@ def judge(
     alone = {
         name: table({"fp32": fp32, "engine": runs({name: engine})}, judged.judgments)[stage]["engine"]["over_fp32"]
         for name, engine in engines.items()
+        if name in get_args(Network)
     }
     worst = min(alone, key=lambda name: alone[name])
     return figures, (

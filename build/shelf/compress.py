@@ -15,7 +15,7 @@ from onnxruntime import InferenceSession
 from rich.console import Console
 
 from build.compression import fp16, qdq
-from build.compression.calibration import Feed
+from build.compression.fidelity import Feed
 from build.compression.quantise import LEAST_ROWS, LEAST_WORK, quantise
 from build.evaluation.offline import session
 from build.release.publish import hard_link
