@@ -51,6 +51,9 @@ class Training:
     batch: int
     learning_rate: float
     warmup: float = 0.1
+    """Share of the steps in which the rate rises."""
+    accumulation: int = 1
+    """Batches whose gradients are added up before each step."""
     patience: int = 2
     seed: int = 7
 
@@ -64,6 +67,8 @@ class EncoderSettings:
     """Most judged pairs used in an epoch."""
     synthetic: int
     """Pairs of a query made from a product's own words, per epoch."""
+    negatives: int = 0
+    """Wrong products per query that are mined from the catalogue, besides those that were judged worse."""
     dev_queries: int = 60
     tokens: int = 64
     """Word pieces of a product read in training; the index holds more."""

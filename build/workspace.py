@@ -27,6 +27,8 @@ from build.declaration import Recipe, Stage, differences, installed
 
 KEPT = 3
 """Results kept per stage; older ones are deleted when a new one appears."""
+CHECKPOINTS = "checkpoints"
+"""Folder in which a stage leaves what it goes on from when it is killed; it deletes it when it is done."""
 NO_RESULT = ("__pycache__", "tensorboard")
 """Folders that are no part of what a stage made: caches, and logs that differ from run to run."""
 
@@ -141,7 +143,7 @@ class Workspace:
             return folder
         self.console.print(f"[bold]{name}[/bold]")
         begun = time.monotonic()
-        with unfinished(folder.parent) as result:
+        with unfinished(folder.parent, folder.name) as result:
             if _record(folder) is None:  # another build may have made it meanwhile
                 work(result)
                 os.utime(result)
@@ -210,20 +212,30 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def unfinished(parent: Path) -> Iterator[Path]:
+def unfinished(parent: Path, name: str | None = None) -> Iterator[Path]:
     """A temporary folder in `parent`, deleted at the end unless it was renamed.
 
-    One process at a time has one, so that what an earlier one left when it was killed can be deleted too.
+    One process at a time has one, so that what an earlier one left when it was killed can be deleted too: all but the
+    checkpoints and logs of one for the same name, which are there again.
+
+    Args:
+        name: of what is made; None where nothing of it can be gone on from.
     """
     with locked(parent):
+        folder = parent / f".unfinished-{name}" if name else Path(tempfile.mkdtemp(prefix=".unfinished-", dir=parent))
         for left in parent.glob(".unfinished-*"):
-            shutil.rmtree(left)
-        folder = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=parent))
+            if left != folder:
+                shutil.rmtree(left)
+        folder.mkdir(exist_ok=True)
         folder.chmod(0o755)  # mkdtemp's 0700 would keep the server's user out
+        for left in folder.iterdir():
+            if left.name not in (CHECKPOINTS, *NO_RESULT):
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
         try:
             yield folder
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            if not (folder / CHECKPOINTS).is_dir():
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def tree_digest(path: Path) -> str:

@@ -100,7 +100,7 @@ def train(
         return _surprise(scores, wanted, weights) + _surprise(*new, weights)
 
     with tempfile.TemporaryDirectory() as folder:
-        fit(model, epoch, loss, None, training=training, folder=Path(folder), console=console)
+        fit(model, epoch, loss, None, training=training, folder=Path(folder), console=console, cpu=True)
     model.eval()
     with torch.no_grad():
         told = model.products.of_texts(model.products.texts)

@@ -82,8 +82,15 @@ def train(
 
 def loss(model: CrossEncoder, words: WordPieces, batch: Sequence[Pair]) -> Tensor:
     """Cross-entropy of the pairs' gains."""
-    gains = torch.tensor([pair.gain for pair in batch])
-    return functional.binary_cross_entropy_with_logits(model(*read(words, batch)), gains)
+    logits, gains = answers(model, words, batch)
+    return functional.binary_cross_entropy_with_logits(logits, gains)
+
+
+def answers(model: CrossEncoder, words: WordPieces, batch: Sequence[Pair]) -> tuple[Tensor, Tensor]:
+    """Logits and gains [B] of pairs, on the model's device."""
+    device = model.trunk.device
+    read_there = (tensor.to(device) for tensor in read(words, batch))
+    return model(*read_there), torch.tensor([pair.gain for pair in batch], device=device)
 
 
 def epoch(
@@ -145,6 +152,6 @@ def judged_ndcg(model: CrossEncoder, words: WordPieces, products: ProductPairs, 
     """Mean nDCG@10 over each query's judged products."""
     figures = []
     for example in dev_set:
-        logits = model(*read(words, _pairs([example], products)))
-        figures.append(ndcg(logits.numpy(), np.array(example.gains)))
+        logits, _ = answers(model, words, _pairs([example], products))
+        figures.append(ndcg(logits.cpu().numpy(), np.array(example.gains)))
     return float(np.mean(figures)) if figures else 0.0

@@ -10,6 +10,7 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from rich.console import Console
 from torch import Tensor
@@ -17,10 +18,10 @@ from torch.nn import functional
 
 from build.data import examples
 from build.settings import Training
-from build.training.cross_encoder import Pair, read
+from build.training.cross_encoder import Pair, answers
 from build.training.loop import fit
 from build.training.models import CrossEncoder, Encoder
-from build.training.opinions import Opinions, logits_of
+from build.training.opinions import logits_of, read
 from build.training.tokenizer import hold
 from shelfbridge.catalogue import Catalogue, Judgments
 from shelfbridge.measure.ranking import kendall
@@ -46,15 +47,11 @@ def distil_encoder(
     """Train a student encoder on its teacher's vectors and write its weights.
 
     Args:
-        folder: to write to.
         teacher: folder of the encoder whose vectors are in the index.
         student: folder of the pruned encoder.
-        tokenizer: folder of `tokenizer.json`.
-        catalogue: all products.
         judgments: the queries of train are among the texts.
         texts: per epoch.
         training: of the student; a batch counts texts.
-        console: for the progress.
     """
     words, master, network = WordPieces(tokenizer / "tokenizer.json"), Encoder.load(teacher), Encoder.load(student)
     for trunk, folder_of_it in ((master.trunk, teacher), (network.trunk, student)):
@@ -87,9 +84,10 @@ def distil_encoder(
 
 def _apart(master: Encoder, network: Encoder, words: WordPieces, batch: Sequence[str]) -> tuple[Tensor, Tensor]:
     """1 - cosine of student and teacher: of each embedding [B], and of each token vector [M]."""
-    ids, mask = (torch.from_numpy(array) for array in words.queries(list(batch)))
+    device = network.trunk.device
+    ids, mask = (torch.from_numpy(array).to(device) for array in words.queries(list(batch)))
     with torch.no_grad():
-        embedding, tokens = master(ids, mask)
+        embedding, tokens = master.to(device)(ids, mask)
     ours, ours_of_tokens = network(ids, mask)
     there = mask == 1
     return (
@@ -111,13 +109,9 @@ def distil_cross_encoder(
     """Train a student cross-encoder on its teacher's logits and write its weights.
 
     Args:
-        folder: to write to.
         opinions: folder that `build.training.opinions` filled.
         student: folder of the pruned cross-encoder.
-        tokenizer: folder of `tokenizer.json`.
-        pieces: folder of the products' word pieces.
         training: of the student; a batch counts pairs.
-        console: for the progress.
     """
     words, products, network = (
         WordPieces(tokenizer / "tokenizer.json"),
@@ -126,25 +120,25 @@ def distil_cross_encoder(
     )
     hold(network.trunk, tokenizer, student)
     network.trunk.base_model.embeddings.word_embeddings.weight.requires_grad_(False)
-    train, unseen = (Opinions.load(opinions / f"{name}.json") for name in ("train", "unseen"))
     pairs = [
-        Pair(query, products, row, logit)
-        for query, rows, logits in zip(train.queries, train.rows, train.logits, strict=True)
-        for row, logit in zip(rows.tolist(), logits.tolist(), strict=True)
+        Pair(one.query, products, row, logit)
+        for one in read(opinions / "train.json")
+        for row, logit in zip(one.rows, one.logits, strict=True)
     ]
-    encoded = [words.queries([query])[0][0] for query in unseen.queries]
+    unseen = [
+        (words.queries([one.query])[0][0], np.array(one.rows, np.int32), np.array(one.logits, np.float32))
+        for one in read(opinions / "unseen.json")
+    ]
 
     def epoch(number: int) -> list[list[Pair]]:
         some = random.Random(training.seed * 1000 + number).sample(pairs, len(pairs))
         return [some[start : start + training.batch] for start in range(0, len(some), training.batch)]
 
     def loss(batch: Sequence[Pair]) -> Tensor:
-        wanted = torch.tensor([pair.gain for pair in batch])
-        return functional.mse_loss(network(*read(words, batch)), wanted)
+        return functional.mse_loss(*answers(network, words, batch))
 
     def agreement() -> float:
-        asked = zip(encoded, unseen.rows, unseen.logits, strict=True)
-        return kendall((logits_of(network, products, query, rows), logits) for query, rows, logits in asked)
+        return kendall((logits_of(network, products, query, rows), logits) for query, rows, logits in unseen)
 
     best = fit(network, epoch, loss, agreement, training=training, folder=folder, console=console)
     console.print(f"  Kendall's tau with the teacher on queries held out: {best:.3f}")

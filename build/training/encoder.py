@@ -1,12 +1,14 @@
 """Fine-tune the encoder: one network for queries and products, one pass for both retrieval and ranking.
 
 Cosine of the embeddings and MaxSim of the token vectors are trained together, each as a choice of the right product
-among all products of the batch (in-batch negatives) and a mined hard negative: a product judged worse for the query.
+among all products of the batch (in-batch negatives) and a hard negative: a product judged worse for the query or, where
+the settings ask for it, one that retrieval finds for it and nobody judged right.
 """
 
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,7 @@ from build.data.examples import Example
 from build.settings import EncoderSettings, Settings
 from build.training.loop import fit
 from build.training.models import Encoder
+from build.training.negatives import mined
 from build.training.tokenizer import claim
 from shelfbridge.catalogue import Catalogue, Judgments
 from shelfbridge.errors import DataError
@@ -49,13 +52,18 @@ def train(
     dev_set = examples.drawn(examples.judged(catalogue, judgments.of("dev")), chosen.dev_queries, seed=3)
 
     right = examples.right(train_set)
+    wrong = (
+        mined(encoder, pieces, catalogue, right, count=chosen.negatives, tokens=chosen.tokens, console=console)
+        if chosen.negatives
+        else {}
+    )
 
     def loss(batch: Sequence[Example]) -> Tensor:
         return contrast(encoder, pieces, batch, texts, tokens=chosen.tokens, right=right)
 
     best = fit(
         encoder,
-        lambda number: epoch(train_set, catalogue, chosen, number),
+        lambda number: epoch(train_set, catalogue, chosen, number, wrong),
         loss,
         lambda: judged_ndcg(encoder, pieces, dev_set, texts, chosen.tokens),
         training=chosen.training,
@@ -77,18 +85,26 @@ def prepare(encoder: Encoder, pieces: WordPieces, texts: Sequence[str], seed: in
     encoder.weights.copy_(rarity.clamp(min=LEAST_WEIGHT))
     some = random.Random(seed).sample(texts, min(CHUNK, len(texts)))
     with torch.inference_mode():
-        read, real = _tensors(pieces.products(some))
+        read, real = _tensors(pieces.products(some), encoder)
         states = functional.normalize(encoder.eval().hidden(read, real)[real == 1], dim=-1)
         directions = torch.linalg.svd(states, full_matrices=False).Vh[: encoder.projection.out_features]
         encoder.projection.weight[: len(directions)] = directions
 
 
 def epoch(
-    train_set: Sequence[Example], catalogue: Catalogue, chosen: EncoderSettings, number: int
+    train_set: Sequence[Example],
+    catalogue: Catalogue,
+    chosen: EncoderSettings,
+    number: int,
+    wrong: Mapping[str, Sequence[int]] = MappingProxyType({}),
 ) -> list[list[Example]]:
-    """An epoch's batches: (query, right product, worse product) triples from judgments and from product texts."""
+    """An epoch's batches: (query, right product, worse product) triples from judgments and from product texts.
+
+    Args:
+        wrong: rows of mined products by query, which are worse too.
+    """
     chance = random.Random(chosen.training.seed * 1000 + number)
-    triples = [triple for example in train_set for triple in _triples(example, chance)]
+    triples = [triple for example in train_set for triple in _triples(example, wrong.get(example.query, ()), chance)]
     triples = chance.sample(triples, min(chosen.judged, len(triples)))
     triples += examples.synthetic(catalogue, chosen.synthetic, chance.randrange(1 << 30))
     if not triples:
@@ -96,10 +112,11 @@ def epoch(
     return list(examples.batches(triples, chosen.training.batch, chance))
 
 
-def _triples(example: Example, chance: random.Random) -> list[Example]:
-    """The example's best products, each with one that was judged worse."""
+def _triples(example: Example, wrong: Sequence[int], chance: random.Random) -> list[Example]:
+    """The example's best products, each with one that was judged worse or is among the wrong ones."""
     right = [(row, gain) for row, gain in zip(example.rows, example.gains, strict=True) if gain == 1]
     worse = [(row, gain) for row, gain in zip(example.rows, example.gains, strict=True) if gain < 1]
+    worse += [(row, 0.0) for row in wrong if row not in example.rows]
     if not right or not worse:
         return []
     return [
@@ -128,10 +145,11 @@ def contrast(
         right: rows that are right for a query, by its text; none of them is held against it.
     """
     rows = [example.rows[0] for example in batch] + [example.rows[1] for example in batch]
-    queries, query_tokens = encoder(*_tensors(pieces.queries([example.query for example in batch])))
-    ids, mask = _tensors(pieces.products([texts[row] for row in rows]))
+    queries, query_tokens = encoder(*_tensors(pieces.queries([example.query for example in batch]), encoder))
+    ids, mask = _tensors(pieces.products([texts[row] for row in rows]), encoder)
     products, product_tokens = encoder(ids[:, :tokens], mask[:, :tokens])
-    target, same = torch.arange(len(batch)), false_negatives(batch, right)
+    target = torch.arange(len(batch), device=queries.device)
+    same = false_negatives(batch, right).to(queries.device)
     cosine = (queries @ products.T * COSINE_SCALE).masked_fill(same, -1e4)
     late = (maxsim(query_tokens, product_tokens) * MAXSIM_SCALE).masked_fill(same, -1e4)
     return functional.cross_entropy(cosine, target) + functional.cross_entropy(late, target)
@@ -171,13 +189,14 @@ def judged_ndcg(
     """Mean nDCG@10 of cosine + MaxSim over each query's judged products: quick, and what training is meant to move."""
     figures = []
     for example in dev_set:
-        query, query_tokens = encoder(*_tensors(pieces.queries([example.query])))
-        ids, mask = _tensors(pieces.products([texts[row] for row in example.rows]))
+        query, query_tokens = encoder(*_tensors(pieces.queries([example.query]), encoder))
+        ids, mask = _tensors(pieces.products([texts[row] for row in example.rows]), encoder)
         products, product_tokens = encoder(ids[:, :tokens], mask[:, :tokens])
-        scores = (query @ products.T + maxsim(query_tokens, product_tokens))[0].numpy()
+        scores = (query @ products.T + maxsim(query_tokens, product_tokens))[0].cpu().numpy()
         figures.append(ndcg(scores, np.array(example.gains)))
     return float(np.mean(figures)) if figures else 0.0
 
 
-def _tensors(arrays: tuple[NDArray[Any], NDArray[Any]]) -> tuple[Tensor, Tensor]:
-    return torch.from_numpy(arrays[0]), torch.from_numpy(arrays[1])
+def _tensors(arrays: tuple[NDArray[Any], NDArray[Any]], encoder: Encoder) -> tuple[Tensor, Tensor]:
+    ids, mask = (torch.from_numpy(array).to(encoder.trunk.device) for array in arrays)
+    return ids, mask

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoModel, AutoModelForSequenceClassification
@@ -18,17 +17,14 @@ from shelfbridge.contract import CANDIDATES, SHORTLIST, SIGNALS, TOKEN_WIDTH
 from shelfbridge.errors import ArtefactError
 from shelfbridge.retrieval.index import RRF_K
 
-Kept = NDArray[np.int64] | Path | None
-"""Embedding rows to keep of a base model, int64 [V'], or their file; None keeps all."""
-
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
 
 
-def reduced() -> torch.autocast:
-    """bf16 for the matrix products of a training pass, where this CPU has them in hardware (1.7 times the speed)."""
-    fast = torch.is_grad_enabled() and torch.cpu._is_avx512_bf16_supported()
-    return torch.autocast("cpu", torch.bfloat16, enabled=fast)
+def reduced(device: torch.device) -> torch.autocast:
+    """bf16 for the matrix products of a training pass, where the device has them in hardware (1.7 times the speed)."""
+    there = torch.cpu._is_avx512_bf16_supported if device.type == "cpu" else torch.cuda.is_bf16_supported
+    return torch.autocast(device.type, torch.bfloat16, enabled=torch.is_grad_enabled() and there())
 
 
 def base_folder(base: str) -> str:
@@ -61,7 +57,7 @@ class Encoder(nn.Module):
 
     weights: Tensor
 
-    def __init__(self, base: str, attention: str = "sdpa", kept: Kept = None) -> None:
+    def __init__(self, base: str, attention: str = "sdpa", kept: Path | None = None) -> None:
         super().__init__()
         self.trunk = _load(AutoModel, base, kept, attn_implementation=attention)
         self.projection = nn.Linear(self.trunk.config.hidden_size, TOKEN_WIDTH, bias=False)
@@ -82,7 +78,7 @@ class Encoder(nn.Module):
 
     def hidden(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """The transformer's last hidden states, [B, S, D]."""
-        with reduced():
+        with reduced(input_ids.device):
             states: Tensor = self.trunk(
                 input_ids=input_ids, attention_mask=attention_mask, **positions(self.trunk, attention_mask)
             ).last_hidden_state
@@ -105,7 +101,7 @@ class Encoder(nn.Module):
 class CrossEncoder(nn.Module):
     """Query and product read together, one relevance logit (arXiv:1901.04085)."""
 
-    def __init__(self, base: str, attention: str = "sdpa", kept: Kept = None) -> None:
+    def __init__(self, base: str, attention: str = "sdpa", kept: Path | None = None) -> None:
         super().__init__()
         self.trunk = _load(AutoModelForSequenceClassification, base, kept, attn_implementation=attention, num_labels=1)
         self.typed = getattr(self.trunk.config, "type_vocab_size", 0) > 1
@@ -114,7 +110,7 @@ class CrossEncoder(nn.Module):
         """Logit per pair, [B]; all inputs int64 [B, L]."""
         more = {"token_type_ids": token_type_ids} if self.typed else {}
         more |= positions(self.trunk, attention_mask)
-        with reduced():
+        with reduced(input_ids.device):
             logits: Tensor = self.trunk(input_ids=input_ids, attention_mask=attention_mask, **more).logits
         return logits.squeeze(-1).to(torch.float32)
 
@@ -265,7 +261,8 @@ class Ranker(nn.Module):
         return ranker.eval()
 
 
-def _load(kind: Any, base: str, kept: Kept, **options: object) -> Any:
+def _load(kind: Any, base: str, kept: Path | None, **options: object) -> Any:
+    """A base model with, of its embeddings, the rows that the file `kept` names, or all."""
     folder = base_folder(base)
     try:
         if narrowed(Path(folder)):
@@ -278,5 +275,5 @@ def _load(kind: Any, base: str, kept: Kept, **options: object) -> Any:
             "give a Hugging Face id that can be reached from here or a folder with its files"
         ) from error
     if kept is not None:
-        slice_embeddings(trunk, kept)
+        slice_embeddings(trunk, np.load(kept))
     return trunk

@@ -12,8 +12,9 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 from transformers import AutoConfig, PreTrainedModel
+from transformers.pytorch_utils import prune_linear_layer
 
 from build.settings import Shape
 from shelfbridge.errors import ArtefactError
@@ -72,12 +73,13 @@ def narrow(
         attention = layer.attention.self
         attention.layer_idx = number
         size = attention.attention_head_size
-        columns = torch.cat([torch.arange(head * size, (head + 1) * size) for head in some])
+        columns: Any = torch.cat([torch.arange(head * size, (head + 1) * size) for head in some])
+        rows: Any = torch.tensor(others)
         for name in ("query", "key", "value"):
-            setattr(attention, name, _rows(getattr(attention, name), columns))
-        layer.attention.output.dense = _columns(layer.attention.output.dense, columns)
-        layer.intermediate.dense = _rows(layer.intermediate.dense, torch.tensor(others))
-        layer.output.dense = _columns(layer.output.dense, torch.tensor(others))
+            setattr(attention, name, prune_linear_layer(getattr(attention, name), columns))
+        layer.attention.output.dense = prune_linear_layer(layer.attention.output.dense, columns, dim=1)
+        layer.intermediate.dense = prune_linear_layer(layer.intermediate.dense, rows)
+        layer.output.dense = prune_linear_layer(layer.output.dense, rows, dim=1)
     trunk.config.num_hidden_layers = len(kept)
     trunk.config.intermediate_size = len(neurons[0])
     trunk.config.kept_heads = len(heads[0])
@@ -104,17 +106,3 @@ def load_narrowed(kind: Any, folder: Path, **options: object) -> Any:
     narrow(trunk, range(config.num_hidden_layers), *([part] * config.num_hidden_layers for part in (heads, neurons)))
     trunk.load_state_dict(load_file(folder / "model.safetensors"))
     return trunk
-
-
-def _rows(linear: nn.Linear, rows: Tensor) -> nn.Linear:
-    return _linear(linear.weight.data[rows], linear.bias.data[rows])
-
-
-def _columns(linear: nn.Linear, columns: Tensor) -> nn.Linear:
-    return _linear(linear.weight.data[:, columns], linear.bias.data)
-
-
-def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
-    made = nn.Linear(weight.shape[1], weight.shape[0])
-    made.weight.data, made.bias.data = weight.clone(), bias.clone()
-    return made

@@ -99,16 +99,7 @@ def cut(trunk: PreTrainedModel, shape: Shape, worth: Importance) -> None:
 def prune_encoder(
     folder: Path, *, model: Path, tokenizer: Path, catalogue: Catalogue, judgments: Judgments, shape: Shape
 ) -> None:
-    """Cut a fine-tuned encoder and write what is left. Its token projection and weights stay.
-
-    Args:
-        folder: to write to.
-        model: folder of the encoder.
-        tokenizer: folder of `tokenizer.json`.
-        catalogue: all products.
-        judgments: the train split is used.
-        shape: what to leave.
-    """
+    """Cut a fine-tuned encoder to as much of a shape as it has. Its token projection and weights stay."""
     network, words = Encoder.load(model), WordPieces(tokenizer / "tokenizer.json")
     hold(network.trunk, tokenizer, model)
     texts = [product.full_text for product in catalogue.products]
@@ -117,7 +108,7 @@ def prune_encoder(
     batches = encoder.epoch(train_set, catalogue, chosen, 0)[:BATCHES]
     contrast = partial(encoder.contrast, network, words, tokens=chosen.tokens, right=examples.right(train_set))
     losses = (partial(contrast, batch, texts) for batch in batches)
-    cut(network.trunk, shape, importance(network.trunk, losses))
+    cut(network.trunk, shape.within(shape_of(network.trunk)), importance(network.trunk, losses))
     network.save(folder)
 
 
@@ -131,17 +122,7 @@ def prune_cross_encoder(
     judgments: Judgments,
     shape: Shape,
 ) -> None:
-    """Cut a fine-tuned cross-encoder and write what is left.
-
-    Args:
-        folder: to write to.
-        model: folder of the cross-encoder.
-        tokenizer: folder of `tokenizer.json`.
-        pieces: folder of the products' word pieces.
-        catalogue: all products.
-        judgments: the train split is used.
-        shape: what to leave.
-    """
+    """Cut a fine-tuned cross-encoder to as much of a shape as it has."""
     network, words = CrossEncoder.load(model), WordPieces(tokenizer / "tokenizer.json")
     hold(network.trunk, tokenizer, model)
     chosen = CrossEncoderSettings(TRAINING, judged=BATCHES * TRAINING.batch, synthetic=0)
@@ -150,5 +131,5 @@ def prune_cross_encoder(
         0, train_set=train_set, products=ProductPairs.open(pieces), abroad=(), catalogue=catalogue, chosen=chosen
     )
     losses = (lambda batch=batch: cross_encoder.loss(network, words, batch) for batch in batches[:BATCHES])
-    cut(network.trunk, shape, importance(network.trunk, losses))
+    cut(network.trunk, shape.within(shape_of(network.trunk)), importance(network.trunk, losses))
     network.save(folder)

@@ -21,18 +21,13 @@ def write_tokenizer(
     settings: Settings,
     catalogue: Catalogue,
     judgments: Judgments,
-    level: vocabulary.Level = "script",
 ) -> None:
     """Write the encoder's `tokenizer.json`, having seen that the cross-encoder's is the same, without unused pieces.
 
     `kept.npy` says which rows of a base model's embeddings are left: its old id of each new id, int64 [V'].
 
-    Args:
-        level: which pieces are unused; see `build.training.vocabulary`.
-
     Raises:
-        ArtefactError: a base model has no fast tokenizer, or none that can be reached, or the two differ, or the level
-            is not to be had of this tokenizer.
+        ArtefactError: a base model has no fast tokenizer, or none that can be reached, or the two differ.
     """
     whole = folder / "whole.json"
     save(settings.base, whole)
@@ -45,8 +40,8 @@ def write_tokenizer(
                 "choose two bases with one vocabulary"
             )
         other.unlink()
-    used = vocabulary.shop_usage(whole, catalogue, judgments, level)
-    np.save(folder / "kept.npy", vocabulary.prune(whole, used, level, folder / "tokenizer.json"))
+    texts = [*(product.full_text for product in catalogue.products), *judgments.queries.values()]
+    np.save(folder / "kept.npy", vocabulary.prune(whole, texts, folder / "tokenizer.json"))
     whole.unlink()
 
 

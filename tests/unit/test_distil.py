@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from pydantic_core import to_json
 from rich.console import Console
 from transformers import BertConfig, BertModel
 
@@ -14,7 +15,7 @@ from build.settings import Training
 from build.training.distil import distil_cross_encoder, distil_encoder
 from build.training.models import CrossEncoder, Encoder
 from build.training.narrow import Shape, shape_of
-from build.training.opinions import Opinions
+from build.training.opinions import Opinion, read
 from build.training.prune import prune_cross_encoder, prune_encoder
 from build.training.tokenizer import claim, hold
 from shelfbridge.catalogue import Catalogue, Judgment, Judgments, Product
@@ -141,9 +142,9 @@ def test_a_cross_encoder_comes_nearer_to_its_teacher(tmp_path, teachers, pruned,
 
     queries = ["red tent", "blue lamp", "green hose", "white mug"]
     for name, some in (("train", queries), ("unseen", ["blue tent"])):
-        Opinions(some, [rows] * len(some), [logits(teacher, q) for q in some]).save(tmp_path / f"{name}.json")
-    loaded = Opinions.load(tmp_path / "train.json")
-    np.testing.assert_allclose(loaded.logits[1], logits(teacher, "blue lamp"), rtol=1e-5)
+        opinions = [Opinion(query, rows.tolist(), logits(teacher, query).tolist()) for query in some]
+        (tmp_path / f"{name}.json").write_bytes(to_json(opinions))
+    np.testing.assert_allclose(read(tmp_path / "train.json")[1].logits, logits(teacher, "blue lamp"), rtol=1e-5)
     distil_cross_encoder(
         tmp_path,
         opinions=tmp_path,

@@ -148,10 +148,12 @@ class TestTraining:
 
 def test_without_validation_the_log_tells_of_none(tmp_path):
     model, training = torch.nn.Linear(2, 1), SHORT.training
-    fit(model, lambda _: [torch.ones(3, 2)], lambda batch: model(batch).sum(), None, training=training, folder=tmp_path,
+    fit(model, lambda _: [torch.ones(3, 2)], lambda batch: model(torch.stack(batch)).sum(), None, training=training, folder=tmp_path,
         console=QUIET)  # fmt: skip
     log = EventAccumulator(str(tmp_path / "tensorboard"))
-    assert set(log.Reload().Tags()["scalars"]) == {"loss", "learning_rate"}
+    told = set(log.Reload().Tags()["scalars"])
+    assert {"train/loss", "train/learning_rate"} <= told
+    assert "eval/dev" not in told
 
 
 def test_texts_alone_make_the_vectors_of_dropped_products(monkeypatch):

@@ -14,7 +14,7 @@ from transformers import BertConfig, BertModel, XLMRobertaConfig, XLMRobertaMode
 from build.settings import preset
 from build.training.models import CrossEncoder, Encoder
 from build.training.tokenizer import write_tokenizer
-from build.training.vocabulary import cut_otherwise, main, prune, scripts, slice_embeddings, usage
+from build.training.vocabulary import prune, scripts, slice_embeddings
 from shelfbridge.catalogue import Catalogue, Judgment, Judgments, Product
 from shelfbridge.errors import ArtefactError
 
@@ -65,11 +65,11 @@ def whole(request, tmp_path_factory):
     return file
 
 
-@pytest.fixture(scope="module", params=["script", "seen"])
-def pruned(request, whole):
-    """Level, whole file, pruned file and the ids kept."""
-    to = whole.with_name(f"{request.param}.json")
-    return request.param, whole, to, prune(whole, usage(whole, SHOP), request.param, to)
+@pytest.fixture(scope="module")
+def pruned(whole):
+    """Whole file, pruned file and the ids kept."""
+    to = whole.with_name("pruned.json")
+    return whole, to, prune(whole, SHOP, to)
 
 
 def opened(file) -> Tokenizer:
@@ -78,8 +78,18 @@ def opened(file) -> Tokenizer:
     return words
 
 
+def cut_otherwise(before, after, texts) -> int:
+    """How many of some texts two tokenizers cut into different pieces."""
+    old, new = (
+        # An encoding's own tokens show an unknown character as itself
+        [[words.id_to_token(number) for number in one.ids] for one in words.encode_batch_fast(list(texts))]
+        for words in (opened(before), opened(after))
+    )
+    return sum(one != other for one, other in zip(old, new, strict=True))
+
+
 def test_what_is_left_has_new_ids_in_the_old_order(pruned):
-    _, whole, to, kept = pruned
+    whole, to, kept = pruned
     old, new = opened(whole).get_vocab(), opened(to).get_vocab()
     assert 10 < len(kept) < len(old)
     assert sorted(new.values()) == list(range(len(kept)))
@@ -88,27 +98,20 @@ def test_what_is_left_has_new_ids_in_the_old_order(pruned):
 
 
 def test_pieces_of_foreign_scripts_and_reserved_ones_go(pruned):
-    left = opened(pruned[2]).get_vocab().keys() - {"оданос"}
+    left = opened(pruned[1]).get_vocab().keys() - {"оданос"}
     assert not scripts("".join(left)) & {"Cyrl", "Hani"}
     assert not any("unused" in piece for piece in left)
 
 
 def test_a_script_that_occurs_once_stays_whole(whole, tmp_path):
-    prune(whole, usage(whole, [*SHOP, "鞋"]), "script", tmp_path / "t.json")
+    prune(whole, [*SHOP, "鞋"], tmp_path / "t.json")
     left = opened(tmp_path / "t.json").get_vocab()
     assert set(HAN) <= left.keys()
     assert "в" not in left
 
 
-def test_seen_keeps_words_of_the_shop_and_single_characters(whole, tmp_path):
-    prune(whole, usage(whole, SHOP), "seen", tmp_path / "t.json")
-    left = {piece.removeprefix("\u2581") for piece in opened(tmp_path / "t.json").get_vocab()}
-    assert {"running", "shoes", "red", *LATIN, *COMMON} <= left
-    assert "tent" not in left
-
-
 def test_special_tokens_are_the_same_ones(pruned):
-    _, whole, to, _ = pruned
+    whole, to, _ = pruned
     old, new = opened(whole), opened(to)
     for words in (old, new):
         assert words.encode("zz").tokens[0] == words.id_to_token(words.encode("zz").ids[0])
@@ -122,43 +125,26 @@ def test_special_tokens_are_the_same_ones(pruned):
 
 
 def test_the_shops_texts_are_cut_as_before(pruned):
-    assert cut_otherwise(pruned[1], pruned[2], SHOP) == 0
+    assert cut_otherwise(*pruned[:2], SHOP) == 0
 
 
 @given(st.text(st.sampled_from(LATIN + LATIN.upper() + COMMON + " ÉßøŁ♞²½\u0301\u3000"), max_size=40))
 def test_any_text_of_kept_scripts_is_cut_as_before(whole, text):
     to = whole.with_name("any.json")
     if not to.exists():
-        prune(whole, usage(whole, SHOP), "script", to)
+        prune(whole, SHOP, to)
     assert cut_otherwise(whole, to, [text]) == 0
 
 
-@given(st.text(st.sampled_from(LATIN + COMMON + " ♞"), max_size=40))
-def test_at_seen_nothing_becomes_unknown(whole, text):
-    to = whole.with_name("none_unknown.json")
-    if not to.exists():
-        prune(whole, usage(whole, SHOP), "seen", to)
-    counts = []
-    for words in (opened(whole), opened(to)):
-        ids = words.encode(text, add_special_tokens=False).ids
-        assert all(number < words.get_vocab_size() for number in ids)
-        counts.append([words.id_to_token(number) for number in ids].count(unknown(words)))
-    assert counts[0] == counts[1]
-
-
-def unknown(words: Tokenizer) -> str:
-    return "<unk>" if words.token_to_id("<unk>") else "[UNK]"
-
-
 def test_a_piece_that_became_unknown_counts_as_cut_otherwise(whole, tmp_path):
-    prune(whole, usage(whole, SHOP), "script", tmp_path / "t.json")
+    prune(whole, SHOP, tmp_path / "t.json")
     assert cut_otherwise(whole, tmp_path / "t.json", ["red shoes", "red вода", "鞋"]) == 2
 
 
 def test_the_score_of_the_unknown_does_not_move(tmp_path):
     """Unknown characters cost ten less than the least score of all pieces, also of those dropped."""
     unigram().save(str(tmp_path / "whole.json"))
-    prune(tmp_path / "whole.json", usage(tmp_path / "whole.json", SHOP), "script", tmp_path / "t.json")
+    prune(tmp_path / "whole.json", SHOP, tmp_path / "t.json")
     scores = [
         [score for _, score in json.loads((tmp_path / name).read_text())["model"]["vocab"]]
         for name in ("whole.json", "t.json")
@@ -166,27 +152,11 @@ def test_the_score_of_the_unknown_does_not_move(tmp_path):
     assert min(scores[0]) == min(scores[1])
 
 
-def test_a_piece_whose_characters_have_none_of_their_own_stays(tmp_path):
-    vocab = {piece: i for i, piece in enumerate(["[UNK]", "a", "##b", "ab", "##ba"])}
-    Tokenizer(models.WordPiece(vocab, unk_token="[UNK]")).save(str(tmp_path / "whole.json"))
-    kept = prune(tmp_path / "whole.json", usage(tmp_path / "whole.json", []), "seen", tmp_path / "t.json")
-    assert kept.tolist() == [0, 1, 2, 4]
-
-
-def test_bpe_is_left_whole_and_refused_at_seen(tmp_path):
+def test_bpe_is_left_whole(tmp_path):
     file = tmp_path / "whole.json"
     Tokenizer(models.BPE({"a": 0, "b": 1, "ab": 2}, [("a", "b")])).save(str(file))
-    used = usage(file, ["a"])
-    assert prune(file, used, "script", tmp_path / "t.json").tolist() == [0, 1, 2]
+    assert prune(file, ["a"], tmp_path / "t.json").tolist() == [0, 1, 2]
     assert cut_otherwise(file, tmp_path / "t.json", ["ab ba"]) == 0
-    with pytest.raises(ArtefactError, match=r"BPE tokenizer.*keep it whole"):
-        prune(file, used, "seen", tmp_path / "t.json")
-
-
-def test_a_file_that_is_no_tokenizer_is_named(tmp_path):
-    (tmp_path / "t.json").write_text("{}")
-    with pytest.raises(ArtefactError, match=r"t\.json is not a tokenizer file"):
-        usage(tmp_path / "t.json", SHOP)
 
 
 def small(kind, size: int):
@@ -196,13 +166,12 @@ def small(kind, size: int):
     return model(config(vocab_size=size, max_position_embeddings=64, **shape)).eval()
 
 
-@pytest.mark.parametrize("level", ["script", "seen"])
 @pytest.mark.parametrize("kind", MAKERS)
 @torch.inference_mode()
-def test_a_sliced_model_answers_the_same(kind, level, tmp_path):
+def test_a_sliced_model_answers_the_same(kind, tmp_path):
     file, to = tmp_path / "whole.json", tmp_path / "t.json"
     MAKERS[kind]().save(str(file))
-    kept = prune(file, usage(file, SHOP), level, to)
+    kept = prune(file, SHOP, to)
     old, new = opened(file), opened(to)
     small(kind, old.get_vocab_size() + 7).save_pretrained(tmp_path / "base")
     np.save(tmp_path / "kept.npy", kept)
@@ -239,48 +208,20 @@ def test_rows_of_another_model_are_refused():
 
 def test_a_model_that_counts_positions_from_its_padding_keeps_it_in_place():
     slice_embeddings(small("Unigram", 20), np.array([0, 1, 9]))
-    with pytest.raises(ArtefactError, match=r"padding id.*keep its vocabulary whole"):
+    with pytest.raises(ArtefactError, match=r"padding id.*choose another base model"):
         slice_embeddings(small("Unigram", 20), np.array([1, 2, 9]))
 
 
-def test_the_stage_counts_only_training_queries_at_seen(tmp_path):
+def test_the_stage_keeps_what_products_and_queries_use(tmp_path):
     word_piece().save(str(tmp_path / "tokenizer.json"))
     small("WordPiece", 200).save_pretrained(tmp_path)
     catalogue = Catalogue((Product(product_id="1", title="red shoes"),))
-    rows = [("q1", "trail", "train"), ("q2", "tent", "dev"), ("q3", "跑步", "dev")]
-    judgments = Judgments(
-        tuple(Judgment(query_id=i, query=q, product_id="1", label="E", split=split) for i, q, split in rows)
-    )
+    judgments = Judgments((Judgment(query_id="q", query="跑步", product_id="1", label="E", split="dev"),))
     settings = preset("smoke").model_copy(update={"base": str(tmp_path)})
-    left = {}
-    for level in ("script", "seen"):
-        (tmp_path / level).mkdir()
-        write_tokenizer(tmp_path / level, settings=settings, catalogue=catalogue, judgments=judgments, level=level)
-        left[level] = opened(tmp_path / level / "tokenizer.json").get_vocab()
-        assert sorted(p.name for p in (tmp_path / level).iterdir()) == ["kept.npy", "tokenizer.json"]
-        assert len(np.load(tmp_path / level / "kept.npy")) == len(left[level])
-    assert {"trail", "tent", "跑"} <= left["script"].keys()
-    assert "trail" in left["seen"]
-    assert not {"tent", "跑"} & left["seen"].keys()
-
-
-def test_the_program_shows_what_would_go_and_writes_it(tmp_path, monkeypatch, capsys):
-    word_piece().save(str(tmp_path / "tokenizer.json"))
-    (tmp_path / "products.csv").write_text("product_id,title\n1,red running shoes\n")
-    (tmp_path / "judgments.csv").write_text(
-        "query_id,query,product_id,label,split\n1,shoes,1,E,train\n2,red,1,E,dev\n3,red tent,1,E,dev\n"
-    )
-    files = {"tokenizer": "tokenizer.json", "catalogue": "products.csv", "judgments": "judgments.csv", "out": "made"}
-    given = [part for name, file in files.items() for part in (f"--{name}", str(tmp_path / file))]
-    monkeypatch.setattr("sys.argv", ["vocabulary", *given])
-    main()
-    shown = capsys.readouterr().out
-    assert "script: 0 of 2 dev and test queries are cut otherwise" in shown
-    assert "seen: 1 of 2" in shown
-    size = word_piece().get_vocab_size()
-    for level in ("script", "seen"):
-        gone = size - len(np.load(tmp_path / "made" / level / "kept.npy"))
-        assert f"{gone} ({gone / size:.0%}, 0.1 MB)" in shown
-    monkeypatch.setattr("sys.argv", ["vocabulary", *given[:-1], str(tmp_path), "--tokenizer", "nowhere.json"])
-    with pytest.raises(SystemExit, match=r"error: nowhere\.json is not a tokenizer file"):
-        main()
+    (tmp_path / "made").mkdir()
+    write_tokenizer(tmp_path / "made", settings=settings, catalogue=catalogue, judgments=judgments)
+    assert sorted(p.name for p in (tmp_path / "made").iterdir()) == ["kept.npy", "tokenizer.json"]
+    left = opened(tmp_path / "made" / "tokenizer.json").get_vocab()
+    assert len(np.load(tmp_path / "made" / "kept.npy")) == len(left)
+    assert {"trail", "tent", "跑"} <= left.keys()
+    assert "вода" not in left
