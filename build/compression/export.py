@@ -27,6 +27,8 @@ from shelfbridge.errors import ArtefactError
 OPSET = 18
 TOLERANCE = 2e-4
 """Largest difference allowed between torch and onnxruntime: fp32 sums in another order."""
+ASTRAY = 0.01
+"""Share of a tree-ranker's scores that may differ by more: a feature within rounding of a threshold may cross it."""
 
 
 def export_encoder(folder: Path, *, trained: Path) -> None:
@@ -43,7 +45,9 @@ def export_ranker(folder: Path, *, trained: Path) -> None:
     tokens = torch.randint(-60, 60, (2, CANDIDATES, 11, TOKEN_WIDTH), dtype=torch.int8)
     lengths = torch.randint(0, 12, (2, CANDIDATES), dtype=torch.int32)
     cosines, signals = torch.rand(2, CANDIDATES, CANDIDATES), torch.rand(2, CANDIDATES, len(SIGNALS))
-    _export(Ranker.load(trained), (vectors, tokens, lengths, cosines, signals), folder, "ranker")
+    ranker = Ranker.load(trained)
+    astray = 0.0 if ranker.trees is None else ASTRAY
+    _export(ranker, (vectors, tokens, lengths, cosines, signals), folder, "ranker", astray)
 
 
 def export_cross_encoder(folder: Path, *, trained: Path, weight: float) -> None:
@@ -71,7 +75,7 @@ def export_ranker_alone(folder: Path, *, forms: Sequence[str]) -> None:
         shutil.copyfile(folder / "model.onnx", folder / name)
 
 
-def _export(model: nn.Module, example: tuple[Tensor, ...], folder: Path, name: str) -> None:
+def _export(model: nn.Module, example: tuple[Tensor, ...], folder: Path, name: str, astray: float = 0.0) -> None:
     model = model.eval()
     inputs = [tensor.name for tensor in contract.MODELS[name].inputs]
     outputs = [tensor.name for tensor in contract.MODELS[name].outputs]
@@ -93,7 +97,7 @@ def _export(model: nn.Module, example: tuple[Tensor, ...], folder: Path, name: s
             dynamo=False,
         )
     declare(path, model, example, dynamic)
-    check(path, model, dict(zip(inputs, example, strict=True)))
+    check(path, model, dict(zip(inputs, example, strict=True)), astray)
 
 
 def declare(path: Path, model: nn.Module, example: tuple[Tensor, ...], dynamic: dict[str, dict[int, str]]) -> None:
@@ -109,8 +113,11 @@ def declare(path: Path, model: nn.Module, example: tuple[Tensor, ...], dynamic: 
     onnx.save(graph, path)
 
 
-def check(path: Path, model: nn.Module, example: dict[str, Tensor]) -> None:
+def check(path: Path, model: nn.Module, example: dict[str, Tensor], astray: float = 0.0) -> None:
     """Hold an exported graph against its torch model, on the example and on half of its batch.
+
+    Args:
+        astray: share of an output's values that may differ by more than `TOLERANCE`.
 
     Raises:
         ArtefactError: something that TensorRT does not parse, or outputs that differ by more than `TOLERANCE`.
@@ -121,11 +128,11 @@ def check(path: Path, model: nn.Module, example: dict[str, Tensor]) -> None:
         with torch.inference_mode():
             expected = model(*part.values())
         got = session.run(None, {name: tensor.numpy() for name, tensor in part.items()})
-        _agree(path, expected if isinstance(expected, tuple) else (expected,), got)
+        _agree(path, expected if isinstance(expected, tuple) else (expected,), got, astray)
 
 
-def _agree(path: Path, expected: Sequence[Tensor], got: Sequence[NDArray[Any]]) -> None:
+def _agree(path: Path, expected: Sequence[Tensor], got: Sequence[NDArray[Any]], astray: float) -> None:
     for torch_output, onnx_output in zip(expected, got, strict=True):
-        difference = float(np.abs(torch_output.numpy() - onnx_output).max())
+        difference = float(np.quantile(np.abs(torch_output.numpy() - onnx_output), 1 - astray))
         if not difference <= TOLERANCE:
             raise ArtefactError(f"{path} differs from its torch model by {difference:.1e}; it is not published")

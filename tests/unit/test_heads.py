@@ -118,10 +118,10 @@ def test_what_an_encoder_knows_by_heart_of_the_training_queries_does_not_rule_th
     nothing = torch.full(train_set.rows.shape, torch.nan)
     heads = {"fusion": point("fusion"), **learned(train_set, nothing, decay=3e-4)}
     loosest = next(head for name, head in heads.items() if name != "fusion")
-    fusion = ndcgs(test.features @ heads["fusion"], test).mean()
-    assert ndcgs(test.features @ loosest, test).mean() < fusion - 0.2
+    fusion = ndcgs(heads["fusion"].scores(test.features), test).mean()
+    assert ndcgs(loosest.scores(test.features), test).mean() < fusion - 0.2
     choice = choose_head(heads, dev)
-    assert ndcgs(test.features @ heads[choice.name], test).mean() >= fusion
+    assert ndcgs(heads[choice.name].scores(test.features), test).mean() >= fusion
 
 
 def fashion(seed: int) -> tuple[Catalogue, Judgments]:
@@ -215,7 +215,7 @@ def test_the_points_are_the_orders_that_they_are_named_for(tmp_path):
     steps = shop(tmp_path, catalogue)
     ranker = Ranker(1 / 127).requires_grad_(False)
     for name, stage in (("fusion", "fused"), ("BM25", "lexical")):
-        ranker.head.weight.copy_(point(name)[None])
+        ranker.head.weight.copy_(point(name).weight[None])
         ranker.save(tmp_path)
         figures = ndcg_of_stages(tmp_path, steps, catalogue, judgments)
         assert figures["ranked"] == pytest.approx(figures[stage], abs=0.01 if name == "BM25" else 1e-6)
