@@ -117,7 +117,7 @@ class Workbench:
         ]
 
     def _ranker(self) -> Candidate:
-        return self._candidate("ranker", "teacher", self.made.ranker_graph)
+        return self._candidate("ranker", "teacher", self.made.ranker)
 
     def _cross_encoders(self, grid: Grid) -> list[Candidate]:
         trained = {"teacher": self.made.cross_encoder}

@@ -7,13 +7,14 @@ What a function takes as `known` are the arguments of `Gate.of`.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from build.compression import export
+from build.declaration import say_unneeded
 from build.evaluation.offline import Ensembles
 from build.evaluation.panel import Network, Panel
 from build.release import gate
@@ -101,19 +102,18 @@ def serve_encoder(folder: Path, *, compressed: Path, **known: Any) -> None:
     gate.write(folder, found)
 
 
-def fit_ranker(
-    folder: Path, *, graph: Path, encoder_graph: Path, ranker: Path, ranker_graph: Path, **known: Any
-) -> None:
-    """Fit the ranker's head to what the served encoder in `graph` makes of queries; write it and its graph.
+def train_ranker(folder: Path, **known: Any) -> None:
+    """Fit the ranker's head; write it and its graph."""
+    ranking.train(folder, **known)
+    export.export_ranker(folder, trained=folder)
 
-    Where the original encoder is served, its head is passed on.
-    """
-    if same(graph, encoder_graph):
+
+def fit_ranker(folder: Path, *, chosen: Path, encoder_graph: Path, ranker: Path, **known: Any) -> None:
+    """As `train_ranker`, to the served encoder; where the original one was chosen, its head is passed on."""
+    if same(chosen, encoder_graph):
         link(ranker, folder)
-        link(ranker_graph, folder)
     else:
-        ranking.train(folder, graph=graph, **known)
-        export.export_ranker(folder, trained=folder)
+        train_ranker(folder, **known)
 
 
 def plain_ranker(folder: Path, **known: Any) -> None:
@@ -125,28 +125,33 @@ def plain_ranker(folder: Path, **known: Any) -> None:
 def choose_ranker(folder: Path, *, fitted: Path, plain: Path, served_encoder: Path, **known: Any) -> None:
     """Keep the learned head with its graph, or a plain one where its order is worse than what it came from."""
     decision = Gate.of(**known).stages({"encoder": served_encoder, "ranker": fitted}, deep=False)
-    link(fitted if decision.passed else plain, folder)
-    gate.write(folder, {"the learned ranker": decision})
+    kept = fitted if decision.passed else plain
+    link(kept, folder)
+    figures = {**decision.figures, "head": json.loads((kept / ranking.CHOICE).read_text())}
+    gate.write(folder, {"the learned ranker": replace(decision, figures=figures)})
 
 
 def weigh(
     folder: Path,
     *,
-    graph: Path,
     ranker: Path,
+    chosen: Path,
     encoder_graph: Path,
     ranker_graph: Path,
     before: Path | None = None,
     **known: Any,
 ) -> None:
-    """Choose the weight of a cross-encoder behind the served encoder and ranker.
+    """Choose the weight of a cross-encoder behind the served encoder and ranker; of weight 0 no student is needed.
 
-    Where these are the originals, the choice made `before` with those is passed on, if there is one.
+    Where these are the originals, the encoder perhaps in int8, the choice made `before` with those is passed on, if
+    there is one.
     """
-    if before is not None and same(graph, encoder_graph) and same(ranker, ranker_graph):
+    if before is not None and same(chosen, encoder_graph) and same(ranker, ranker_graph):
         link(before, folder)
     else:
-        ranking.write_blend(folder, graph=graph, ranker=ranker, **known)
+        ranking.write_blend(folder, ranker=ranker, **known)
+    if not ranking.weight_of(folder):
+        say_unneeded(folder)
 
 
 def choose_cross_encoder(

@@ -35,6 +35,8 @@ STRENGTHS = (1, 10, 100, 1000)
 """Multiples of the settings' decay that are tried: how firmly the head is held to the fusion's order."""
 TREES = (20, 60)
 """How many trees are tried over the best linear head."""
+CHOICE = "choice.json"
+"""File that says what was chosen, and between what."""
 BLENDS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 """Weights tried for the cross-encoder's logits beside the ranker's scores."""
 
@@ -159,7 +161,7 @@ def learned(lists: Lists, opinions: Tensor, decay: float) -> dict[str, Head]:
 
 def write_choice(folder: Path, choice: Choice, what: str, default: str, console: Console) -> None:
     """Write `choice.json`, and say what was chosen and whether the queries can tell."""
-    (folder / "choice.json").write_text(json.dumps({"default": default, **asdict(choice)}, indent=2) + "\n")
+    (folder / CHOICE).write_text(json.dumps({"default": default, **asdict(choice)}, indent=2) + "\n")
     figures = f"dev nDCG@10 {choice.ndcg[choice.name]:.3f}, {default} {choice.ndcg[default]:.3f}"
     verdict = "" if choice.told else f"; {choice.queries} dev queries cannot tell that anything is better"
     console.print(f"  {what}: {choice.name} ({figures}{verdict})", highlight=False, soft_wrap=True)

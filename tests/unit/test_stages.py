@@ -178,12 +178,25 @@ class TestDecisions:
     def test_a_decision_reads_all_its_candidates_and_the_originals(self, name):
         plan = Plan.of(shop(), Path("out"))
         reads = {one.name for one in plan.named(name).before.values()}
-        assert reads >= {*DECISIONS[name], "encoder-onnx", "index", "ranker-onnx", "cross-encoder-onnx"}
+        assert reads >= {*DECISIONS[name], "encoder-onnx", "index", "ranker", "cross-encoder-onnx"}
 
     def test_the_head_is_fitted_to_the_encoder_that_is_served(self):
         plan = Plan.of(shop(), Path("out"))
         for name in ("ranker-fitted", "ranker-plain", "cross-encoder-weight"):
             assert plan.named(name).inputs["graph"].name == "encoder-served"
+
+    def test_without_a_student_the_head_is_fitted_once(self):
+        plan = Plan.of(shop("quick"), Path("out"))
+        assert "ranker-fitted" not in plan.stages.declared
+        assert plan.named("ranker-chosen").inputs["fitted"].name == "ranker"
+
+    def test_a_cross_encoder_of_no_weight_has_no_student(self):
+        plan = Plan.of(shop(), Path("out"))
+        shape = "2x4x384"
+        names = ["opinions-200"] + [f"cross-encoder-{kind}-{shape}" for kind in ("pruned", "student")]
+        for name in [*names, f"cross-encoder-student-{shape}-weight", f"cross-encoder-student-{shape}-weighed"]:
+            assert plan.named(name).only_after is plan.named("cross-encoder-weight"), name
+        assert plan.named("cross-encoder-weighed").only_after is None
 
     def test_what_was_decided_goes_into_the_release(self):
         parts = Plan.of(shop(), Path("out")).parts
@@ -343,6 +356,19 @@ class TestRunning:
         assert self.run(space, reading("ab")) == ["first", "second"]
         assert self.run(space, reading("ba")) == ["first"]
 
+    @pytest.mark.parametrize("needed", [True, False])
+    def test_a_stage_that_another_finds_unneeded_is_not_run(self, space, needed):
+        work = "stage_works:first" if needed else "build.declaration:say_unneeded"
+        asked = Stage("asked", work, 1, parameters={"text": "a"} if needed else {})
+        one, two = chain()
+        two = replace(two, only_after=asked)
+        made = space.run(two)
+        assert (made / "made").exists() == needed
+        assert (made / declaration.UNNEEDED).exists() != needed
+        states = space.states([asked, two])
+        assert states[two].folder == made
+        assert space.states([one])[one].folder is None or needed
+
     def test_what_is_forgotten_runs_again_and_nothing_else(self, space):
         one, two = chain()
         self.run(space, (one, two))
@@ -355,7 +381,7 @@ class TestRunning:
         plan = Plan.of(shop("quick"), Path("out"))
         after = [stage.name for stage in plan.stages.after(["cross-encoder"])]
         assert after[0] == "cross-encoder"
-        assert {"ranker", "ranker-onnx", "gate", "evaluation"} <= set(after)
+        assert {"ranker", "ranker-chosen", "gate", "evaluation"} <= set(after)
         assert not {"tokenizer", "encoder", "index", "retrieve", "shelf"} & set(after)
 
 
