@@ -17,8 +17,7 @@ from build.compression import fp16, sensitivity
 from build.compression.calibration import Feed, feeds_of
 from build.compression.quantise import quantise, quantise_ranker
 from build.engines.operators import judges
-from build.evaluation.offline import session
-from build.evaluation.panel import Network
+from build.evaluation.offline import Network, session
 from build.release.publish import hard_link
 from build.settings import Compression, Method
 from shelfbridge.errors import ArtefactError

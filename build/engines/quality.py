@@ -5,16 +5,15 @@ twice. Only `ranked` and `deep` are answers; the other stages are reported.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import onnxruntime
 from rich.console import Console
 
 from build.engines.checks import Session, master_session
 from build.evaluate import STAGES, compare, offline_runs
-from build.evaluation.offline import Ensembles
+from build.evaluation.offline import Ensembles, Network
 from shelfbridge.catalogue import Catalogue, Judgments
 from shelfbridge.measure.ranking import NDCG, Run, per_query
 
@@ -50,18 +49,9 @@ def ensembles(release: Path, originals: Mapping[str, Path]) -> Ensembles:
         tokenizer=release / "preprocess" / number,
         index=release / "retrieve" / number,
         pieces=release / "shortlist" / number,
-        **originals,
-    )
-
-
-def with_sessions(ensembles: Ensembles, sessions: Mapping[str, Session]) -> Ensembles:
-    """The same steps with other sessions for some of the models."""
-    run = {name: cast(onnxruntime.InferenceSession, one) for name, one in sessions.items()}
-    return replace(
-        ensembles,
-        retrieval=replace(ensembles.retrieval, encoder=run.get("encoder", ensembles.retrieval.encoder)),
-        ranker=run.get("ranker", ensembles.ranker),
-        cross_encoder=run.get("cross_encoder", ensembles.cross_encoder),
+        graph=originals["encoder"],
+        ranker_graph=originals["ranker"],
+        reader_graph=originals["cross_encoder"],
     )
 
 
@@ -83,8 +73,8 @@ def judge(
         The figures; and why the engines must not be published, None where they may.
     """
 
-    def runs(swapped: Mapping[str, Session]) -> dict[str, Run]:
-        return offline_runs(with_sessions(base, swapped), judged.catalogue, judged.judgments, console)
+    def runs(swapped: Mapping[Network, Session]) -> dict[str, Run]:
+        return offline_runs(base.with_networks(swapped), judged.catalogue, judged.judgments, console)
 
     fp32 = runs({})
     of_masters = runs({name: master_session(path) for name, path in masters.items()})

@@ -12,8 +12,8 @@ from transformers import PreTrainedModel
 
 from build.compression.calibration import feeds_of
 from build.declaration import Stage
-from build.evaluation.offline import Ensembles, deep_inputs, ordered, session
-from build.evaluation.panel import Network, Panel, Verdict, check_read, tau, with_network
+from build.evaluation.offline import Ensembles, Network, deep_inputs, ordered, session
+from build.evaluation.panel import Panel, Verdict, check_read, tau
 from build.frontier.grid import Grid
 from build.frontier.timing import timed
 from build.release.gate import compared
@@ -169,9 +169,9 @@ class Workbench:
     def _verdicts(self, network: Network, running: Any) -> tuple[Verdict, Verdict | None]:
         """With a session in a network's place; and what a cross-encoder's logits alone make of the shortlists."""
         if network != "cross_encoder":
-            return self.panel.judge(with_network(self.whole, network, running), "ranked", self.console), None
+            return self.panel.judge(self.whole.with_networks({network: running}), "ranked", self.console), None
         deep, alone = [], []
-        ensembles = with_network(self.whole, network, running)
+        ensembles = self.whole.with_networks({network: running})
         for one in self.shortlists:
             rows, scores = ensembles.read(one)
             check_read(one, scores)

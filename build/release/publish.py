@@ -22,14 +22,14 @@ from typing import Any
 import onnx
 from google.protobuf.message import DecodeError
 
-from build.evaluation.offline import Ensembles, Retrieval, session
+from build.evaluation.offline import Ensembles
 from build.workspace import file_digest, tree_digest, unfinished
 from shelfbridge import configs, contract
 from shelfbridge.changes import MANIFEST, changes_beside
 from shelfbridge.errors import ArtefactError
 from shelfbridge.pipeline import STEPS
 from shelfbridge.release import HOMES, SHELF, Files, read_manifest
-from shelfbridge.retrieval import ProductPairs, ProductStore
+from shelfbridge.retrieval import ProductStore
 
 SOURCES = Path(__file__).parents[2] / "model_repository"
 PRODUCT_ENCODER = "product_encoder.onnx"
@@ -207,15 +207,13 @@ def open_release(release: Path) -> Ensembles:
     """All steps of a release, to be run in this process."""
     number = str(read_manifest(release)["release"])
     ProductStore.open(release / "postprocess" / number)
-    return Ensembles(
-        retrieval=Retrieval.open(
-            release / "preprocess" / number / "tokenizer.json",
-            release / "encoder" / number / "model.onnx",
-            release / "retrieve" / number,
-        ),
-        ranker=session(release / "ranker" / number / "model.onnx"),
-        pairs=ProductPairs.open(release / "shortlist" / number),
-        cross_encoder=session(release / "cross_encoder" / number / "model.onnx", threads=0),
+    return Ensembles.open(
+        tokenizer=release / "preprocess" / number,
+        graph=release / "encoder" / number,
+        index=release / "retrieve" / number,
+        ranker_graph=release / "ranker" / number,
+        pieces=release / "shortlist" / number,
+        reader_graph=release / "cross_encoder" / number,
     )
 
 

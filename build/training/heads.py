@@ -4,8 +4,8 @@ The head's features hold the place in the fusion and the BM25 score, so that bot
 It is fitted by RankNet's loss (Burges et al., ICML 2005): the logistic loss of each pair of a query's candidates that
 differ in gain, weighted by the difference and by query, plus a penalty on the squared distance from the fusion's
 point. Several strengths of that penalty are tried, and trees (`build.training.trees`) over the best of them. What is
-served is the head whose gain over the fusion on dev has the highest lower confidence bound, so that a head which few
-queries cannot tell from the fusion is not served.
+served is the best on dev of those whose gain over the fusion has a lower confidence bound above 0, so that a head which
+few queries cannot tell from the fusion is not served.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,7 +25,7 @@ POINTS = {"fusion": "fused", "BM25": "bm25"}
 """Orders that need no judgments, and the feature whose order each is."""
 DEFAULT = "fusion"
 CONFIDENCE = 0.95
-"""Of the one-sided lower bound that chooses."""
+"""Of the one-sided lower bound that says whether dev can tell a candidate from the default."""
 LEAST_DIFFERENCE = 0.05
 """Least difference in worth of two products that make a pair: complement and irrelevant make none."""
 UNJUDGED = 0.3
@@ -147,16 +147,16 @@ class Choice:
 
 
 def choose(figures: Mapping[str, NDArray[np.float64]], default: str) -> Choice:
-    """Choose the candidate whose gain over the default has the highest lower confidence bound; else the default.
+    """Choose the best of the candidates whose gain over the default has a lower confidence bound above 0; else that.
 
     Args:
         figures: nDCG@10 [Q] of each dev query, by candidate; the default is among them.
     """
     bound = {name: lower_bound(values - figures[default]) for name, values in figures.items()}
     bound[default] = 0.0
-    best = max(bound, key=lambda name: (bound[name], name == default))
     means = {name: float(values.mean()) for name, values in figures.items()}
-    return Choice(best, len(figures[default]), means, bound)
+    told = [name for name in means if bound[name] > 0]
+    return Choice(max(told, key=lambda name: means[name], default=default), len(figures[default]), means, bound)
 
 
 def lower_bound(differences: NDArray[np.float64]) -> float:

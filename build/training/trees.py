@@ -1,10 +1,10 @@
-"""Gradient-boosted trees over the ranker's features, fitted by LambdaMART and served as comparisons and matrix products.
+"""Gradient-boosted trees over the ranker's features: fitted by LambdaMART, served as comparisons and matrix products.
 
 LambdaMART (Burges 2010; LightGBM's `lambdarank`) starts from the scores of a linear head, so that the trees learn what
 that leaves over. No engine for GPUs walks trees. So each becomes tensors, as in Hummingbird (Nakandala et al., OSDI
 2020): its nodes' features are gathered and compared with the thresholds; a product with the tree's paths counts, for
-each leaf, the comparisons that lead there; the leaf for which all do gives its value. Counts of a few nodes are exact in
-any floating point, and so are the comparisons in fp32, as each threshold is the next float32 below LightGBM's.
+each leaf, the comparisons that lead there; the leaf for which all do gives its value. Counts of a few nodes are exact
+in any floating point, and so are the comparisons in fp32, as each threshold is the next float32 below LightGBM's.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -77,7 +77,7 @@ class Trees(nn.Module):
 def _leaves(
     structure: Mapping[str, Any], found: list[Node], path: dict[int, int]
 ) -> Iterator[tuple[dict[int, int], float]]:
-    """Iterate over the leaves: the nodes before each, 1 where it lies to the left and -1 to the right, and its value."""
+    """Iterate over the leaves: the nodes before each, 1 where it lies to their left, else -1, and its value."""
     if "leaf_value" in structure:
         yield path, structure["leaf_value"]
     else:
@@ -130,4 +130,3 @@ def fit_trees(features: Tensor, *, rows: Tensor, gains: Tensor, start: Tensor, t
     """Return trees of LambdaMART to be added to scores; arguments are those of `boosted`."""
     booster = boosted(features, rows=rows, gains=gains, start=start, trees=trees)
     return Trees.of([one["tree_structure"] for one in booster.dump_model()["tree_info"]])
-

@@ -14,6 +14,7 @@ from rich.console import Console
 from build import pipeline
 from build.data.foreign import ForeignPairs
 from build.declaration import UNNEEDED, Stage
+from build.evaluation.offline import session
 from build.pipeline import Plan
 from build.release import decide as works
 from build.release import gate
@@ -130,7 +131,7 @@ def trained(tmp_path, monkeypatch):
     def compress(target, *, graph, chosen, judge, **_):
         """The int8 form is in a folder of its own if there is one, else it is the fp32 one."""
         source = graph / "model.onnx"
-        assert 0 <= judge(gate.session(source)) <= 1
+        assert 0 <= judge(session(source)) <= 1
         shutil.copy(source, target / "fp32.onnx")
         coarse = folder / f"{told(source)}-int8" / "model.onnx"
         shutil.copy(coarse if chosen.precision == "int8" and coarse.exists() else source, target / "model.onnx")
