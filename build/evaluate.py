@@ -96,14 +96,17 @@ def compare(values: NDArray[Any], base: NDArray[Any], before: NDArray[Any] | Non
 def evaluate(
     folder: Path,
     *,
-    release: Path,
+    steps: Ensembles,
     catalogue: Catalogue,
     judgments: Judgments,
     split: Split,
     console: Console,
     served: str | None = None,
-) -> dict[str, dict[str, Figure]]:
-    """Measure a release on a split and write `evaluation.json`, `.md` and `.png` to `folder`.
+) -> None:
+    """Measure all steps on a split and write `evaluation.json`, `.md` and `.png` to `folder`.
+
+    Args:
+        served: address of a server whose answers are measured beside them.
 
     Raises:
         DataError: the split has no judgment.
@@ -111,7 +114,7 @@ def evaluate(
     chosen = judgments.of(split)
     if not chosen.rows:
         raise DataError(f"no judgment in split {split!r}; choose another or add judged queries to it")
-    runs = offline_runs(open_release(release), catalogue, chosen, console)
+    runs = offline_runs(steps, catalogue, chosen, console)
     if served:
         runs |= {f"{stage}, served": run for stage, run in served_runs(served, chosen, console).items()}
     figures = measure(runs, chosen)
@@ -122,7 +125,20 @@ def evaluate(
         "stages": {stage: {name: asdict(figure) for name, figure in row.items()} for stage, row in figures.items()},
     }
     write_report(folder, record)
-    return figures
+
+
+def evaluate_parts(
+    folder: Path, *, catalogue: Catalogue, judgments: Judgments, split: Split, console: Console, **parts: Path
+) -> None:
+    """As `evaluate`, of what is to go into a release: the folders that `Ensembles.open` takes."""
+    evaluate(
+        folder,
+        steps=Ensembles.open(**parts),
+        catalogue=catalogue,
+        judgments=judgments,
+        split=split,
+        console=console,
+    )
 
 
 def main() -> None:
@@ -144,7 +160,7 @@ def main() -> None:
         catalogue = read_catalogue(options.catalogue)
         evaluate(
             options.out,
-            release=options.release,
+            steps=open_release(options.release),
             catalogue=catalogue,
             judgments=with_all_splits(read_judgments(options.judgments, catalogue))[0],
             split=options.split,

@@ -11,7 +11,6 @@ Raise a stage's version when its function, or one that it calls, computes someth
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from build.declaration import Stage
@@ -295,29 +294,25 @@ class Stages:
             libraries=INT8,
         )
 
-    def evaluation(self, parts: Mapping[str, Stage], release: Path) -> Stage:
-        """The figures of a release on the test split, or on dev where there is none.
+    def evaluation(self, served: Mapping[str, Stage]) -> Stage:
+        """The figures of what is served, by network, on the test split, or on dev where there is none.
 
         They are taken again when a part that ranks is another, not for another price.
-
-        Args:
-            parts: what it was put together from, by model.
-            release: its folder.
         """
         split: Split = "test" if self.shop.judgments.of("test").rows else "dev"
-        ranking = {f"{model}_part": part for model, part in parts.items() if model not in ("retrieve", "postprocess")}
+        graphs = {"graph": served["encoder"], "ranker_graph": served["ranker"], "reader_graph": served["cross_encoder"]}
         return self.declare(
             "evaluation",
-            "build.works:evaluate",
-            version=2,
+            "build.evaluate:evaluate_parts",
+            version=3,
             inputs={
-                **ranking,
-                "index": self.originals.index,
+                **self.whole,
+                **graphs,
                 "catalogue": self.shop.products(*TEXTS),
                 "judgments": self.shop.judged(split),
             },
             parameters={"split": split},
-            given={"release": release, "console": self.shop.console},
+            given={"console": self.shop.console},
             libraries=("ir-measures", "scipy", *INFERENCE),
         )
 

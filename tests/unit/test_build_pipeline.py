@@ -11,6 +11,7 @@ import onnx
 import pytest
 from rich.console import Console
 
+from build import __main__ as program
 from build import pipeline
 from build.data.foreign import ForeignPairs
 from build.declaration import UNNEEDED, Stage
@@ -162,7 +163,7 @@ class Found:
 
 def decide(trained: Trained) -> Found:
     """Run the stages of a build that decide what is served, and those before them."""
-    plan, space = Plan.of(trained.shop, trained.root), Workspace(trained.root / "stages", QUIET)
+    plan, space = Plan.of(trained.shop), Workspace(trained.root / "stages", QUIET)
     space.run(plan.named("gate"))
     folders = {stage.name: state.folder for stage, state in space.states(plan.all).items() if state.folder is not None}
     decisions = {name: one for folder in folders.values() for name, one in gate.read(folder).items()}
@@ -274,15 +275,35 @@ def test_a_release_is_published_with_what_was_decided_and_stays_where_the_next_i
     lose(trained, "encoder-student-int8")
     made, figures = pipeline.build(trained.root, trained.shop)
     assert told(made / "encoder/1/model.onnx") == "encoder-student"
-    decisions = read_manifest(made)["decisions"]
+    record = read_manifest(made)
+    assert (record["shop"]["products"], record["figures"]["queries"]) == (len(trained.shop.catalogue.products), 1)
+    assert record["settings"]["encoder"]["training"]["seed"] == 7
+    decisions = record["decisions"]
     assert not decisions["the encoder in int8"]["passed"]
     assert decisions["all stages"]["passed"]
     assert "| deep |" in figures
+    card = (made / "model_card.md").read_text()
+    assert figures.strip() in card
+    assert "| the encoder in int8 | no | inferior" in card
     settle(trained, insisted=True)
     with pytest.raises(ArtefactError, match="--precision int8"):
         pipeline.build(trained.root, trained.shop)
     assert [path.name for path in (trained.root / "releases").iterdir() if path.name.isdigit()] == ["1"]
     assert (trained.root / "releases/current").resolve() == made
+
+
+def test_two_releases_are_compared(trained, monkeypatch, capsys):
+    first, _ = pipeline.build(trained.root, trained.shop)
+    settle(trained, precision="fp32")
+    lose(trained, "encoder-student")
+    second, _ = pipeline.build(trained.root, trained.shop)
+    monkeypatch.setattr("sys.argv", ["build", "diff", str(first), str(second)])
+    program.main()
+    told = capsys.readouterr().out
+    assert "| nDCG@10 | release 1 | release 2 |" in told
+    assert "settings.compression.precision: int8 -> fp32" in told
+    assert "decisions.the encoder's student.passed: True -> False" in told
+    assert "encoder.training.seed" not in told
 
 
 def test_a_greater_budget_lets_it_through(trained):
