@@ -7,7 +7,6 @@ recall@100 of exact products. Intervals are bootstrapped over queries (BCa), the
 permutation test, both by SciPy (`shelfbridge.measure`).
 """
 
-import argparse
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ from shelfbridge.contract import CANDIDATES
 from shelfbridge.errors import DataError, ShelfbridgeError
 from shelfbridge.measure.intervals import Interval, mean_interval, paired_difference, paired_p
 from shelfbridge.measure.ranking import MEASURES, Run, by_place, per_query
+from shelfbridge.program import command_line
 
 STAGES = ("lexical", "dense", "fused", "ranked", "deep")
 BASES = {"fused": ("lexical",), "ranked": ("lexical", "fused"), "deep": ("ranked",)}
@@ -143,9 +143,7 @@ def evaluate_parts(
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m build.evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line("build.evaluate", __doc__ or "")
     parser.add_argument("--release", type=Path, required=True, help="folder of a release, with its manifest.json")
     parser.add_argument("--catalogue", type=Path, required=True)
     parser.add_argument("--judgments", type=Path, required=True)

@@ -7,7 +7,7 @@ twice. Only `ranked` and `deep` are answers; the other stages are reported.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from rich.console import Console
 
@@ -73,8 +73,10 @@ def judge(
         The figures; and why the engines must not be published, None where they may.
     """
 
-    def runs(swapped: Mapping[Network, Session]) -> dict[str, Run]:
-        return offline_runs(base.with_networks(swapped), judged.catalogue, judged.judgments, console)
+    def runs(swapped: Mapping[str, Session]) -> dict[str, Run]:
+        return offline_runs(
+            base.with_networks(cast(Mapping[Network, Session], swapped)), judged.catalogue, judged.judgments, console
+        )
 
     fp32 = runs({})
     of_masters = runs({name: master_session(path) for name, path in masters.items()})
