@@ -18,6 +18,7 @@ from pathlib import Path
 from rich.console import Console
 
 from build.evaluation.offline import Ensembles
+from build.evaluation.panel import Panel
 from build.frontier.grid import GRIDS
 from build.frontier.networks import Workbench
 from build.frontier.report import write_report
@@ -63,7 +64,7 @@ def frontier(out: Path, shop: Shop, preset: str) -> dict[str, object]:
         The record that `frontier.json` holds.
     """
     stages, space = Stages(shop), Workspace(out / "stages", shop.console)
-    panel = shop.panel
+    panel = Panel.of(shop.catalogue, shop.judgments, shop.settings.compression.queries)
     whole = Ensembles.open(**{name: space.run(stage) for name, stage in stages.whole.items()})
     bench = Workbench(stages, space, panel, whole)
     rows = bench.rows(GRIDS[preset])

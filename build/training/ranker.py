@@ -92,7 +92,7 @@ def train(
         console: for the progress and the outcome.
     """
     chosen = settings.ranker
-    retrieval = Retrieval.open(tokenizer / "tokenizer.json", graph / "model.onnx", index)
+    retrieval = Retrieval.open(tokenizer, graph, index)
     ranker = Ranker(float(np.load(index / "scale.npy"))).requires_grad_(False)
     dev = gather(examples.judged(catalogue, judgments.of("dev")), retrieval, ranker, console)
     lists = gather(examples.judged(catalogue, judgments.of("train")), retrieval, ranker, console)
@@ -114,7 +114,7 @@ def plain(
     console: Console,
 ) -> None:
     """Choose on dev among the orders that need no judgments; arguments and what is written are those of `train`."""
-    retrieval = Retrieval.open(tokenizer / "tokenizer.json", graph / "model.onnx", index)
+    retrieval = Retrieval.open(tokenizer, graph, index)
     ranker = Ranker(float(np.load(index / "scale.npy"))).requires_grad_(False)
     dev = gather(examples.judged(catalogue, judgments.of("dev")), retrieval, ranker, console)
     _choose(folder, {}, ranker, dev, console)
@@ -192,7 +192,7 @@ def write_blend(
         ranker: folder of the head that is served before it.
         queries: of dev at most, drawn by chance.
     """
-    retrieval = Retrieval.open(tokenizer / "tokenizer.json", graph / "model.onnx", index)
+    retrieval = Retrieval.open(tokenizer, graph, index)
     head = Ranker.load(ranker).requires_grad_(False)
     reader = Teacher(CrossEncoder.load(cross_encoder), ProductPairs.open(pieces))
     some = examples.drawn(examples.judged(catalogue, judgments.of("dev")), queries, seed=2)

@@ -20,6 +20,7 @@ from build.engines.operators import check_graph
 from build.shelf.export import export_head, export_user_encoder
 from build.shelf.network import Head, Shape, UserEncoder
 from build.training.models import CrossEncoder, Ranker
+from build.training.trees import Trees
 from shelfbridge.contract import MODELS, SHELF_SIGNALS
 from shelfbridge.errors import ArtefactError
 from tests.unit.engine_samples import LENGTHS, QUIET
@@ -40,7 +41,13 @@ def write_cross_encoder(folder: Path) -> None:
 
 
 def write_ranker(folder: Path) -> None:
-    Ranker(1 / 127).save(folder)
+    stump = {
+        "split_feature": 0,
+        "threshold": 0.1,
+        "left_child": {"leaf_value": -0.1},
+        "right_child": {"leaf_value": 0.1},
+    }
+    Ranker(1 / 127, Trees.of([stump, stump])).save(folder)
     export_ranker(folder, trained=folder)
 
 
