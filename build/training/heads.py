@@ -18,14 +18,17 @@ from scipy import stats
 from torch import Tensor
 from torch.nn import functional
 
+from build.data.splits import FEW
 from build.training.models import Ranker
 from build.training.trees import Trees
 
 POINTS = {"fusion": "fused", "BM25": "bm25"}
 """Orders that need no judgments, and the feature whose order each is."""
 DEFAULT = "fusion"
-CONFIDENCE = 0.95
-"""Of the one-sided lower bound that says whether dev can tell a candidate from the default."""
+CONFIDENCE, OF_FEW = 0.84, 0.95
+"""Of the one-sided lower bound that says whether dev can tell a candidate from the default: one standard error, more of
+fewer than `FEW` queries. Draws of 97 and 24 queries of the sample shop never came out worse than the fusion so, and a
+fashion shop's eight dev queries did."""
 LEAST_DIFFERENCE = 0.05
 """Least difference in worth of two products that make a pair: complement and irrelevant make none."""
 UNJUDGED = 0.3
@@ -165,4 +168,5 @@ def lower_bound(differences: NDArray[np.float64]) -> float:
     if count < 2:
         return -float("inf")
     error = float(differences.std(ddof=1)) / count**0.5
-    return float(differences.mean() - stats.t.ppf(CONFIDENCE, count - 1) * error)
+    confidence = OF_FEW if count < FEW else CONFIDENCE
+    return float(differences.mean() - stats.t.ppf(confidence, count - 1) * error)

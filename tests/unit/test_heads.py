@@ -10,6 +10,7 @@ from rich.console import Console
 from transformers import BertConfig, BertForSequenceClassification
 
 from build.compression.fidelity import hold
+from build.data.splits import FEW
 from build.evaluation.offline import Retrieval, ordered, ranker_inputs
 from build.release.index import write_index, write_pieces
 from build.settings import preset
@@ -96,6 +97,16 @@ class TestChoosing:
 
     def test_an_equal_candidate_does_not_replace_the_default(self):
         assert choose({"other": np.full(9, 0.5), "fusion": np.full(9, 0.5)}, "fusion").name == "fusion"
+
+    def test_of_few_queries_more_is_asked(self):
+        few, many = (np.tile([0.25, -0.1], count // 2) for count in (FEW - 2, FEW))
+        assert lower_bound(few) < 0.075 - few.std() / len(few) ** 0.5 * 1.7
+        assert lower_bound(many) > 0.075 - many.std() / len(many) ** 0.5 * 1.1
+
+    def test_the_best_of_those_that_are_told_is_taken_not_the_surest(self):
+        sure, good = np.full(30, 0.51), 0.5 + np.array([0.4, -0.1] * 15)
+        found = choose({"fusion": np.full(30, 0.5), "sure": sure, "good": good}, "fusion")
+        assert found.name == "good"
 
     def test_the_bound_comes_nearer_with_more_queries(self):
         some = np.tile([0.2, 0.0], 5)
