@@ -135,6 +135,8 @@ class Compression:
     """Most judged queries that choose a form, and most that judge what was chosen."""
     most_error: float = 0.01
     """1 - cosine of the outputs down to which the worst layers stay in floating point where the budget is broken."""
+    sensitivity: bool = False
+    """Whether to report what each layer loses by int8 even where the budget is kept."""
 
 
 @dataclass(frozen=True, config=STRICT)

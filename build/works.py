@@ -18,7 +18,7 @@ from build.evaluation.panel import Panel
 from build.evaluation.panel import Stage as Judged
 from build.release.publish import hard_link
 from build.settings import Compression, Shape, ShelfSettings
-from build.shelf import learn, train
+from build.shelf import learn
 from build.training import prune
 from build.training import ranker as ranking
 from build.training.models import CrossEncoder, Encoder
@@ -118,14 +118,8 @@ def learn_shelf(
         behaviour=behaviour,
         index=index,
         prices=np.array([product.price for product in products.value.products], np.float32),
-        settings=train.Settings(
-            training=trained.training,
-            refresh=trained.refresh,
-            head_epochs=trained.head_epochs,
-            baskets=trained.baskets,
-        ),
+        settings=trained,
         compression=compression,
-        weeks=trained.weeks,
         place=place,
         console=console,
     )

@@ -7,13 +7,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-from clients.program import VARIABLES, add_server, client_arguments
+from clients.program import VARIABLES, add_server, client_arguments, progress
 from shelfbridge.client import ShopperClient
 from shelfbridge.errors import DataError
 from shelfbridge.profiles.events import MAX_ROWS, Event
-from shelfbridge.program import FAILED, OK, UNAVAILABLE, command_line, console, ended
+from shelfbridge.program import FAILED, OK, UNAVAILABLE, command_line, console, run
 
 EXAMPLES = f"""\
 an event, one a line
@@ -39,19 +37,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = command_line("clients.events", "Tell a Shelfbridge server what shoppers did.", EXAMPLES)
     parser.add_argument("file", type=Path, help=".jsonl file, - for standard input")
     add_server(parser)
-    flags = parser.parse_args(arguments)
-    return ended(lambda: _send(flags), UNAVAILABLE)
+    return run(parser, arguments, _send, UNAVAILABLE)
 
 
 def _send(flags: argparse.Namespace) -> int:
     errors, numbered = console(stderr=True), list(_lines(flags.file))
-    columns = (TextColumn("sending"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     accepted, refused = 0, 0
-    with (
-        ShopperClient(**client_arguments(flags)) as client,
-        Progress(*columns, console=errors, disable=not errors.is_terminal) as progress,
-    ):
-        bar = progress.add_task("", total=len(numbered))
+    with ShopperClient(**client_arguments(flags)) as client, progress("sending", errors) as shown:
+        bar = shown.add_task("", total=len(numbered))
         for start in range(0, len(numbered), MAX_ROWS):
             part = numbered[start : start + MAX_ROWS]
             tokens = [str(event.pop("user_token", None) or "") for _, event in part]
@@ -59,7 +52,7 @@ def _send(flags: argparse.Namespace) -> int:
             accepted, refused = accepted + receipt.accepted, refused + len(receipt.refused)
             for one in receipt.refused:
                 errors.print(f"{flags.file}, line {part[one.place][0]}: {one.reason}", style="red")
-            progress.advance(bar, len(part))
+            shown.advance(bar, len(part))
     errors.print(f"{accepted:,} events kept, {refused:,} refused")
     return FAILED if refused else OK
 

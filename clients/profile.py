@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from clients.program import VARIABLES, add_server, add_user_token, client_arguments, print_json
 from shelfbridge.client import ShopperClient
-from shelfbridge.program import OK, UNAVAILABLE, command_line, ended
+from shelfbridge.program import OK, UNAVAILABLE, command_line, run
 
 EXAMPLES = f"""\
 examples:
@@ -28,8 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("user", help="the shop's id of the user")
     add_user_token(parser)
     add_server(parser)
-    flags = parser.parse_args(arguments)
-    return ended(lambda: _act(flags), UNAVAILABLE)
+    return run(parser, arguments, _act, UNAVAILABLE)
 
 
 def _act(flags: argparse.Namespace) -> int:

@@ -5,14 +5,16 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, SecretStr, TypeAdapter, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
 from rich.console import Console, RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from clients.settings import ClientSettings
 from shelfbridge import program
-from shelfbridge.client import SearchResult, ShelfResult
+from shelfbridge.client import TLS, SearchResult, ShelfResult
 from shelfbridge.contract import DEFAULT_K, MAX_K
 from shelfbridge.errors import SettingsError
 from shelfbridge.request import Filters, explain
@@ -20,6 +22,51 @@ from shelfbridge.request import Filters, explain
 VARIABLES = (
     "Every setting is an environment variable too: SHELFBRIDGE_ADDRESS, SHELFBRIDGE_TIMEOUT, … A flag goes before it."
 )
+
+
+class ClientSettings(BaseSettings):
+    """Each field is an environment variable too (SHELFBRIDGE_ADDRESS, …); flags go before it."""
+
+    model_config = SettingsConfigDict(env_prefix="SHELFBRIDGE_", frozen=True)
+
+    address: str = Field("localhost:8001", description="host:port of the server's or the gateway's gRPC endpoint")
+    timeout: float = Field(2.0, gt=0, description="seconds that a search may take, retries included")
+    retries: int = Field(2, ge=0, description="how often to ask again when the server is unavailable")
+    token: SecretStr | None = Field(None, description="proof of identity; no flag, so that no process list shows it")
+    token_file: Path | None = Field(None, description="file that holds the token; goes before SHELFBRIDGE_TOKEN")
+    tls: bool = Field(False, description="encrypt; so does any of the following three")
+    tls_root: Path | None = Field(None, description="PEM file of the authorities to trust")
+    tls_cert: Path | None = Field(None, description="PEM file of the client's own certificate")
+    tls_key: Path | None = Field(None, description="PEM file of that certificate's key")
+
+    def client_arguments(self) -> dict[str, Any]:
+        """The arguments of `SearchClient` and `AsyncSearchClient`.
+
+        Raises:
+            SettingsError: the token file cannot be read.
+        """
+        files = (self.tls_root, self.tls_cert, self.tls_key)
+        encrypted = self.tls or any(files)
+        return {
+            "address": self.address,
+            "timeout": self.timeout,
+            "retries": self.retries,
+            "token": self._token(),
+            "tls": TLS(root=self.tls_root, certificate=self.tls_cert, key=self.tls_key) if encrypted else None,
+        }
+
+    def describe(self) -> str:
+        """One line for the start of a program, secrets redacted."""
+        return " ".join(f"{name}={value}" for name, value in self.model_dump().items() if value is not None)
+
+    def _token(self) -> str | None:
+        if self.token_file is None:
+            return self.token.get_secret_value() if self.token else None
+        try:
+            return self.token_file.read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "not text"
+            raise SettingsError(f"token file {self.token_file}: {reason}; give a readable file") from error
 
 
 def add_server(parser: argparse.ArgumentParser) -> None:
@@ -54,6 +101,12 @@ def client_arguments(flags: argparse.Namespace) -> dict[str, Any]:
         SettingsError: a value cannot be used.
     """
     return program.settings_of(ClientSettings, flags).client_arguments()
+
+
+def progress(doing: str, errors: Console) -> Progress:
+    """Return a bar on stderr for so many of so many; nothing where nobody looks."""
+    columns = (TextColumn(doing), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=errors, disable=not errors.is_terminal)
 
 
 def print_result(result: SearchResult | ShelfResult, shown: RenderableType, *, as_json: bool) -> None:

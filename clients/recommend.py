@@ -18,7 +18,7 @@ from clients.program import (
 from clients.show import show_shelf
 from shelfbridge.client import ShopperClient
 from shelfbridge.contract import Shelf
-from shelfbridge.program import OK, UNAVAILABLE, command_line, ended
+from shelfbridge.program import OK, UNAVAILABLE, command_line, run
 
 EXAMPLES = f"""\
 examples:
@@ -37,8 +37,16 @@ examples:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; the exit status is returned."""
-    flags = _parser().parse_args(arguments)
-    return ended(lambda: _show(flags), UNAVAILABLE)
+    parser = command_line("clients.recommend", "Fill a shelf with products that a Shelfbridge server knows.", EXAMPLES)
+    parser.add_argument("--user", help="the shop's id of the shopper")
+    add_user_token(parser)
+    parser.add_argument("--items", default="", metavar="A,B", help="products just looked at, the latest last")
+    parser.add_argument("--with", dest="with_item", metavar="ITEM", help="product that the shelf stands beside")
+    parser.add_argument("--shelf", choices=get_args(Shelf), help="default: goes_with beside a product, else for_you")
+    add_k(parser)
+    add_result(parser)
+    add_server(parser)
+    return run(parser, arguments, _show, UNAVAILABLE)
 
 
 def _show(flags: argparse.Namespace) -> int:
@@ -54,19 +62,6 @@ def _show(flags: argparse.Namespace) -> int:
         )
     print_result(result, show_shelf(result), as_json=flags.json)
     return OK
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = command_line("clients.recommend", "Fill a shelf with products that a Shelfbridge server knows.", EXAMPLES)
-    parser.add_argument("--user", help="the shop's id of the shopper")
-    add_user_token(parser)
-    parser.add_argument("--items", default="", metavar="A,B", help="products just looked at, the latest last")
-    parser.add_argument("--with", dest="with_item", metavar="ITEM", help="product that the shelf stands beside")
-    parser.add_argument("--shelf", choices=get_args(Shelf), help="default: goes_with beside a product, else for_you")
-    add_k(parser)
-    add_result(parser)
-    add_server(parser)
-    return parser
 
 
 if __name__ == "__main__":

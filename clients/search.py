@@ -6,17 +6,23 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
 from clients.batch import answer, is_word, read_queries, trec_lines, write_run
-from clients.program import VARIABLES, add_k, add_result, add_server, add_user_token, parse_filters, print_result
-from clients.settings import ClientSettings
+from clients.program import (
+    VARIABLES,
+    ClientSettings,
+    add_k,
+    add_result,
+    add_server,
+    add_user_token,
+    parse_filters,
+    print_result,
+    progress,
+)
 from clients.show import show
 from shelfbridge.client import AsyncSearchClient, SearchClient
 from shelfbridge.contract import MAX_K
 from shelfbridge.errors import ConnectionFailed, DataError, SearchError, ShelfbridgeError
-from shelfbridge.program import BAD_INPUT, FAILED, OK, UNAVAILABLE, command_line, console, ended, settings_of
+from shelfbridge.program import BAD_INPUT, FAILED, OK, UNAVAILABLE, command_line, console, run, settings_of
 
 EXAMPLES = f"""\
 examples:
@@ -44,73 +50,6 @@ exit status:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; the exit status is returned."""
-    parser = _parser()
-    flags = parser.parse_args(arguments)
-    _check_usage(parser, flags)
-    errors = console(stderr=True)
-
-    def work() -> int:
-        settings = settings_of(ClientSettings, flags)
-        if flags.verbose or flags.queries:
-            errors.print(settings.describe(), style="dim")
-        return asyncio.run(_batch(flags, settings, errors)) if flags.queries else _single(flags, settings)
-
-    return ended(work, UNAVAILABLE)
-
-
-def _single(flags: argparse.Namespace, settings: ClientSettings) -> int:
-    filters = parse_filters(flags.filter)
-    with SearchClient(**settings.client_arguments()) as client:
-        result = client.search(
-            flags.query,
-            k=flags.k,
-            filters=filters,
-            user=flags.user,
-            deep=flags.deep,
-            personal=flags.personal,
-            user_token=flags.user_token,
-        )
-    print_result(result, show(result), as_json=flags.json)
-    return OK
-
-
-async def _batch(flags: argparse.Namespace, settings: ClientSettings, errors: Console) -> int:
-    queries, rejected = read_queries(flags.queries)
-    if not flags.run.parent.is_dir():
-        raise DataError(f"{flags.run}: no such folder; make {flags.run.parent} first")
-    columns = (TextColumn("searching"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    async with AsyncSearchClient(**settings.client_arguments()) as client:
-        if not await client.ready(deep=flags.deep):
-            raise ConnectionFailed(f"{client.address} is not ready to search; start the server or wait for it")
-        with Progress(*columns, console=errors, disable=not errors.is_terminal) as progress:
-            bar = progress.add_task("", total=len(queries))
-            answers = await answer(
-                client,
-                queries,
-                k=flags.k,
-                deep=flags.deep,
-                concurrency=flags.concurrency,
-                on_done=lambda: progress.advance(bar),
-            )
-    lines: list[str] = []
-    failed = dict(rejected)
-    for query, found in answers.items():
-        try:
-            if isinstance(found, SearchError):
-                raise found
-            lines += trec_lines(query, found, flags.tag)
-        except ShelfbridgeError as error:
-            failed[query.line] = str(error)
-    for line, reason in sorted(failed.items()):
-        errors.print(f"{flags.queries}, line {line}: {reason}", style="red")
-    answered = len(queries) + len(rejected) - len(failed)
-    if answered:
-        write_run(flags.run, lines)
-    errors.print(f"{answered} queries answered, {len(failed)} failed" + (f": {flags.run}" if answered else ""))
-    return FAILED if failed else OK
-
-
-def _parser() -> argparse.ArgumentParser:
     parser = command_line("clients.search", "Search the products that a Shelfbridge server knows.", EXAMPLES)
     parser.add_argument("query", nargs="?", help="what a shopper would write")
     add_k(parser)
@@ -132,7 +71,67 @@ def _parser() -> argparse.ArgumentParser:
     many.add_argument("--tag", default="shelfbridge", help="the run's name in its last column (default shelfbridge)")
 
     add_server(parser)
-    return parser
+
+    def work(flags: argparse.Namespace) -> int:
+        _check_usage(parser, flags)
+        settings = settings_of(ClientSettings, flags)
+        if flags.verbose or flags.queries:
+            console(stderr=True).print(settings.describe(), style="dim")
+        return asyncio.run(_batch(flags, settings)) if flags.queries else _single(flags, settings)
+
+    return run(parser, arguments, work, UNAVAILABLE)
+
+
+def _single(flags: argparse.Namespace, settings: ClientSettings) -> int:
+    filters = parse_filters(flags.filter)
+    with SearchClient(**settings.client_arguments()) as client:
+        result = client.search(
+            flags.query,
+            k=flags.k,
+            filters=filters,
+            user=flags.user,
+            deep=flags.deep,
+            personal=flags.personal,
+            user_token=flags.user_token,
+        )
+    print_result(result, show(result), as_json=flags.json)
+    return OK
+
+
+async def _batch(flags: argparse.Namespace, settings: ClientSettings) -> int:
+    errors = console(stderr=True)
+    queries, rejected = read_queries(flags.queries)
+    if not flags.run.parent.is_dir():
+        raise DataError(f"{flags.run}: no such folder; make {flags.run.parent} first")
+    async with AsyncSearchClient(**settings.client_arguments()) as client:
+        if not await client.ready(deep=flags.deep):
+            raise ConnectionFailed(f"{client.address} is not ready to search; start the server or wait for it")
+        with progress("searching", errors) as shown:
+            bar = shown.add_task("", total=len(queries))
+            answers = await answer(
+                client,
+                queries,
+                k=flags.k,
+                deep=flags.deep,
+                concurrency=flags.concurrency,
+                on_done=lambda: shown.advance(bar),
+            )
+    lines: list[str] = []
+    failed = dict(rejected)
+    for query, found in answers.items():
+        try:
+            if isinstance(found, SearchError):
+                raise found
+            lines += trec_lines(query, found, flags.tag)
+        except ShelfbridgeError as error:
+            failed[query.line] = str(error)
+    for line, reason in sorted(failed.items()):
+        errors.print(f"{flags.queries}, line {line}: {reason}", style="red")
+    answered = len(queries) + len(rejected) - len(failed)
+    if answered:
+        write_run(flags.run, lines)
+    errors.print(f"{answered} queries answered, {len(failed)} failed" + (f": {flags.run}" if answered else ""))
+    return FAILED if failed else OK
 
 
 def _check_usage(parser: argparse.ArgumentParser, flags: argparse.Namespace) -> None:

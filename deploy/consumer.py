@@ -4,31 +4,42 @@
 
 Events count once, however often this program or Redis is killed; those that cannot be counted are set aside in the
 streams sb:{s:N}:set_aside, with a reason. SIGTERM and Ctrl-C let the batch in work end. While Redis is away it tries
-again, every 10 seconds at last.
+again, every 10 seconds at last. Every flag is also an environment variable SHELFBRIDGE_<NAME>.
 """
 
 import argparse
 import logging
-import os
 import random
-import signal
 import sys
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from rich.console import Console
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from shelfbridge.errors import PrerequisiteError, SettingsError, ShelfbridgeError, StoreUnavailable
-from shelfbridge.profiles.access import RETENTION, retention_days
+from shelfbridge.errors import PrerequisiteError, SettingsError, StoreUnavailable
 from shelfbridge.profiles.consuming import Sink, Source, Step, step
+from shelfbridge.profiles.store import RETENTION_DAYS
+from shelfbridge.program import OK, add_settings, command_line, run, settings_of, told_to_stop
 
 WAIT = 1.0
 """Seconds that a step waits for events, and so the longest that a stop takes."""
 BACKOFF = (0.1, 10.0)
 """Seconds before the first try after a failure, and before the later ones; doubled between, and jittered."""
 _LOG = logging.getLogger("shelfbridge.consumer")
+
+
+class ConsumerSettings(BaseSettings):
+    """Whose events are counted, and for how long they are kept."""
+
+    model_config = SettingsConfigDict(env_prefix="SHELFBRIDGE_", env_ignore_empty=True, frozen=True)
+
+    profiles: str = Field("redis://localhost:6379/0", description="redis://, rediss:// or redis+cluster://")
+    retention_days: float = Field(RETENTION_DAYS, gt=0, allow_inf_nan=False, description="as the servers'")
+    take_over: float = Field(5.0, description="seconds after which a dead one's work is taken")
+    status_every: float = Field(30.0, description="seconds between status lines")
 
 
 @dataclass
@@ -54,7 +65,7 @@ class Totals:
         return text
 
 
-def run(source: Source, sink: Sink, stop: threading.Event, every: float) -> Totals:
+def consume(source: Source, sink: Sink, stop: threading.Event, every: float) -> Totals:
     """Take steps until told to stop; log a line every so many seconds."""
     totals, pause = Totals(), BACKOFF[0]
     while not stop.is_set():
@@ -70,55 +81,35 @@ def run(source: Source, sink: Sink, stop: threading.Event, every: float) -> Tota
     return totals
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    made = argparse.ArgumentParser(
-        prog="python -m deploy.consumer", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    made.add_argument(
-        "--profiles",
-        default=os.environ.get("SHELFBRIDGE_PROFILES", "redis://localhost:6379/0"),
-        help="redis://, rediss:// or redis+cluster:// (default: SHELFBRIDGE_PROFILES, else redis://localhost:6379/0)",
-    )
-    made.add_argument("--retention-days", type=float, help=f"as the servers' (default: {RETENTION}, else 365)")
-    made.add_argument(
-        "--take-over", type=float, default=5.0, help="seconds after which a dead one's work is taken (%(default)s)"
-    )
-    made.add_argument("--status-every", type=float, default=30.0, help="seconds between status lines (%(default)s)")
-    return made
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run until told to stop."""
-    options = parser().parse_args(arguments)
+    parser = command_line("deploy.consumer", __doc__ or "")
+    add_settings(parser, ConsumerSettings)
+    return run(parser, arguments, _consume)
+
+
+def _consume(flags: argparse.Namespace) -> int:
+    settings, stop = settings_of(ConsumerSettings, flags), told_to_stop()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    complaints = Console(stderr=True, highlight=False, soft_wrap=True)
+    if not settings.profiles.startswith(("redis://", "rediss://", "redis+cluster://", "rediss+cluster://")):
+        raise SettingsError("events wait only in Redis; a SQLite store counts them at once and needs no consumer")
     try:
-        if not options.profiles.startswith(("redis://", "rediss://", "redis+cluster://", "rediss+cluster://")):
-            raise SettingsError("events wait only in Redis; a SQLite store counts them at once and needs no consumer")
-        try:
-            from shelfbridge.profiles.redis import RedisSink, RedisSource
-            from shelfbridge.profiles.redis.client import Client
-        except ImportError as error:
-            raise PrerequisiteError("the consumer needs the client of Redis; pip install redis") from error
-        days = options.retention_days or retention_days()
-        client = Client(options.profiles)
-        source = RedisSource(client, retention_days=days, take_over=options.take_over)
-        _LOG.info("%s takes events from Redis at %s", source.name, client.place)
-        totals = run(source, RedisSink(client, retention_days=days), stop, options.status_every)
-        try:
-            source.leave()
-            client.close()
-        except StoreUnavailable as error:
-            _LOG.warning("%s; the group still knows this consumer's name", error)
-        _LOG.info("stopped: %s", totals.line())
-    except ShelfbridgeError as error:
-        complaints.print(f"error: {error}")
-        return 1
-    return 0
+        from shelfbridge.profiles.redis import RedisSink, RedisSource
+        from shelfbridge.profiles.redis.client import Client
+    except ImportError as error:
+        raise PrerequisiteError("the consumer needs the client of Redis; pip install redis") from error
+    client = Client(settings.profiles)
+    source = RedisSource(client, retention_days=settings.retention_days, take_over=settings.take_over)
+    _LOG.info("%s takes events from Redis at %s", source.name, client.place)
+    sink = RedisSink(client, retention_days=settings.retention_days)
+    totals = consume(source, sink, stop, settings.status_every)
+    try:
+        source.leave()
+        client.close()
+    except StoreUnavailable as error:
+        _LOG.warning("%s; the group still knows this consumer's name", error)
+    _LOG.info("stopped: %s", totals.line())
+    return OK
 
 
 if __name__ == "__main__":

@@ -2,16 +2,39 @@
 
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Self
 
 from pydantic import BaseModel
 
-from deploy import process
+from deploy import ROOT, process
 from shelfbridge.errors import ShelfbridgeError
 
 PATIENCE = 5.0
 """Seconds that it gets to end by itself."""
+START_PATIENCE = 10.0
+"""Seconds that it gets to become ready."""
+
+
+class Runs(ABC):
+    """What is taken up and down. As a context it runs from entry to exit."""
+
+    @abstractmethod
+    def up(self) -> None:
+        """Start it and return when it is ready."""
+
+    @abstractmethod
+    def down(self) -> bool:
+        """End it. False if it was not running."""
+
+    def __enter__(self) -> Self:
+        self.up()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.down()
 
 
 class State(BaseModel):
@@ -19,16 +42,35 @@ class State(BaseModel):
 
     pid: int
     ticks: int
+    """When the process was started, so that another one of the same id is not taken for it."""
 
 
-class Daemon:
-    """One program of a run folder: `<name>.log` holds its words, `<name>.json` its process."""
+class Daemon(Runs):
+    """One program of a run folder: `<name>.log` holds its words, `<name>.json` its process.
 
-    def __init__(self, run_dir: Path, name: str) -> None:
-        self.name = name
-        self.folder = run_dir
-        self.log_file = run_dir / f"{name}.log"
-        self._state_file = run_dir / f"{name}.json"
+    Args:
+        folder: the run folder.
+        name: of the program.
+        command: starts it. What others must not see of a command goes into `env`.
+        says: words of its log that tell that it is ready.
+        env: its environment; that of this program where None.
+        cwd: folder in which it works.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        command: Sequence[str] = (),
+        *,
+        says: str = "",
+        env: Mapping[str, str] | None = None,
+        cwd: Path = ROOT,
+    ) -> None:
+        self.name, self.folder = name, folder
+        self.command, self.says, self.env, self.cwd = command, says, env, cwd
+        self.log_file = folder / f"{name}.log"
+        self._state_file = folder / f"{name}.json"
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -41,52 +83,44 @@ class Daemon:
         return state.pid if process.started(state.pid) == state.ticks else None
 
     @property
+    def running(self) -> bool:
+        """Whether it lives."""
+        return self.pid is not None
+
+    @property
     def begun(self) -> bool:
         """Whether it was taken up and not down since, even if it died meanwhile."""
         return self._state_file.exists()
 
-    def words(self) -> str:
-        """What it has said."""
-        return self.log_file.read_text(encoding="utf-8", errors="replace")
+    def ready(self) -> bool:
+        """Whether it does what it is for."""
+        return self.says in self._log()
 
-    def up(
-        self,
-        command: Sequence[str],
-        ready: Callable[[], bool],
-        cwd: Path,
-        patience: float = 10,
-        env: Mapping[str, str] | None = None,
-    ) -> None:
-        """Start it and return when it is ready; what others must not see of a command goes into `env`.
+    def up(self) -> None:
+        """Start it and return when it is ready.
 
         Raises:
             ShelfbridgeError: it runs already, ended at once, or was not ready in time.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        if self.pid:
+        if self.running:
             raise ShelfbridgeError(f"{self.name} runs already from {self.folder}; take it down first")
-        with self.log_file.open("wb") as output:
-            self._process = subprocess.Popen(
-                command,
-                cwd=cwd,
-                env=env,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        self._process = process.start(self.command, self.log_file, env=self.env, cwd=self.cwd)
         state = State(pid=self._process.pid, ticks=process.started(self._process.pid) or 0)
         self._state_file.write_text(state.model_dump_json(), encoding="utf-8")
-        deadline = time.monotonic() + patience
-        while not ready():
+        deadline = time.monotonic() + START_PATIENCE
+        while not self.ready():
             if self._process.poll() is not None or time.monotonic() > deadline:
-                self.down()
-                said = self.words().strip().splitlines()[-3:]
+                self._end()
+                said = self._log().strip().splitlines()[-3:]
                 raise ShelfbridgeError(f"{self.name} did not start: {' / '.join(said)} (log: {self.log_file})")
             time.sleep(0.02)
 
     def down(self) -> bool:
         """End it. False if it was not running."""
+        return self._end()
+
+    def _end(self) -> bool:
         pid = self.pid
         if pid:
             process.end(pid, process.started(pid) or 0, PATIENCE)
@@ -95,3 +129,6 @@ class Daemon:
             self._process = None
         self._state_file.unlink(missing_ok=True)
         return pid is not None
+
+    def _log(self) -> str:
+        return self.log_file.read_text(encoding="utf-8", errors="replace")

@@ -3,8 +3,26 @@
 import contextlib
 import os
 import signal
+import subprocess
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+
+def start(
+    command: Sequence[str], log: Path, *, env: Mapping[str, str] | None, cwd: Path | None = None
+) -> "subprocess.Popen[bytes]":
+    """Start a program in a session of its own, its words in a log."""
+    with log.open("wb") as output:
+        return subprocess.Popen(
+            command,
+            cwd=cwd,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
 
 
 def started(pid: int) -> int | None:

@@ -81,6 +81,23 @@ def write(release: Path, folder: Path, serving: Serving) -> Path:
     return folder
 
 
+def tritonserver(program: str, models: Path, config_name: str | None, query_cache: float) -> list[str]:
+    """Return the command that serves such a repository.
+
+    Args:
+        program: of Triton.
+        models: the repository.
+        config_name: target whose configs are served; None is that of the engines.
+        query_cache: megabytes of Triton's own cache, for models whose configs enable it.
+    """
+    line = [program, f"--model-repository={models}", "--disable-auto-complete-config"]
+    if config_name is not None:
+        line.append(f"--model-config-name={config_name}")
+    if query_cache:
+        line.append(f"--cache-config=local,size={round(query_cache * (1 << 20))}")
+    return line
+
+
 def _write(config: object, file: Path, serving: Serving) -> None:
     if serving.instances is not None and serving.steps == "apart":
         configs.set_instances(config, serving.instances)

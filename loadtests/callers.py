@@ -2,9 +2,9 @@
 
 import base64
 import json
+from abc import ABC, abstractmethod
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import aiohttp
 import faiss
@@ -16,52 +16,46 @@ from shelfbridge.contract import Shelf
 TIMEOUT_S = 120.0
 
 
-class Caller(Protocol):
-    """A connection to a contender."""
+class Caller(ABC):
+    """A connection to a contender, as a context."""
 
+    @abstractmethod
     async def search(self, query: str, k: int) -> list[str]:
-        """Ids of the best k products."""
+        """Return the ids of the best k products."""
 
-    async def __aenter__(self) -> Self: ...
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-
-class ShelfbridgeCaller:
-    """Our client; ids and scores alone, as from the peers."""
-
-    def __init__(self, address: str, deep: bool) -> None:
-        self._client = AsyncSearchClient(address, timeout=TIMEOUT_S, retries=0)
-        self._deep = deep
-
-    async def search(self, query: str, k: int) -> list[str]:
-        """Ids of the best k products."""
-        result = await self._client.search(query, k=k, deep=self._deep, with_payload=False)
-        return [hit.product_id for hit in result.hits]
+    @abstractmethod
+    async def close(self) -> None:
+        """End the connection."""
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+
+class ShelfbridgeCaller(Caller):
+    """Our client; ids and scores alone, as from the peers.
+
+    `personal`: a query is a shopper's id, a tabulator, and what they typed.
+    """
+
+    def __init__(self, address: str, *, deep: bool = False, personal: bool = False) -> None:
+        self._client = AsyncSearchClient(address, timeout=TIMEOUT_S, retries=0)
+        self._options: dict[str, Any] = {"deep": deep, "personal": personal, "with_payload": False}
+
+    async def search(self, query: str, k: int) -> list[str]:
+        """Return the ids of the best k products."""
+        user, text = query.split("\t", 1) if self._options["personal"] else (None, query)
+        result = await self._client.search(text, k=k, user=user, **self._options)
+        return [hit.product_id for hit in result.hits]
+
+    async def close(self) -> None:
+        """End the connection."""
         await self._client.close()
 
 
-class PersonalCaller(ShelfbridgeCaller):
-    """Our client, for a shopper: a query is their id, a tabulator, and what they typed."""
-
-    def __init__(self, address: str) -> None:
-        super().__init__(address, deep=False)
-
-    async def search(self, query: str, k: int) -> list[str]:
-        """Ids of the best k products."""
-        user, _, text = query.partition("\t")
-        result = await self._client.search(text, k=k, user=user, personal=True, with_payload=False)
-        return [hit.product_id for hit in result.hits]
-
-
-class ShelfCaller:
+class ShelfCaller(Caller):
     """Our client's shelf of a kind; a query is a shopper's id, or a product's for `goes_with`."""
 
     def __init__(self, address: str, shelf: Shelf) -> None:
@@ -69,32 +63,26 @@ class ShelfCaller:
         self._shelf = shelf
 
     async def search(self, query: str, k: int) -> list[str]:
-        """Ids of the k products on the shelf."""
-        beside = self._shelf == "goes_with"
-        result = await self._client.recommend(
-            user=None if beside else query,
-            with_item=query if beside else None,
-            shelf=self._shelf,
-            k=k,
-            with_payload=False,
-        )
+        """Return the ids of the k products on the shelf."""
+        user, item = (None, query) if self._shelf == "goes_with" else (query, None)
+        result = await self._client.recommend(user=user, with_item=item, shelf=self._shelf, k=k, with_payload=False)
         return [hit.product_id for hit in result.hits]
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
+    async def close(self) -> None:
+        """End the connection."""
         await self._client.close()
 
 
-class ServiceCaller:
+class ServiceCaller(Caller):
     """A peer that searches by itself: one call."""
 
     def __init__(self, url: str) -> None:
         self._url = url
+        timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
+        self._session = aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0))
 
     async def search(self, query: str, k: int) -> list[str]:
-        """Ids of the best k products."""
+        """Return the ids of the best k products."""
         found: list[str] = await self._post("/search", {"query": query, "k": k})
         return found
 
@@ -103,12 +91,8 @@ class ServiceCaller:
             answer.raise_for_status()
             return await answer.json(content_type=None)
 
-    async def __aenter__(self) -> Self:
-        timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
-        self._session = aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0))
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
+    async def close(self) -> None:
+        """End the connection."""
         await self._session.close()
 
 
@@ -137,13 +121,14 @@ class InfinityCaller(ServiceCaller):
 
 
 def caller(about: dict[str, Any]) -> Caller:
-    """The caller that a contender's description asks for: `kind` and its arguments."""
+    """Return the caller that a contender's description asks for: `kind` and its arguments. Within an event loop."""
+    address = about["address"]
     if about["kind"] == "shelfbridge":
-        return ShelfbridgeCaller(about["address"], about["deep"])
+        return ShelfbridgeCaller(address, deep=about["deep"])
     if about["kind"] == "personal":
-        return PersonalCaller(about["address"])
+        return ShelfbridgeCaller(address, personal=True)
     if about["kind"] == "shelf":
-        return ShelfCaller(about["address"], about["shelf"])
+        return ShelfCaller(address, about["shelf"])
     if about["kind"] == "infinity":
-        return InfinityCaller(about["address"], Path(about["shop"]), about["candidates"])
-    return ServiceCaller(about["address"])
+        return InfinityCaller(address, Path(about["shop"]), about["candidates"])
+    return ServiceCaller(address)

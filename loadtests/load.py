@@ -10,7 +10,6 @@ process whatever the server does, and counts a search's latency from the moment 
 
 import asyncio
 import json
-import re
 import sys
 import time
 from collections import Counter
@@ -22,6 +21,7 @@ import aiohttp
 import numpy as np
 
 from loadtests.callers import Caller, caller
+from loadtests.program import reason
 from loadtests.usage import cpu_seconds, resident_bytes
 from shelfbridge.errors import ShelfbridgeError
 
@@ -29,34 +29,37 @@ LEAST = 100
 """Searches that a closed loop waits for: fewer have no 99th percentile."""
 LONGEST_S = 150.0
 """But no longer than this."""
-_REQUEST = re.compile(r" \(request [^)]*\)")
-"""What would make each error's message another."""
+KINDS = 5
+"""Kinds of errors that are told apart."""
 FAILURES = (ShelfbridgeError, aiohttp.ClientError, TimeoutError, OSError)
 
 
 @dataclass(frozen=True)
 class Load:
-    """What to do: `clients` > 0 is a closed loop, `rate` > 0 an open one, neither asks for the answers themselves."""
+    """What to do: `clients` > 0 is a closed loop, `rate` > 0 an open one, neither asks for the answers themselves.
+
+    pid: root of the server's process tree. rate: searches per second. searches: a closed loop ends after so many, if
+    not by time. warmup: seconds whose searches are not counted.
+    """
 
     caller: dict[str, Any]
     pid: int
-    """Root of the server's process tree."""
     queries: list[str]
     k: int = 10
     clients: int = 0
     rate: float = 0.0
-    """Searches per second."""
     seconds: float = 30.0
     searches: int = 1_000_000
-    """A closed loop ends after so many, if not by time."""
     warmup: float = 1.0
-    """Seconds whose searches are not counted."""
     seed: int = 0
 
 
 @dataclass
 class Sample:
-    """What was seen in the window."""
+    """What was seen in the window.
+
+    asked: queries taken, those outside the window included. sent_per_second: of an open loop.
+    """
 
     latencies_ms: list[float] = field(default_factory=list)
     errors: dict[str, int] = field(default_factory=dict)
@@ -65,9 +68,7 @@ class Sample:
     client_cpu_s: float = 0.0
     resident_mb: float = 0.0
     asked: int = 0
-    """Queries taken, those outside the window included."""
     sent_per_second: float = 0.0
-    """Of an open loop, in its window."""
     answers: list[list[str]] = field(default_factory=list)
 
     @property
@@ -111,7 +112,7 @@ class Window:
         if error is None:
             self.sample.latencies_ms.append((time.perf_counter() - since) * 1e3)
         else:
-            self.errors[_REQUEST.sub("", f"{type(error).__name__}: {error}")[:200]] += 1
+            self.errors[f"{type(error).__name__}: {reason(error)}"[:200]] += 1
 
     @property
     def counted(self) -> int:
@@ -129,9 +130,11 @@ class Window:
         return seconds > load.seconds and (self.counted >= LEAST or seconds > LONGEST_S)
 
     def result(self) -> Sample:
-        """All that was counted."""
+        """All that was counted; of errors the most frequent ones, and the others together."""
         self.close()
-        self.sample.errors = dict(self.errors.most_common(5))
+        self.sample.errors = dict(self.errors.most_common(KINDS))
+        if others := self.errors.total() - self.sample.failed:
+            self.sample.errors["others"] = others
         return self.sample
 
     def _costs(self) -> tuple[float, float]:

@@ -3,18 +3,41 @@
 import argparse
 import math
 import signal
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
+from pydantic import BaseModel, ValidationError
+
+from shelfbridge import program
 from shelfbridge.errors import ShelfbridgeError
+from shelfbridge.request import explain
+
+Model = TypeVar("Model", bound=BaseModel)
 
 
 def command_line(name: str, about: str | None) -> argparse.ArgumentParser:
-    """A parser for `python -m loadtests.<name>`, which its module's docstring explains."""
-    return argparse.ArgumentParser(
-        prog=f"python -m loadtests.{name}", description=about, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    """Return a parser for `python -m loadtests.<name>`, which its module's docstring explains."""
+    return program.command_line(f"loadtests.{name}", about or "")
+
+
+def read_model(model: type[Model], path: Path, failure: type[ShelfbridgeError], cure: str) -> Model:
+    """Read a TOML or JSON file.
+
+    Raises:
+        ShelfbridgeError: of the kind `failure`, ends with `cure`: the file cannot be read, or a value cannot be used.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        if path.suffix == ".toml":
+            return model.model_validate(tomllib.loads(text))
+        return model.model_validate_json(text)
+    except ValidationError as error:
+        raise failure(f"{path}: {explain(error)}; {cure}") from error
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise failure(f"{path}: {getattr(error, 'strerror', None) or error}; {cure}") from error
 
 
 def add_shop(parser: argparse.ArgumentParser) -> None:
@@ -53,6 +76,11 @@ def flags(parser: argparse.ArgumentParser, options: argparse.Namespace) -> str:
         if value is not True:
             words += map(str, value) if isinstance(value, list) else [str(value)]
     return " ".join(words)
+
+
+def reason(error: BaseException) -> str:
+    """Return an error's message without the id of its request, so that errors of one cause are told alike."""
+    return str(error).removesuffix(f" (request {getattr(error, 'request_id', None)})")
 
 
 @contextmanager

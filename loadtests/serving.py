@@ -13,8 +13,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from deploy import ROOT
 from deploy.embedded import EmbeddedServer, EmbeddedSettings
-from deploy.embedded.settings import ROOT
 from loadtests.load import Load, Sample
 from loadtests.machine import CORES
 from loadtests.queries import QueryStream, words_of

@@ -24,6 +24,11 @@ class Slo:
             raise argparse.ArgumentTypeError(f"{text!r} is no promise; give for example p99=150ms or search:p95=0.1s")
         return cls(match[1] or "all", match[2], float(match[3]) * (1000 if match[4] == "s" else 1))
 
+    @property
+    def percent(self) -> float:
+        """The percentile as a number."""
+        return float(self.percentile[1:])
+
     def __str__(self) -> str:
         of = "" if self.kind == "all" else f"{self.kind}:"
         return f"{of}{self.percentile}={self.ms:g}ms"

@@ -73,27 +73,29 @@ class Graph:
         return [list(answer) for answer in zip(*(np.split(output, ends) for output in outputs), strict=True)]
 
 
-def open_session(path: Path, chosen: ort.SessionOptions | None = None, *, threads: int = 1) -> ort.InferenceSession:
-    """Return a session of a model file on the CPU.
+def open_session(
+    source: Path | bytes, chosen: ort.SessionOptions | None = None, *, threads: int = 1
+) -> ort.InferenceSession:
+    """Return a session on the CPU.
 
     Args:
-        path: of the ONNX file.
+        source: path of the ONNX file, or its content.
         chosen: options; without them, those of `threads`.
         threads: that compute; 0 is one per core.
 
     Raises:
         ArtefactError: the file is missing or damaged.
     """
-    if not path.is_file():
-        raise ArtefactError(f"{path} is missing; build the release again")
+    if isinstance(source, Path) and not source.is_file():
+        raise ArtefactError(f"{source} is missing; build the release again")
     if chosen is None:
         chosen = ort.SessionOptions()
         chosen.intra_op_num_threads = threads
     try:
-        return ort.InferenceSession(str(path), chosen, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(source, chosen, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has an exception class per status and no common one
-        first = str(error).splitlines()[0]
-        raise ArtefactError(f"{path} cannot be read as an ONNX model ({first}); build the release again") from error
+        first, name = str(error).splitlines()[0], source if isinstance(source, Path) else "a graph"
+        raise ArtefactError(f"{name} cannot be read as an ONNX model ({first}); build the release again") from error
 
 
 def options(config: Config) -> ort.SessionOptions:

@@ -5,7 +5,9 @@ is where that is so.
 """
 
 import argparse
-from collections.abc import Callable, Iterable
+import signal
+import threading
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -20,6 +22,8 @@ OK, FAILED, BAD_INPUT, UNAVAILABLE, INTERRUPTED = 0, 1, 2, 3, 130
 does not run or does not answer (as service managers have it); Ctrl-C (as shells have it)."""
 
 Settings = TypeVar("Settings", bound=BaseSettings)
+Work = Callable[[argparse.Namespace], int]
+"""What a command does with its flags; it returns the exit status."""
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -35,6 +39,13 @@ def command_line(name: str, about: str, epilog: str | None = None) -> argparse.A
         epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+
+
+def add_command(commands: Any, name: str, about: str, work: Work) -> argparse.ArgumentParser:
+    """Add a command to the subparsers of a command line."""
+    made: argparse.ArgumentParser = commands.add_parser(name, help=about, description=about)
+    made.set_defaults(work=work)
+    return made
 
 
 def add_settings(
@@ -63,6 +74,21 @@ def settings_of(settings: type[Settings], flags: argparse.Namespace) -> Settings
         raise SettingsError(f"settings: {explain(error)}; see --help for flags and variables") from error
 
 
+def run(
+    parser: argparse.ArgumentParser, arguments: Sequence[str] | None, work: Work | None = None, failed: int = FAILED
+) -> int:
+    """Read a command line, do what it asks for, and return the exit status; what goes wrong is one line on stderr.
+
+    Args:
+        parser: of the command line.
+        arguments: those of the process where None.
+        work: is done; that of the command which was named where None.
+        failed: the status for failures that are no fault of what was given.
+    """
+    flags = parser.parse_args(arguments)
+    return ended(lambda: (work or flags.work)(flags), failed)
+
+
 def ended(work: Callable[[], int], failed: int = FAILED) -> int:
     """Do a program's work and return its exit status; what goes wrong is one line on stderr.
 
@@ -76,4 +102,13 @@ def ended(work: Callable[[], int], failed: int = FAILED) -> int:
         console(stderr=True).print(f"error: {error}", style="red")
         return BAD_INPUT if isinstance(error, InvalidQuery | SettingsError | DataError) else failed
     except KeyboardInterrupt:
+        console(stderr=True).print("stopped")
         return INTERRUPTED
+
+
+def told_to_stop() -> threading.Event:
+    """Return what is set by SIGTERM and Ctrl-C from now on, for programs that finish what is under way first."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop

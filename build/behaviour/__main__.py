@@ -18,22 +18,16 @@ title; or it is in the form of UCI Online Retail. It must cover five times the d
 import argparse
 from pathlib import Path
 
-from rich.console import Console
-
 from build.behaviour.report import behaviour, write_report
 from build.shelf.interactions import read
-from shelfbridge.errors import ShelfbridgeError
+from shelfbridge import program
 
 
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m build.behaviour", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def main() -> int:
+    """Run the command line and return its exit status."""
+    parser = program.command_line("build.behaviour", __doc__ or "")
     parser.add_argument("--interactions", type=Path, required=True, metavar="FILE", help="what shoppers did")
-    parser.add_argument(
-        "--out", type=Path, default=Path("behaviour"), metavar="DIR", help="of the report (default: %(default)s)"
-    )
+    parser.add_argument("--out", type=Path, default=Path("behaviour"), metavar="DIR", help="default: %(default)s")
     parser.add_argument(
         "--horizon",
         type=_days,
@@ -42,17 +36,21 @@ def main() -> None:
         help="that purchases are foretold for (default: %(default)s)",
     )
     parser.add_argument("--name", default="the shop", help="what the page calls the shop (default: %(default)s)")
-    parser.add_argument(
-        "--currency", default="", metavar="SIGN", help="before sums of money, such as £ (default: none)"
-    )
+    parser.add_argument("--currency", default="", metavar="SIGN", help="before sums of money, such as £")
     options = parser.parse_args()
-    console = Console()
-    try:
-        figures, forecast = behaviour(read(options.interactions), options.horizon, console)
-        write_report(options.out, figures, forecast, options.name, options.currency)
-    except ShelfbridgeError as error:
-        raise SystemExit(f"error: {error}") from error
-    console.print(f"{options.out / 'report.html'}: {_summary(figures)}", highlight=False, soft_wrap=True)
+    return program.ended(lambda: _report(options))
+
+
+def _report(options: argparse.Namespace) -> int:
+    console = program.console()
+    figures, forecast = behaviour(read(options.interactions), options.horizon, console)
+    write_report(options.out, figures, forecast, options.name, options.currency)
+    shop, seen = figures["glance"], figures["propensity"]
+    console.print(
+        f"{options.out / 'report.html'}: {shop['users']:,} shoppers, {shop['baskets']:,} baskets; {seen['days']}-day "
+        f"propensity by {seen['model']}, {seen['calibration']} calibration, judged on {seen['known']:,} shoppers"
+    )
+    return program.OK
 
 
 def _days(text: str) -> int:
@@ -61,13 +59,5 @@ def _days(text: str) -> int:
     return int(text)
 
 
-def _summary(figures: dict[str, dict[str, object]]) -> str:
-    shop, seen = figures["glance"], figures["propensity"]
-    return (
-        f"{shop['users']:,} shoppers, {shop['baskets']:,} baskets; {seen['days']}-day propensity by {seen['model']}, "
-        f"{seen['calibration']} calibration, judged on {seen['known']:,} shoppers"
-    )
-
-
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

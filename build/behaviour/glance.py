@@ -3,88 +3,72 @@
 from typing import Any
 
 import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from statsmodels.tsa.seasonal import STL
 
-from build.behaviour.tables import Baskets, baskets, date, days, monday, weekdays, weeks, whole_weeks
-from build.shelf.interactions import DAY, Interactions
-from shelfbridge.errors import DataError, PrerequisiteError
+from build.behaviour.shop import Shop, date, monday, week, weekday
+from build.shelf.interactions import DAY
+from shelfbridge.errors import DataError
+from shelfbridge.measure.report import BLUE, ORANGE
 
 LEAST_WEEKS = 4
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 QUARTER = 13
 
 
-def glance(shop: Interactions) -> dict[str, Any]:
+def glance(shop: Shop) -> dict[str, Any]:
     """Size of the shop, its weeks, and its hours.
 
     Raises:
         DataError: less than four whole weeks.
     """
-    held = baskets(shop)
-    visits = np.unique(held.user, return_counts=True)[1]
+    seen, held = shop.seen, shop.baskets
+    by_user = held.groupby("user")["worth"].agg(["size", "sum"])
+    revenue, tenth = float(held["worth"].sum()), max(1, len(by_user) // 10)
     return {
-        "begin": date(int(shop.time[0])),
-        "end": date(int(shop.time[-1])),
-        "days": int(shop.time[-1] // DAY - shop.time[0] // DAY + 1),
-        "users": len(visits),
-        "items": len(np.unique(shop.item)),
+        "begin": date(int(seen.time[0])),
+        "end": date(int(seen.time[-1])),
+        "days": int(seen.time[-1] // DAY - seen.time[0] // DAY + 1),
+        "users": len(by_user),
+        "items": int(shop.lines["item"].nunique()),
         "baskets": len(held),
-        "lines": int(held.lines.sum()),
-        "revenue": float(held.worth.sum()),
-        "unpriced": float(np.isnan(shop.price).mean()),
-        "lines_a_basket": float(np.median(held.lines)),
-        "revenue_a_basket": float(np.median(held.worth)),
-        "baskets_a_user": float(visits.mean()),
-        "one_basket": float((visits == 1).mean()),
-        "best_tenth": _share_of_best_tenth(held),
-        **_weekly(held),
-        **_hours(held),
+        "lines": len(shop.lines),
+        "revenue": revenue,
+        "unpriced": float(np.isnan(seen.price).mean()),
+        "lines_a_basket": float(held["lines"].median()),
+        "revenue_a_basket": float(held["worth"].median()),
+        "baskets_a_user": float(by_user["size"].mean()),
+        "one_basket": float((by_user["size"] == 1).mean()),
+        "best_tenth": float(by_user["sum"].nlargest(tenth).sum() / revenue) if revenue else 0.0,
+        **_weekly(held, shop.whole_weeks),
+        **_hours(held["time"].to_numpy()),
     }
 
 
-def _share_of_best_tenth(held: Baskets) -> float:
-    """Share of the revenue that comes from the tenth of users who spend most."""
-    spent = np.sort(np.bincount(held.user, held.worth)[np.unique(held.user)])[::-1]
-    return float(spent[: max(1, len(spent) // 10)].sum() / spent.sum()) if spent.sum() else 0.0
-
-
-def _weekly(held: Baskets) -> dict[str, Any]:
-    whole = whole_weeks(held.time)
+def _weekly(held: pd.DataFrame, whole: NDArray[np.int64]) -> dict[str, Any]:
     if len(whole) < LEAST_WEEKS:
         raise DataError(f"{len(whole)} whole weeks say too little of a shop; give {LEAST_WEEKS} or more")
-    first = int(days(held.time[:1])[0])
-    daily = np.bincount(days(held.time) - first).astype(np.float64)
-    trend, season, rest = decomposed(daily)
-    week = weeks((first + np.arange(len(daily))) * DAY) - whole[0]
-    inside = (week >= 0) & (week < len(whole))
-    number = weeks(held.time) - whole[0]
-    of_week = (number >= 0) & (number < len(whole))
-    levels = np.bincount(week[inside], trend[inside], minlength=len(whole)).astype(np.float64)
-    active = [len(np.unique(held.user[number == at])) for at in range(len(whole))]
-    counts = np.bincount(number[of_week], minlength=len(whole))
-    revenue = np.bincount(number[of_week], held.worth[of_week], minlength=len(whole))
+    day = held["time"] // DAY
+    daily = day.value_counts().reindex(range(day.min(), day.max() + 1), fill_value=0)
+    trend, season, rest = decomposed(daily.to_numpy(np.float64))
+    by_week = held.groupby(week(held["time"]))
+    rows = by_week.agg(baskets=("user", "size"), revenue=("worth", "sum"), users=("user", "nunique"))
+    rows = rows.reindex(whole, fill_value=0)
+    rows["trend"] = pd.Series(trend).groupby(week(daily.index.to_numpy() * DAY)).sum()
     return {
-        "weeks": [
-            {"week": monday(int(w)), "baskets": int(b), "revenue": float(r), "users": u, "trend": float(level)}
-            for w, b, r, u, level in zip(whole, counts, revenue, active, levels, strict=True)
-        ],
-        "busiest_week": monday(int(whole[counts.argmax()])),
-        "quietest_week": monday(int(whole[counts.argmin()])),
-        "growth": _growth(levels),
+        "weeks": [{"week": monday(number), **row} for number, row in rows.to_dict("index").items()],
+        "busiest_week": monday(rows["baskets"].idxmax()),
+        "quietest_week": monday(rows["baskets"].idxmin()),
+        "growth": _growth(rows["trend"].to_numpy()),
         "strength": {"trend": _strength(trend, rest), "weekday": _strength(season, rest)},
     }
 
 
 def decomposed(daily: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Trend, weekly season and rest of a daily series, which they add up to (STL, robust; Cleveland et al. 1990).
-
-    Raises:
-        PrerequisiteError: statsmodels is not installed.
-    """
-    try:
-        from statsmodels.tsa.seasonal import STL
-    except ImportError as error:
-        raise PrerequisiteError(f"the weekly season needs statsmodels ({error}); pip install statsmodels") from error
+    """Trend, weekly season and rest of a daily series, which they add up to (STL, robust; Cleveland et al. 1990)."""
     parts = STL(daily, period=7, robust=True).fit()
     return parts.trend, parts.seasonal, parts.resid
 
@@ -103,17 +87,15 @@ def _growth(levels: NDArray[np.float64]) -> float | None:
     return float(levels[-LEAST_WEEKS:].mean() / before - 1) if before > 0 else None
 
 
-def _hours(held: Baskets) -> dict[str, Any]:
-    hour = held.time % DAY // 3600
+def _hours(time: NDArray[np.int64]) -> dict[str, Any]:
     counts = np.zeros((7, 24), np.int64)
-    np.add.at(counts, (weekdays(held.time), hour), 1)
-    by_hour = counts.sum(0)
-    edge = _busiest_run(by_hour / by_hour.sum(), 0.5)
+    np.add.at(counts, (weekday(time), time % DAY // 3600), 1)
+    begin, end = _busiest_run(counts.sum(0) / counts.sum(), 0.5)
     return {
         "hours": counts.tolist(),
         "best_weekday": WEEKDAYS[int(counts.sum(1).argmax())],
-        "closed": [WEEKDAYS[day] for day in range(7) if not counts[day].any()],
-        "half_of_baskets": {"from": edge[0], "to": edge[1]},
+        "closed": [name for name, of_day in zip(WEEKDAYS, counts, strict=True) if not of_day.any()],
+        "half_of_baskets": {"from": begin, "to": end},
     }
 
 
@@ -124,3 +106,30 @@ def _busiest_run(shares: NDArray[np.float64], goal: float) -> tuple[int, int]:
         if sums.max() >= goal:
             return int(sums.argmax()), int(sums.argmax()) + size
     return 0, len(shares)
+
+
+def _draw_weeks(figure: Figure, chapter: dict[str, Any]) -> None:
+    upper, lower = figure.subplots(2, 1, sharex=True)
+    rows = pd.DataFrame(chapter["weeks"])
+    upper.bar(rows.index, rows["baskets"], color=BLUE, alpha=0.45, label="baskets")
+    upper.plot(rows.index, rows["trend"], color=BLUE, linewidth=2, label="trend")
+    upper.set_ylabel("baskets a week")
+    upper.legend(frameon=False, loc="upper left")
+    lower.plot(rows.index, rows["revenue"], color=ORANGE, marker="o", markersize=3)
+    lower.set_ylim(bottom=0)
+    lower.set_ylabel(f"{chapter['value']} a week")
+    lower.yaxis.set_major_formatter("{x:,.0f}")
+    shown = rows["week"][:: max(1, len(rows) // 10)]
+    lower.set_xticks(shown.index, shown, rotation=30, ha="right")
+
+
+def _draw_hours(figure: Figure, chapter: dict[str, Any]) -> None:
+    axes: Axes = figure.subplots()
+    mesh = axes.pcolormesh(np.array(chapter["hours"]), cmap="Blues", edgecolors="white", linewidth=0.6)
+    axes.set_yticks(np.arange(7) + 0.5, WEEKDAYS)
+    axes.set_xticks(np.arange(0, 25, 2), [f"{hour}:00" for hour in range(0, 25, 2)])
+    axes.invert_yaxis()
+    figure.colorbar(mesh, ax=axes, label="baskets")
+
+
+PLOTS = {"weeks": ((9, 4.6), _draw_weeks), "hours": ((9, 2.8), _draw_hours)}

@@ -3,11 +3,15 @@
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+import pandas as pd
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import CensoredData, ecdf
+from statsmodels.stats.proportion import proportion_confint
 
-from build.behaviour.chance import wilson
-from build.behaviour.tables import date, ending, lines, title
-from build.shelf.interactions import DAY, Interactions
+from build.behaviour.shop import Shop
+from build.shelf.interactions import DAY
+from shelfbridge.measure.report import BLUE, GREEN, ORANGE
 
 CLASSES = ("cheap third", "middle third", "dear third")
 """Of the products by their median price; where no price is known, of fewest to most buyers."""
@@ -18,129 +22,101 @@ LEAST_BUYERS = 30
 SHOWN = 20
 
 
-def repeats(shop: Interactions) -> dict[str, Any]:
+def repeats(shop: Shop) -> dict[str, Any]:
     """Shares of repeat lines, the time between them, and the products bought again most."""
-    once = lines(shop)
-    again, wait, censored = occasions(once, ending(shop))
-    classes, names = _classes(shop)
-    by_user = np.bincount(once.user, again) / np.maximum(np.bincount(once.user), 1)
-    several = _with_two_baskets(once)
+    lines = occasions(shop.lines, shop.end)
+    by_user = lines.groupby("user").agg(baskets=("basket", "nunique"), again=("again", "mean"))
+    several = by_user["again"][by_user["baskets"] > 1]
+    number, names = _classes(shop)
+    of_line = lines["item"].map(number)
     return {
-        "share": float(again.mean()),
-        "months": _months(once, again),
-        "users_with_any": float((by_user[several] > 0).mean()) if len(several) else 0.0,
-        "share_by_user": [float(v) for v in np.quantile(by_user[several], (0.1, 0.25, 0.5, 0.75, 0.9))]
-        if len(several)
-        else [],
-        "classes": [
-            {"name": name, **_waiting(wait[classes[once.item] == at], censored[classes[once.item] == at])}
-            for at, name in enumerate(names)
-        ],
-        "all": _waiting(wait, censored),
-        "items": _items(shop, once, again),
+        "share": float(lines["again"].mean()),
+        "months": _months(lines),
+        "users_with_any": float((several > 0).mean()) if len(several) else 0.0,
+        "share_by_user": several.quantile([0.1, 0.25, 0.5, 0.75, 0.9]).tolist() if len(several) else [],
+        "classes": [{"name": name, **_waiting(lines[of_line == at])} for at, name in enumerate(names)],
+        "all": _waiting(lines),
+        "items": _items(shop, lines),
     }
 
 
-def occasions(once: Interactions, end: int) -> tuple[NDArray[np.bool_], NDArray[np.float64], NDArray[np.bool_]]:
-    """What comes before and after each line [N], in the order given.
+def occasions(lines: pd.DataFrame, end: int) -> pd.DataFrame:
+    """What comes before and after each line of a shop.
 
     Returns:
-        Whether its user had bought the product before; the days until the user buys it again, or else until the end;
-        and whether it is the end.
+        The lines with `again`: whether the user had bought the product before; `wait`: days until the user buys it
+        again, or else until the end; `censored`: whether it is the end.
     """
-    order = np.lexsort((once.time, once.item, once.user))
-    same = (np.diff(once.user[order]) == 0) & (np.diff(once.item[order]) == 0)
-    again = np.zeros(len(once), bool)
-    again[order[1:]] = same
-    following = np.full(len(once), end, np.int64)
-    following[order[:-1]] = np.where(same, once.time[order[1:]], end)
-    censored = np.ones(len(once), bool)
-    censored[order[:-1]] = ~same
-    return again, (following - once.time) / DAY, censored
+    same = lines.groupby(["user", "item"])["time"]
+    following = same.shift(-1)
+    wait = (following.fillna(end) - lines["time"]) / DAY
+    return lines.assign(again=same.cumcount() > 0, wait=wait, censored=following.isna())
 
 
-def bought_again(
-    wait: NDArray[np.float64], censored: NDArray[np.bool_], at: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def bought_again(wait: ArrayLike, censored: ArrayLike, at: ArrayLike) -> NDArray[np.float64]:
     """Share that bought again within so many days, with those whose time is not over yet counted fairly.
 
     Kaplan & Meier 1958: a line that ends with the data stays in the count for as long as it was seen.
     """
-    times, events = np.unique(wait[~censored], return_counts=True)
-    at_risk = len(wait) - np.searchsorted(np.sort(wait), times, side="left")
-    left = np.concatenate(([1.0], np.cumprod(1 - events / at_risk)))
-    return np.asarray(1 - left[np.searchsorted(times, at, side="right")])
+    return np.asarray(ecdf(CensoredData.right_censored(wait, censored)).cdf.evaluate(at))
 
 
-def _waiting(wait: NDArray[np.float64], censored: NDArray[np.bool_]) -> dict[str, Any]:
+def _waiting(lines: pd.DataFrame) -> dict[str, Any]:
+    wait, censored = lines["wait"], lines["censored"]
     seen = wait[~censored]
     longest = float(wait.max()) if len(wait) else 0.0
     grid = np.arange(0.0, min(longest, 365.0) + 1, 5)
+    within = [day for day in WITHIN if day <= longest]
     return {
         "lines": len(wait),
         "repeats": len(seen),
-        "quartiles": [float(v) for v in np.quantile(seen, (0.25, 0.5, 0.75))] if len(seen) else None,
-        "within": {
-            str(day): float(bought_again(wait, censored, np.array([float(day)]))[0]) for day in WITHIN if day <= longest
-        },
+        "quartiles": seen.quantile([0.25, 0.5, 0.75]).tolist() if len(seen) else None,
+        "within": dict(zip(map(str, within), bought_again(wait, censored, within).tolist(), strict=True)),
         "curve": {
             "days": grid.tolist(),
-            "share": [round(float(v), 4) for v in bought_again(wait, censored, grid)] if len(wait) else [],
+            "share": bought_again(wait, censored, grid).round(4).tolist() if len(wait) else [],
         },
     }
 
 
-def _classes(shop: Interactions) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """Number of each product's class, and the names of the classes."""
-    priced = ~np.isnan(shop.price)
-    buyers = _distinct(shop.item, shop.user, len(shop.items))
-    if not priced.any():
-        return _thirds(buyers.astype(np.float64)), CLASSES_BY_BUYERS
-    order = np.lexsort((shop.price[priced], shop.item[priced]))
-    item, price = shop.item[priced][order], shop.price[priced][order]
-    found, begin, count = np.unique(item, return_index=True, return_counts=True)
-    median = np.full(len(shop.items), np.median(price), np.float64)
-    median[found] = (price[begin + (count - 1) // 2] + price[begin + count // 2]) / 2
-    return _thirds(median), CLASSES
+def _classes(shop: Shop) -> tuple[pd.Series, tuple[str, ...]]:
+    """Number of each product's class by product, and the names of the classes."""
+    by_item = shop.table.groupby("item")
+    figure, names = by_item["price"].median().fillna(shop.table["price"].median()), CLASSES
+    if shop.table["price"].isna().all():
+        figure, names = by_item["user"].nunique(), CLASSES_BY_BUYERS
+    return pd.Series(np.searchsorted(figure.quantile([1 / 3, 2 / 3]), figure), figure.index), names
 
 
-def _thirds(figure: NDArray[np.float64]) -> NDArray[np.int64]:
-    return np.searchsorted(np.quantile(figure, (1 / 3, 2 / 3)), figure, side="left").astype(np.int64)
+def _months(lines: pd.DataFrame) -> list[dict[str, Any]]:
+    month = pd.to_datetime(lines["time"], unit="s").dt.strftime("%Y-%m")
+    return [{"month": name, "share": share} for name, share in lines.groupby(month)["again"].mean().items()]
 
 
-def _distinct(group: NDArray[np.int32], member: NDArray[np.int32], size: int) -> NDArray[np.int64]:
-    """How many different members each group has [size]."""
-    pairs = np.unique(np.stack((group, member)), axis=1)
-    return np.bincount(pairs[0], minlength=size)
-
-
-def _with_two_baskets(once: Interactions) -> NDArray[np.int64]:
-    return np.flatnonzero(_distinct(once.user, once.basket, len(once.users)) > 1)
-
-
-def _months(once: Interactions, again: NDArray[np.bool_]) -> list[dict[str, Any]]:
-    month = once.time.astype("datetime64[s]").astype("datetime64[M]").astype(np.int64)
-    found, place = np.unique(month, return_inverse=True)
-    shares = np.bincount(place, again) / np.bincount(place)
-    first = [int(once.time[place == at][0]) for at in range(len(found))]
-    return [{"month": date(time)[:7], "share": float(share)} for time, share in zip(first, shares, strict=True)]
-
-
-def _items(shop: Interactions, once: Interactions, again: NDArray[np.bool_]) -> list[dict[str, Any]]:
+def _items(shop: Shop, lines: pd.DataFrame) -> list[dict[str, Any]]:
     """By the lower end of the 95 % interval (Wilson 1927) of the share of buyers who bought again."""
-    size = len(shop.items)
-    buyers = _distinct(once.item, once.user, size)
-    returned = _distinct(once.item[again], once.user[again], size)
-    low, high = wilson(returned, buyers)
-    order = [int(item) for item in np.argsort(-low, kind="stable") if buyers[item] >= LEAST_BUYERS][:SHOWN]
-    return [
-        {
-            "item": shop.items[item],
-            "title": title(shop, item),
-            "buyers": int(buyers[item]),
-            "share": float(returned[item] / buyers[item]),
-            "low": float(low[item]),
-            "high": float(high[item]),
-        }
-        for item in order
-    ]
+    by_item = pd.DataFrame({"buyers": lines.groupby("item")["user"].nunique()})
+    by_item["returned"] = lines[lines["again"]].groupby("item")["user"].nunique()
+    rows = by_item[by_item["buyers"] >= LEAST_BUYERS].fillna(0)
+    rows["share"] = rows["returned"] / rows["buyers"]
+    rows["low"], rows["high"] = proportion_confint(rows["returned"], rows["buyers"], method="wilson")
+    best = rows.drop(columns="returned").sort_values("low", ascending=False, kind="stable")[:SHOWN]
+    return [{**shop.product(item), **row} for item, row in best.to_dict("index").items()]
+
+
+def _draw(figure: Figure, chapter: dict[str, Any]) -> None:
+    left, right = figure.subplots(1, 2)
+    months = pd.DataFrame(chapter["months"])
+    left.bar(months.index, 100 * months["share"], color=BLUE, alpha=0.7)
+    left.set_xticks(months.index, months["month"], rotation=60, ha="right")
+    left.set_ylabel("repeat lines, %")
+    for row, colour in zip(chapter["classes"], (GREEN, BLUE, ORANGE), strict=True):
+        shares = 100 * np.array(row["curve"]["share"])
+        right.step(row["curve"]["days"][: len(shares)], shares, color=colour, where="post", label=row["name"])
+    right.set_xlabel("days after buying a product")
+    right.set_ylabel("bought it again, %")
+    right.set_ylim(bottom=0)
+    right.legend(frameon=False)
+
+
+PLOTS = {"repeats": ((9, 3.4), _draw)}

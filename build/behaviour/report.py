@@ -1,29 +1,48 @@
 """The report's files: one page, its figures, the plots for slides, and the forecast of every shopper."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import jinja2
+import matplotlib
 import numpy as np
+from matplotlib.figure import Figure
 from rich.console import Console
 
-from build.behaviour.foresight import propensity
-from build.behaviour.glance import glance
-from build.behaviour.plots import plots, png, svg
-from build.behaviour.repeats import repeats
-from build.behaviour.segments import segments
-from build.behaviour.together import together
-from build.behaviour.trends import trends
+from build.behaviour import glance, propensity, repeats, segments, together, trends
+from build.behaviour.shop import Shop
 from build.progress import progress
 from build.shelf.interactions import Interactions
+from shelfbridge.measure.report import GREY
 
-_DIGITS = 6
+DIGITS = 6
+STYLE: dict[Any, Any] = {
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": GREY,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "shelfbridge",
+}
+Draw = Callable[[Figure, dict[str, Any]], None]
+"""Draws one plot of a chapter's figures on an empty figure, and nothing else."""
+PLOTS: dict[str, Mapping[str, tuple[tuple[float, float], Draw]]] = {
+    "glance": glance.PLOTS,
+    "segments": segments.PLOTS,
+    "repeats": repeats.PLOTS,
+    "together": together.PLOTS,
+    "trends": trends.PLOTS,
+    "propensity": propensity.PLOTS,
+}
+"""Size in inches and drawing of each plot, by chapter."""
 
 
-def behaviour(shop: Interactions, days: int, console: Console) -> tuple[dict[str, Any], list[tuple[int, float]]]:
+def behaviour(seen: Interactions, days: int, console: Console) -> tuple[dict[str, Any], list[tuple[int, float]]]:
     """All chapters of the report.
 
     Where no price is known, pieces take the place of money.
@@ -34,24 +53,14 @@ def behaviour(shop: Interactions, days: int, console: Console) -> tuple[dict[str
     Raises:
         DataError: the history is too short for one of them.
     """
-    priced = not np.isnan(shop.price).all()
-    if not priced:
-        shop = replace(shop, price=np.ones_like(shop.price))
-    chapters: dict[str, Callable[[Interactions], dict[str, Any]]] = {
-        "glance": glance,
-        "segments": segments,
-        "repeats": repeats,
-        "together": together,
-        "trends": trends,
-    }
+    priced = not np.isnan(seen.price).all()
+    shop = Shop(seen if priced else replace(seen, price=np.ones_like(seen.price)))
+    chapters = (glance.glance, segments.segments, repeats.repeats, together.together, trends.trends)
     figures: dict[str, Any] = {}
     with progress(console) as bar:
-        task = bar.add_task("chapters", total=len(chapters) + 1)
-        for name, chapter in chapters.items():
-            figures[name] = chapter(shop)
-            bar.advance(task)
-        figures["propensity"], forecast = propensity(shop, days)
-        bar.advance(task)
+        for chapter in bar.track(chapters, description="chapters"):
+            figures[chapter.__name__] = chapter(shop)
+        figures["propensity"], forecast = propensity.propensity(shop, days)
     figures["glance"]["value"] = "revenue" if priced else "pieces"
     return figures, forecast
 
@@ -70,14 +79,19 @@ def write_report(
     """
     (folder / "plots").mkdir(parents=True, exist_ok=True)
     figures = rounded(figures)
-    drawings = plots(figures)
-    for plot, drawing in drawings.items():
-        (folder / "plots" / f"{plot}.png").write_bytes(png(drawing))
+    drawn: dict[str, str] = {}
+    with matplotlib.rc_context(STYLE):
+        for chapter, plots in PLOTS.items():
+            for plot, (size, draw) in plots.items():
+                figure = Figure(figsize=size, layout="constrained")
+                draw(figure, figures[chapter])
+                figure.savefig(folder / "plots" / f"{plot}.png", dpi=110)
+                figure.savefig(text := StringIO(), format="svg", metadata={"Date": None, "Creator": None})
+                drawn[plot] = text.getvalue()[text.getvalue().index("<svg") :]
     (folder / "figures.json").write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n")
     rows = "".join(f"{user},{share:.4f}\n" for user, share in forecast)
     (folder / "propensity.csv").write_text("user_number,probability\n" + rows)
-    page = render(figures, {plot: svg(drawing) for plot, drawing in drawings.items()}, name, currency)
-    (folder / "report.html").write_text(page)
+    (folder / "report.html").write_text(_page(figures, drawn, name, currency))
 
 
 def rounded(figure: Any) -> Any:
@@ -86,10 +100,10 @@ def rounded(figure: Any) -> Any:
         return {key: rounded(value) for key, value in figure.items()}
     if isinstance(figure, list | tuple):
         return [rounded(value) for value in figure]
-    return float(f"{figure:.{_DIGITS}g}") if isinstance(figure, float) else figure
+    return float(f"{figure:.{DIGITS}g}") if isinstance(figure, float) else figure
 
 
-def render(figures: dict[str, Any], drawings: dict[str, str], name: str, currency: str) -> str:
+def _page(figures: dict[str, Any], plots: dict[str, str], name: str, currency: str) -> str:
     """The page, with the plots inside."""
     pages = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -106,4 +120,4 @@ def render(figures: dict[str, Any], drawings: dict[str, str], name: str, currenc
         "money": lambda value: f"{unit}{value:,.0f}",
         "title": lambda title: " ".join((title.capitalize() if title.isupper() else title).split()),
     }
-    return pages.get_template("page.html").render(**figures, plots=drawings, name=name)
+    return pages.get_template("page.html").render(**figures, plots=plots, name=name)

@@ -1,130 +1,84 @@
-"""Shoppers by recency, frequency and value, and how they move between the segments."""
+"""Shoppers by recency, frequency and value, and how they move between the segments of `segments.toml`."""
 
-from dataclasses import asdict, dataclass
+import tomllib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from build.behaviour.tables import Baskets, baskets, ending
-from build.shelf.interactions import DAY, Interactions
+from build.behaviour.shop import Shop
+from build.shelf.interactions import DAY
+from shelfbridge.measure.report import BLUE, GREY
 
-
-@dataclass(frozen=True)
-class Segment:
-    """A name, the rule that puts a shopper into it, and what one might do."""
-
-    name: str
-    rule: str
-    advice: str
-
-
-SEGMENTS = (
-    Segment("Champions", "active, frequent and valuable", "First look at new ranges; no discount is needed."),
-    Segment("Loyal", "active and frequent", "Raise the basket: show what goes with what they buy."),
-    Segment(
-        "Big spenders", "active and valuable, not frequent", "Make the next visit easy: buy-again shelf, delivery."
-    ),
-    Segment("Newcomers", "active, with one basket so far", "The second basket decides; remind them in time."),
-    Segment("Occasional", "active, none of the above", "Popular and seasonal products in the usual rhythm."),
-    Segment("At risk", "lapsed, but frequent or valuable", "Ask what is missing; worth a personal offer."),
-    Segment("Lapsed", "lapsed, with two baskets or more", "A reminder of what they bought, now and then."),
-    Segment("One-time", "lapsed, with one basket", "Cheap channels only."),
-)
+SEGMENTS: list[dict[str, str]] = tomllib.loads(Path(__file__).with_name("segments.toml").read_text())["segments"]
+NAMES = [segment["name"] for segment in SEGMENTS]
 NONE = "no basket"
 
 
-@dataclass(frozen=True)
-class Limits:
-    """Where the words of the rules begin."""
-
-    active_days: float
-    """Active: the last basket is at most so many days old. Nine of ten returns came sooner than this."""
-    frequent: int
-    """Baskets: the upper quarter of shoppers, and 3 at least."""
-    valuable: float
-    """Spent: the upper fifth of shoppers."""
+def shoppers(held: pd.DataFrame, now: int) -> pd.DataFrame:
+    """Everyone who has a basket: recency (days since the last one), frequency (baskets) and value (what was paid)."""
+    people = held.groupby("user").agg(last=("time", "max"), frequency=("time", "size"), value=("worth", "sum"))
+    return people.assign(recency=(now - people["last"]) / DAY)
 
 
-@dataclass(frozen=True)
-class Shoppers:
-    """S users by what they have done up to a moment."""
+def limits(held: pd.DataFrame, now: int) -> dict[str, float]:
+    """Where the words of the rules begin, by a shop's own baskets.
 
-    user: NDArray[np.int64]
-    recency: NDArray[np.float64]
-    """Days since the last basket [S]."""
-    frequency: NDArray[np.int64]
-    value: NDArray[np.float64]
-
-
-def shoppers(held: Baskets, now: int) -> Shoppers:
-    """Recency, frequency and value of everyone who has a basket."""
-    user, frequency = np.unique(held.user, return_counts=True)
-    last = np.zeros(int(user[-1]) + 1, np.int64)
-    last[held.user] = held.time  # in the order of time: the last stays
-    spent = np.bincount(held.user, held.worth).astype(np.float64)
-    return Shoppers(user.astype(np.int64), (now - last[user]) / DAY, frequency, spent[user])
-
-
-def limits(held: Baskets, now: int) -> Limits:
-    """The limits that a shop's own baskets give."""
+    Returns:
+        `active_days`: the last basket is at most so many days old, and nine of ten returns came sooner; `frequent`:
+        baskets, the upper quarter of shoppers, and 3 at least; `valuable`: spent, the upper fifth of shoppers.
+    """
     people = shoppers(held, now)
-    order = np.lexsort((held.time, held.user))
-    same = np.diff(held.user[order]) == 0
-    gaps = np.diff(held.time[order])[same] / DAY
+    gaps = held.groupby("user")["time"].diff() / DAY
     gaps = gaps[gaps > 0]
-    return Limits(
-        active_days=float(np.ceil(np.quantile(gaps, 0.9))) if len(gaps) else float(np.median(people.recency)),
-        frequent=max(3, int(np.ceil(np.quantile(people.frequency, 0.75)))),
-        valuable=float(np.quantile(people.value, 0.8)),
-    )
+    return {
+        "active_days": float(np.ceil(gaps.quantile(0.9))) if len(gaps) else float(people["recency"].median()),
+        "frequent": max(3, int(np.ceil(people["frequency"].quantile(0.75)))),
+        "valuable": float(people["value"].quantile(0.8)),
+    }
 
 
-def assigned(people: Shoppers, limit: Limits) -> NDArray[np.int64]:
+def assigned(people: pd.DataFrame, limit: dict[str, float]) -> NDArray[np.int64]:
     """Number of the segment of each: the first whose rule fits [S]."""
-    active = people.recency <= limit.active_days
-    frequent = people.frequency >= limit.frequent
-    valuable = people.value >= limit.valuable
-    once = people.frequency == 1
-    rules = [
-        active & frequent & valuable,
-        active & frequent,
-        active & valuable,
-        active & once,
-        active,
-        frequent | valuable,
-        ~once,
-        once,
-    ]
-    number: NDArray[np.int64] = np.argmax(np.stack(rules), axis=0)
+    words = pd.DataFrame(
+        {
+            "active": people["recency"] <= limit["active_days"],
+            "frequent": people["frequency"] >= limit["frequent"],
+            "valuable": people["value"] >= limit["valuable"],
+            "once": people["frequency"] == 1,
+        }
+    )
+    number: NDArray[np.int64] = np.argmax([words.eval(segment["when"]) for segment in SEGMENTS], axis=0)
     return number
 
 
-def segments(shop: Interactions) -> dict[str, Any]:
+def segments(shop: Shop) -> dict[str, Any]:
     """Sizes and revenue of the segments now, and the movement from the first half of the time to the second."""
-    held, now = baskets(shop), ending(shop)
-    limit = limits(held, now)
-    people = shoppers(held, now)
+    limit = limits(shop.baskets, shop.end)
+    people = shoppers(shop.baskets, shop.end)
     number = assigned(people, limit)
-    everything = people.value.sum() or 1.0
     rows = []
     for at, segment in enumerate(SEGMENTS):
-        some = number == at
+        some = people[number == at]
         rows.append(
             {
-                **asdict(segment),
-                "users": int(some.sum()),
-                "share": float(some.mean()),
-                "revenue_share": float(people.value[some].sum() / everything),
-                "recency": float(np.median(people.recency[some])) if some.any() else None,
-                "frequency": float(np.median(people.frequency[some])) if some.any() else None,
-                "value": float(np.median(people.value[some])) if some.any() else None,
+                **{name: segment[name] for name in ("name", "rule", "advice")},
+                "users": len(some),
+                "share": len(some) / len(people),
+                "revenue_share": float(some["value"].sum() / (people["value"].sum() or 1.0)),
+                **{
+                    name: float(some[name].median()) if len(some) else None
+                    for name in ("recency", "frequency", "value")
+                },
             }
         )
-    return {"limits": asdict(limit), "segments": rows, "movement": movement(held, now)}
+    return {"limits": limit, "segments": rows, "movement": movement(shop.baskets, shop.end)}
 
 
-def movement(held: Baskets, now: int) -> dict[str, Any]:
+def movement(held: pd.DataFrame, now: int) -> dict[str, Any]:
     """From the segment at the end of the first half to the one at the end of the second.
 
     Each half counts its own baskets only, and both obey the limits of the first half.
@@ -132,23 +86,56 @@ def movement(held: Baskets, now: int) -> dict[str, Any]:
     Returns:
         `counts`: rows are the segments of the first half and then those without a basket in it; columns, of the second.
     """
-    middle = int(held.time[0] + (now - held.time[0]) // 2)
-    early, late = held.where(held.time < middle), held.where(held.time >= middle)
+    begin = int(held["time"].iloc[0])
+    middle = begin + (now - begin) // 2
+    early, late = held[held["time"] < middle], held[held["time"] >= middle]
     limit = limits(early, middle)
-    place = np.full((2, int(held.user.max()) + 1), len(SEGMENTS))
-    for half, (some, moment) in enumerate(((early, middle), (late, now))):
+    place = pd.DataFrame(len(SEGMENTS), index=held["user"].unique(), columns=["early", "late"])
+    for half, some, moment in (("early", early, middle), ("late", late, now)):
         people = shoppers(some, moment)
-        place[half, people.user] = assigned(people, limit)
-    seen = np.unique(held.user)
+        place.loc[people.index, half] = assigned(people, limit)
     counts = np.zeros((len(SEGMENTS) + 1, len(SEGMENTS) + 1), np.int64)
-    np.add.at(counts, (place[0, seen], place[1, seen]), 1)
-    names = [*(segment.name for segment in SEGMENTS), NONE]
-    champions = counts[0]
+    np.add.at(counts, (place["early"], place["late"]), 1)
+
+    def share(segment: str, kept: slice) -> float | None:
+        of = counts[NAMES.index(segment)]
+        return float(of[kept].sum() / of.sum()) if of.any() else None
+
     return {
-        "limits": asdict(limit),
-        "names": names,
+        "limits": limit,
+        "names": [*NAMES, NONE],
         "counts": counts.tolist(),
-        "champions_kept": float(champions[:3].sum() / champions.sum()) if champions.sum() else None,
-        "champions_gone": float(champions[-1] / champions.sum()) if champions.sum() else None,
-        "newcomers_back": float(1 - counts[3, -1] / counts[3].sum()) if counts[3].sum() else None,
+        "champions_kept": share("Champions", slice(3)),
+        "champions_gone": share("Champions", slice(-1, None)),
+        "newcomers_back": share("Newcomers", slice(-1)),
     }
+
+
+def _draw_segments(figure: Figure, chapter: dict[str, Any]) -> None:
+    axes = figure.subplots()
+    rows = pd.DataFrame(chapter["segments"])
+    axes.barh(rows.index - 0.2, 100 * rows["share"], 0.38, color=GREY, label="of shoppers")
+    axes.barh(rows.index + 0.2, 100 * rows["revenue_share"], 0.38, color=BLUE, label="of revenue")
+    axes.set_yticks(rows.index, rows["name"])
+    axes.invert_yaxis()
+    axes.set_xlabel("%")
+    axes.legend(frameon=False)
+
+
+def _draw_movement(figure: Figure, chapter: dict[str, Any]) -> None:
+    names, counts = chapter["movement"]["names"], np.array(chapter["movement"]["counts"])
+    shares = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    axes = figure.subplots()
+    axes.pcolormesh(shares, cmap="Blues", vmin=0, vmax=100, edgecolors="white", linewidth=0.6)
+    for (row, column), share in np.ndenumerate(shares):
+        if counts[row].any():
+            colour = "white" if share > 55 else "#333333"
+            axes.text(column + 0.5, row + 0.5, f"{share:.0f}", ha="center", va="center", color=colour)
+    axes.set_xticks(np.arange(len(counts)) + 0.5, names, rotation=30, ha="right")
+    axes.set_yticks(np.arange(len(counts)) + 0.5, names)
+    axes.invert_yaxis()
+    axes.set_xlabel("second half, % of the row")
+    axes.set_ylabel("first half")
+
+
+PLOTS = {"segments": ((9, 3.6), _draw_segments), "movement": ((8, 4.6), _draw_movement)}

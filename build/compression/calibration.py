@@ -11,12 +11,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from build.compression.quantise import read_feeds
+from build.compression.fidelity import Feed
 from build.data import examples
 from build.evaluation.offline import EncodedQuery, Retrieval, deep_inputs, ranker_inputs, session
 from shelfbridge.catalogue import Catalogue, Judgments
@@ -29,8 +28,6 @@ TEXTS = 256
 BATCH = 16
 SEARCHED = 32
 """Queries whose candidates calibrate the ranker and, 20 pairs each, the cross-encoder."""
-
-Feed = dict[str, NDArray[Any]]
 
 
 def write_feeds(
@@ -85,7 +82,7 @@ def write_feeds(
 
 def feeds_of(folder: Path, network: str) -> list[Feed]:
     """Return the batches of a network."""
-    return [dict(feed) for feed in read_feeds(sorted((folder / network).glob("*.npz")))]
+    return [dict(np.load(file)) for file in sorted((folder / network).glob("*.npz"))]
 
 
 def _of_equal_length(queries: Sequence[EncodedQuery]) -> Iterator[Feed]:

@@ -9,13 +9,10 @@ import shutil
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from build.engines.operators import check_graph
@@ -23,6 +20,7 @@ from build.training.models import Blend, CrossEncoder, Encoder, Ranker, RankerAl
 from shelfbridge import contract
 from shelfbridge.contract import CANDIDATES, SHORTLIST, SIGNALS, TOKEN_WIDTH
 from shelfbridge.errors import ArtefactError
+from shelfbridge.graph import open_session
 
 OPSET = 18
 TOLERANCE = 2e-4
@@ -35,7 +33,7 @@ def export_encoder(folder: Path, *, trained: Path) -> None:
     """Write the encoder's `model.onnx`."""
     ids, mask = torch.randint(1, 1000, (2, 9)), torch.ones(2, 9, dtype=torch.int64)
     mask[1, 5:] = 0
-    _export(Encoder.load(trained), (ids, mask), folder, "encoder")
+    export_model(Encoder.load(trained), (ids, mask), folder, "encoder")
 
 
 def export_ranker(folder: Path, *, trained: Path) -> None:
@@ -47,7 +45,7 @@ def export_ranker(folder: Path, *, trained: Path) -> None:
     cosines, signals = torch.rand(2, CANDIDATES, CANDIDATES), torch.rand(2, CANDIDATES, len(SIGNALS))
     ranker = Ranker.load(trained)
     astray = 0.0 if ranker.trees is None else ASTRAY
-    _export(ranker, (vectors, tokens, lengths, cosines, signals), folder, "ranker", astray)
+    export_model(ranker, (vectors, tokens, lengths, cosines, signals), folder, "ranker", astray)
 
 
 def export_cross_encoder(folder: Path, *, trained: Path, weight: float) -> None:
@@ -58,7 +56,7 @@ def export_cross_encoder(folder: Path, *, trained: Path, weight: float) -> None:
     mask = torch.ones_like(ids)
     mask[1, :, 9:] = 0
     scores = torch.randn(2, CANDIDATES).sort(descending=True).values
-    _export(Blend(CrossEncoder.load(trained), weight), (ids, types, mask, scores), folder, "cross_encoder")
+    export_model(Blend(CrossEncoder.load(trained), weight), (ids, types, mask, scores), folder, "cross_encoder")
 
 
 def export_ranker_alone(folder: Path, *, forms: Sequence[str]) -> None:
@@ -70,12 +68,13 @@ def export_ranker_alone(folder: Path, *, forms: Sequence[str]) -> None:
     """
     ids = torch.ones(2, SHORTLIST, 13, dtype=torch.int64)
     scores = torch.randn(2, CANDIDATES).sort(descending=True).values
-    _export(RankerAlone(), (ids, ids, ids, scores), folder, "cross_encoder")
+    export_model(RankerAlone(), (ids, ids, ids, scores), folder, "cross_encoder")
     for name in forms:
         shutil.copyfile(folder / "model.onnx", folder / name)
 
 
-def _export(model: nn.Module, example: tuple[Tensor, ...], folder: Path, name: str, astray: float = 0.0) -> None:
+def export_model(model: nn.Module, example: tuple[Tensor, ...], folder: Path, name: str, astray: float = 0.0) -> None:
+    """Write `model.onnx` of a model of the contract, dims of -1 being dynamic, and hold it against the model."""
     model = model.eval()
     inputs = [tensor.name for tensor in contract.MODELS[name].inputs]
     outputs = [tensor.name for tensor in contract.MODELS[name].outputs]
@@ -103,10 +102,7 @@ def _export(model: nn.Module, example: tuple[Tensor, ...], folder: Path, name: s
 def declare(path: Path, model: nn.Module, example: tuple[Tensor, ...], dynamic: dict[str, dict[int, str]]) -> None:
     """Write into a graph the widths of its outputs that do not vary: the exporter loses some."""
     graph = onnx.load(path)
-    with torch.inference_mode():
-        expected = model(*example)
-    tensors = expected if isinstance(expected, tuple) else (expected,)
-    for output, tensor in zip(graph.graph.output, tensors, strict=True):
+    for output, tensor in zip(graph.graph.output, _outputs(model, example), strict=True):
         for axis, size in enumerate(tensor.shape):
             if axis not in dynamic[output.name]:
                 output.type.tensor_type.shape.dim[axis].dim_value = size
@@ -116,23 +112,20 @@ def declare(path: Path, model: nn.Module, example: tuple[Tensor, ...], dynamic: 
 def check(path: Path, model: nn.Module, example: dict[str, Tensor], astray: float = 0.0) -> None:
     """Hold an exported graph against its torch model, on the example and on half of its batch.
 
-    Args:
-        astray: share of an output's values that may differ by more than `TOLERANCE`.
-
     Raises:
         ArtefactError: something that TensorRT does not parse, or outputs that differ by more than `TOLERANCE`.
     """
     check_graph(path)
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    running = open_session(path)
     for part in (example, {name: tensor[:1] for name, tensor in example.items()}):
-        with torch.inference_mode():
-            expected = model(*part.values())
-        got = session.run(None, {name: tensor.numpy() for name, tensor in part.items()})
-        _agree(path, expected if isinstance(expected, tuple) else (expected,), got, astray)
+        got = running.run(None, {name: tensor.numpy() for name, tensor in part.items()})
+        for expected, found in zip(_outputs(model, tuple(part.values())), got, strict=True):
+            apart = float(np.quantile(np.abs(expected.numpy() - found), 1 - astray))
+            if not apart <= TOLERANCE:
+                raise ArtefactError(f"{path} differs from its torch model by {apart:.1e}; it is not published")
 
 
-def _agree(path: Path, expected: Sequence[Tensor], got: Sequence[NDArray[Any]], astray: float) -> None:
-    for torch_output, onnx_output in zip(expected, got, strict=True):
-        difference = float(np.quantile(np.abs(torch_output.numpy() - onnx_output), 1 - astray))
-        if not difference <= TOLERANCE:
-            raise ArtefactError(f"{path} differs from its torch model by {difference:.1e}; it is not published")
+def _outputs(model: nn.Module, example: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    with torch.inference_mode():
+        made = model(*example)
+    return made if isinstance(made, tuple) else (made,)

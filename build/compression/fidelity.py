@@ -14,6 +14,7 @@ from onnx import ModelProto
 
 from shelfbridge.contract import SCORES, SHORTLIST, SORTED_SCORES
 from shelfbridge.errors import ArtefactError
+from shelfbridge.graph import open_session
 
 Feed = Mapping[str, NDArray[Any]]
 """Inputs of one run, by name."""
@@ -26,9 +27,8 @@ COMPARED = 24
 
 
 def session(model: ModelProto | Path) -> onnxruntime.InferenceSession:
-    """An ONNX Runtime session on the CPU."""
-    source = model if isinstance(model, Path) else model.SerializeToString()
-    return onnxruntime.InferenceSession(source, providers=["CPUExecutionProvider"])
+    """A session on all cores, of the arithmetic that is served."""
+    return open_session(model if isinstance(model, Path) else model.SerializeToString(), threads=0)
 
 
 def some(feeds: Sequence[Feed]) -> Sequence[Feed]:
@@ -78,6 +78,12 @@ def _common(output: str, rows: NDArray[Any]) -> NDArray[Any]:
     return rows.mean(1, keepdims=True) if ordering else mean
 
 
+def hold_file(name: str, original: Path, made: Path, feeds: Sequence[Feed], least: float) -> dict[str, float]:
+    """Refuse a file as `hold` does, by what it and the original make of some of the feeds."""
+    expected, got = (outputs(session(path), some(feeds)) for path in (original, made))
+    return hold(name, expected, got, least)
+
+
 def hold(name: str, expected: Rows, got: Rows, least: float) -> dict[str, float]:
     """Refuse outputs that are broken or too far from what was expected.
 
@@ -103,6 +109,6 @@ def hold(name: str, expected: Rows, got: Rows, least: float) -> dict[str, float]
     if low := {output: round(value, 4) for output, value in found.items() if not value >= least}:
         raise ArtefactError(
             f"{name}: cosine to the original is {low}, below {least}; keep the worst layers in floating point "
-            "(python -m build.compression.sensitivity names them) or calibrate by another method"
+            "(the setting compression.sensitivity names them) or calibrate by another method"
         )
     return found

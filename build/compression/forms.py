@@ -14,7 +14,8 @@ from typing import Any
 from rich.console import Console
 
 from build.compression import fp16, sensitivity
-from build.compression.calibration import Feed, feeds_of
+from build.compression.calibration import feeds_of
+from build.compression.fidelity import Feed
 from build.compression.quantise import quantise, quantise_ranker
 from build.engines.operators import judges
 from build.evaluation.offline import Network, session
@@ -101,13 +102,13 @@ class Trials:
         if not self.made:
             raise self.refused[-1]
         best = self._leading()
-        if original - best.ndcg > chosen.budget:
+        broken = original - best.ndcg > chosen.budget
+        if broken or chosen.sensitivity:
             master, unseen = self.made[best] / "int8.onnx", self.batches[::SENSED]
-            report = sensitivity.measure(self.graph, master, unseen, console=self.console)
-            kept, _ = sensitivity.choose(report, chosen.most_error, graph=self.graph, master=master, feeds=unseen)
-            sensitivity.write(self.folder, report, kept)
-            if kept:
-                self.attempt(best.method, tuple(kept))
+            found = sensitivity.measure(self.graph, master, unseen, most_loss=chosen.most_error, console=self.console)
+            sensitivity.write(self.folder, found)
+            if broken and found.kept:
+                self.attempt(best.method, found.kept)
         return self._leading()
 
     def attempt(self, method: Method, kept: tuple[str, ...] = ()) -> None:

@@ -1,25 +1,19 @@
 """fp32 to int8: calibrated on the shop's own queries and products, explicit Q/DQ, one set of scales for CPU and GPU.
 
-    python -m build.compression.quantise --graph fp32.onnx --feeds queries/*.npz --out DIR \
-        [--method percentile] [--keep LAYER ...]
-
-Each .npz is one batch of rows of equal length (padding would bias the ranges), arrays named as the graph's inputs.
 Writes `int8.onnx`, the signed master that TensorRT parses, and `model.onnx`, the same arithmetic for ONNX Runtime on
 the CPU. NVIDIA's Model Optimizer places and calibrates; only linear layers are quantised: attention's products and the
 residual sums stay in floating point (over quantised residuals: cosine of the embedding 0.95 -> 0.975, same speed).
 """
 
-import argparse
 import contextlib
 import io
 import logging
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import onnx
@@ -29,13 +23,12 @@ from onnxruntime.quantization.calibrate import CalibrationDataReader
 from rich.console import Console
 
 from build.compression import qdq
-from build.compression.fidelity import Feed, cosines, hold, outputs, session, some
+from build.compression.fidelity import Feed, cosines, hold_file, outputs, session, some
 from build.engines.operators import check_graph
 from build.progress import progress
 from build.settings import Method
-from shelfbridge.errors import ArtefactError, DataError, ShelfbridgeError
+from shelfbridge.errors import ArtefactError, DataError
 
-METHODS: tuple[Method, ...] = get_args(Method)
 PERCENTILES = (99.99, 99.999, 100.0)
 """Tried in turn: a cross-encoder may live by the few activations that an encoder does better without."""
 LEAST_ROWS = 100
@@ -76,8 +69,7 @@ def quantise(
     reference = onnx.load(graph)
     master = calibrated(graph, feeds, method, console or Console(quiet=True))
     write(folder, qdq.keep_float(master, reference, keep) if keep else master)
-    compared = some(feeds)
-    hold("int8", outputs(session(graph), compared), outputs(session(folder / "model.onnx"), compared), LEAST_COSINE)
+    hold_file("int8", graph, folder / "model.onnx", feeds, LEAST_COSINE)
 
 
 def quantise_ranker(folder: Path, *, graph: Path, feeds: Sequence[Feed]) -> None:
@@ -100,8 +92,7 @@ def quantise_ranker(folder: Path, *, graph: Path, feeds: Sequence[Feed]) -> None
     onnx.save(qdq.quantise_product(reference, most / 127), folder / "int8.onnx")
     check_graph(folder / "int8.onnx")
     shutil.copyfile(graph, folder / "model.onnx")
-    compared = some(feeds)
-    hold("int8", outputs(session(graph), compared), outputs(session(folder / "int8.onnx"), compared), LEAST_COSINE)
+    hold_file("int8", graph, folder / "int8.onnx", feeds, LEAST_COSINE)
 
 
 def check_feeds(feeds: Sequence[Feed]) -> None:
@@ -133,8 +124,7 @@ def calibrated(graph: Path, feeds: Sequence[Feed], method: Method, console: Cons
     reference = onnx.load(graph)
     used = feeds[:1] if method == "percentile" else feeds
     with progress(console) as bar:
-        task = bar.add_task("calibrating", total=len(used))
-        reader = _Reader(used, partial(bar.advance, task))
+        reader = _Reader(used, bar.track(used, description="calibrating"))
         placed = _place(graph, reader, feeds[0], "max" if method == "percentile" else method)
         master = qdq.fold(placed, reference)
     return _clipped(master, reference, feeds) if method == "percentile" else master
@@ -175,15 +165,12 @@ def write(folder: Path, master: ModelProto) -> None:
 class _Reader(CalibrationDataReader):  # type: ignore[misc] # onnxruntime has no types, and modelopt asks for its class
     """Feeds in the form in which Model Optimizer asks for them."""
 
-    def __init__(self, feeds: Sequence[Feed], advance: Callable[[], object]) -> None:
-        self._feeds = feeds
-        self._next = iter(feeds)
-        self._advance = advance
+    def __init__(self, feeds: Sequence[Feed], shown: Iterable[Feed]) -> None:
+        self._feeds, self._next = feeds, iter(shown)
 
     def get_next(self) -> dict[str, NDArray[Any]] | None:
         """The next feed."""
         feed = next(self._next, None)
-        self._advance()
         return None if feed is None else dict(feed)
 
     def get_first(self) -> dict[str, NDArray[Any]]:
@@ -251,46 +238,3 @@ def percentiles(
     shares = counts.cumsum(1) / counts.sum(1, keepdims=True)
     ends = [np.minimum(1 + (shares < one / 100).sum(1), BINS) for one in wanted]
     return [dict(zip(names, (most * end / BINS).tolist(), strict=True)) for end in ends]
-
-
-def read_feeds(files: Sequence[Path]) -> list[Feed]:
-    """Feeds from .npz files.
-
-    Raises:
-        DataError: a file cannot be read.
-    """
-    feeds: list[Feed] = []
-    for file in files:
-        try:
-            with np.load(file) as arrays:
-                feeds.append(dict(arrays))
-        except (OSError, ValueError) as error:
-            raise DataError(f"{file} holds no named arrays ({error}); write it with numpy.savez") from error
-    return feeds
-
-
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--graph", type=Path, required=True, metavar="FILE", help="the fp32 ONNX file, as exported")
-    parser.add_argument("--feeds", type=Path, nargs="+", required=True, metavar="FILE", help="batches, .npz")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--method", choices=METHODS, default="entropy", help="of calibration (default: %(default)s)")
-    parser.add_argument("--keep", nargs="*", default=(), metavar="LAYER", help="nodes that stay in floating point")
-    options = parser.parse_args()
-    try:
-        options.out.mkdir(parents=True, exist_ok=True)
-        quantise(
-            options.out,
-            graph=options.graph,
-            feeds=read_feeds(options.feeds),
-            method=options.method,
-            keep=options.keep,
-            console=Console(),
-        )
-    except ShelfbridgeError as error:
-        raise SystemExit(f"error: {error}") from error
-
-
-if __name__ == "__main__":
-    main()

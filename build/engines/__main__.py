@@ -22,9 +22,10 @@ from pathlib import Path
 from rich.console import Console
 from tokenizers import Tokenizer
 
+from build.data.splits import with_all_splits
 from build.engines import api, buckets, check, configs
 from build.engines.builder import Options
-from build.engines.publishing import MODELS, OF_SHELF, masters, precision_of, publish_engines, source_release
+from build.engines.publishing import MODELS, OF_SHELF, masters, publish_engines, source_release
 from build.engines.quality import BUDGET, Judged, ensembles, judge
 from build.engines.report import Report
 from build.engines.runtime import EngineSession, Gpu
@@ -34,31 +35,27 @@ from shelfbridge import contract
 from shelfbridge.catalogue import Split, read_catalogue, read_judgments
 from shelfbridge.engine import Precision
 from shelfbridge.errors import ArtefactError, DataError, ShelfbridgeError
+from shelfbridge.program import command_line
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    line = argparse.ArgumentParser(
-        prog="python -m build.engines", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    line = command_line("build.engines", __doc__)
+    default = "(default: %(default)s)"
     line.add_argument("--release", type=Path, required=True, metavar="DIR", help="the current release, …/current")
     line.add_argument("--precision", choices=("fp16", "int8"), required=True, help="which masters to build from")
     line.add_argument("--catalogue", type=Path, metavar="FILE", help="what the release was built from")
     line.add_argument("--judgments", type=Path, metavar="FILE", help="judged queries, to measure nDCG@10 by")
     line.add_argument("--unjudged", action="store_true", help="publish without having measured nDCG@10")
-    line.add_argument("--split", choices=("train", "dev", "test"), default="dev", help="(default: %(default)s)")
-    line.add_argument(
-        "--budget", type=float, default=BUDGET, help="nDCG@10 they may lose of fp32 (default: %(default)s)"
-    )
+    line.add_argument("--split", choices=("train", "dev", "test"), default="dev", help=default)
+    line.add_argument("--budget", type=float, default=BUDGET, help=f"nDCG@10 they may lose of fp32 {default}")
     line.add_argument("--version-compatible", action="store_true", help="newer minor versions may load the plans")
     line.add_argument("--refittable", action="store_true", help="weights can be exchanged without a new build")
     line.add_argument(
         "--workspace-mb", type=_positive, metavar="MB", help="limit of the builder's workspace (default: none)"
     )
-    line.add_argument("--runs", type=_positive, default=200, help="timed runs per shape (default: %(default)s)")
-    line.add_argument(
-        "--out", type=Path, default=Path("engine_report"), metavar="DIR", help="of the report (default: %(default)s)"
-    )
+    line.add_argument("--runs", type=_positive, default=200, help=f"timed runs per shape {default}")
+    line.add_argument("--out", type=Path, default=Path("engine_report"), metavar="DIR", help=f"of the report {default}")
     return line
 
 
@@ -119,7 +116,7 @@ def read(catalogue: Path | None, judgments: Path | None, split: Split, *, unjudg
     if catalogue is None or judgments is None:
         raise DataError("nDCG@10 needs both --catalogue and --judgments; give the other one too")
     products = read_catalogue(catalogue)
-    chosen = read_judgments(judgments, products).of(split)
+    chosen = with_all_splits(read_judgments(judgments, products))[0].of(split)
     if not chosen.rows:
         raise DataError(f"{judgments}: no judgment in split {split!r}; choose another (--split)")
     return Judged(products, chosen, split, tree_digest(catalogue))
@@ -149,22 +146,22 @@ def run(
     graphs, originals = masters(source, precision, models), masters(source, "fp32", MODELS)
     if judged is not None and not str(manifest.get("data", "")).startswith(judged.digest):
         raise DataError(f"{source} was built from another catalogue than the one given; give that one (--catalogue)")
-    lengths = buckets.with_events(buckets.read_lengths(source / "lengths.json"), manifest)
+    lengths = buckets.read_lengths(source)
     tokenizer = Tokenizer.from_file(str(source / "preprocess" / str(manifest["release"]) / "tokenizer.json"))
     profiles = {
         name: buckets.profiles(contract.MODELS[name], lengths, configs.max_batch(source / name / "config.pbtxt"))
         for name in models
     }
-    jobs = [
-        Job(name, graph, precision_of(graph), profiles[name], options, tokenizer.get_vocab_size())
-        for name, graph in graphs.items()
-    ]
+    jobs = [Job(name, graph, profiles[name], options, tokenizer.get_vocab_size()) for name, graph in graphs.items()]
+    for job in jobs:
+        if job.precision != precision:
+            bench.console.print(f"  {job.name}: it has no int8 master; its engine is fp16", highlight=False)
     engines = build_all(Workspace(source.parent.parent / "stages", bench.console), jobs, bench, report)
     if judged is not None:
         report.split, report.queries = judged.split, len(judged.judgments.queries)
         sessions = {name: EngineSession(folder, trt=bench.trt, device=bench.device) for name, folder in engines.items()}
         report.quality, reason = judge(
-            ensembles(source, {name: originals[name] for name in MODELS}),
+            ensembles(source, originals),
             graphs,
             sessions,
             judged=judged,

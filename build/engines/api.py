@@ -7,10 +7,11 @@ against the signatures of the real wheels, oldest to newest, and drive the build
 import importlib
 import logging
 from types import ModuleType
-from typing import Any, SupportsInt
+from typing import Any, SupportsInt, TypeVar
 
 from shelfbridge.errors import PrerequisiteError
 
+Own = TypeVar("Own")
 OLDEST = (10, 12)
 """From here on a strongly typed network without precision flags is all that fp16 and int8 need."""
 RTX = "tensorrt_rtx_bindings"
@@ -84,6 +85,11 @@ class Messages:
 
 def make_logger(trt: ModuleType) -> Messages:
     """A logger that TensorRT accepts. It must outlive all that is made with it."""
-    bases: tuple[Any, ...] = (Messages, trt.ILogger)
-    logger: Messages = type("Logger", bases, {})(trt)
-    return logger
+    return derived(Messages, trt.ILogger)(trt)
+
+
+def derived(own: type[Own], base: Any) -> type[Own]:
+    """Return a class of ours as one that derives from a class of TensorRT's too, which accepts no other."""
+    bases: tuple[Any, ...] = (own, base)
+    made: type[Own] = type(own.__name__, bases, {})
+    return made

@@ -3,8 +3,8 @@
 TensorRT times its kernels at a profile's `opt` shape and runs them for every shape between `min` and `max`; nothing is
 padded to a bucket. What is lost is lost to distance: a length far from `opt` runs on kernels chosen for another. So
 lengths are put into the fewest buckets whose mean distance from a length to its bucket's `opt` is within `DISTANCE` of
-the mean length or a quarter of `STEP` (one-dimensional k-medians, by dynamic programming over edges at multiples of
-`STEP`).
+the mean length or a quarter of `STEP` (one-dimensional k-medians with edges at multiples of `STEP`: few enough that all
+are tried).
 
 Lengths are counted as they are served (`shelfbridge.lengths`), so a profile is tuned, and a CUDA graph captured, for a
 shape that comes. The `min` of a profile is no served shape: it follows the `max` of the one before, so that whatever a
@@ -16,19 +16,23 @@ choose, and two programs could choose differently.
 """
 
 import itertools
-import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
+
+from pydantic import BaseModel, Field, PositiveInt, ValidationError
 
 from shelfbridge import contract
 from shelfbridge.engine import Range
 from shelfbridge.errors import ArtefactError
+from shelfbridge.release import read_manifest
+from shelfbridge.request import explain
 
 Histogram = Mapping[int, int]
 """Counts by length."""
+Counts = Annotated[dict[PositiveInt, PositiveInt], Field(min_length=1)]
 Profile = dict[str, Range]
 """An optimization profile: the shapes of each input."""
 
@@ -53,9 +57,6 @@ QUERY = Length("query", contract.MAX_QUERY_TOKENS)
 CANDIDATES = Length("candidates", contract.STORED_TOKENS)
 PAIR = Length("pair", contract.PAIR_TOKENS)
 EVENT = Length("event", contract.SHELF_EVENTS)
-KINDS = (QUERY, CANDIDATES, PAIR)
-"""Of `lengths.json`, which counts the lengths of served tensors; those of events are told by the shelf
-(`with_events`)."""
 VARYING = {
     contract.INPUT_IDS.name: QUERY,
     contract.ATTENTION_MASK.name: QUERY,
@@ -81,37 +82,30 @@ class Bucket:
     most: int
 
 
-def read_lengths(file: Path) -> dict[str, dict[int, int]]:
-    """The histograms of a release's `lengths.json`, by kind.
+class Counted(BaseModel):
+    """`lengths.json`: how often a served tensor has which length, by kind."""
+
+    query: Counts
+    candidates: Counts
+    pair: Counts
+
+
+def read_lengths(release: Path) -> dict[str, dict[int, int]]:
+    """The histograms of a release by kind; where it has a shelf, that of a shopper's events too.
 
     Raises:
-        ArtefactError: the file is missing, or lacks a kind.
+        ArtefactError: `lengths.json` is missing, or lacks a kind.
     """
+    file = release / "lengths.json"
     try:
-        raw = json.loads(file.read_text())
-        lengths = {
-            kind.name: {int(length): int(count) for length, count in raw[kind.name].items() if int(count) > 0}
-            for kind in KINDS
-        }
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise ArtefactError(f"{file} holds no histograms of lengths ({error!r}); build the release again") from error
-    for name, histogram in lengths.items():
-        if not histogram or min(histogram) < 1:
-            raise ArtefactError(f"{file}: the histogram of {name} is empty or has no length; build the release again")
+        lengths: dict[str, dict[int, int]] = Counted.model_validate_json(file.read_bytes()).model_dump()
+    except (OSError, ValidationError) as error:
+        reason = explain(error) if isinstance(error, ValidationError) else error.strerror
+        raise ArtefactError(f"{file} holds no histograms of lengths ({reason}); build the release again") from error
+    shelf = read_manifest(release).get("shelf")
+    if shelf is not None:
+        lengths[EVENT.name] = {min(max(1, int(length)), EVENT.most): n for length, n in shelf["events"].items()}
     return lengths
-
-
-def with_events(lengths: dict[str, dict[int, int]], manifest: Mapping[str, Any]) -> dict[str, dict[int, int]]:
-    """Histograms with that of a shopper's events, where the release has a shelf.
-
-    Args:
-        lengths: of queries, products and pairs.
-        manifest: of the release.
-    """
-    if "shelf" not in manifest:
-        return lengths
-    events = {min(max(1, int(length)), EVENT.most): count for length, count in manifest["shelf"]["events"].items()}
-    return {**lengths, EVENT.name: events}
 
 
 def chances(histogram: Histogram, kind: Length) -> dict[int, float]:
@@ -130,29 +124,20 @@ def buckets(weights: Mapping[int, float], most: int = MOST) -> list[Bucket]:
         weights: probability by length, for every length from 1 on.
     """
     end = max(weights)
-    edges = [*range(STEP, end, STEP), end]
-    mean = sum(length * weight for length, weight in weights.items())
-    best: dict[int, tuple[float, tuple[Bucket, ...]]] = {0: (0.0, ())}
-    """Cost and buckets of all lengths up to an edge."""
-    chosen: tuple[float, tuple[Bucket, ...]] = (math.inf, ())
-    for _ in range(min(most, len(edges))):
-        best = {
-            edge: min(
-                (
-                    (cost + distance(weights, bucket), (*made, bucket))
-                    for start, (cost, made) in best.items()
-                    if start < edge
-                    for bucket in [fit(weights, start + 1, edge)]
-                ),
-                key=lambda one: one[0],
-            )
-            for edge in edges
-            if any(start < edge for start in best)
-        }
-        chosen = min(chosen, best[end], key=lambda one: one[0])
-        if chosen[0] <= max(DISTANCE * mean, STEP / 4):
+    edges = range(STEP, end, STEP)
+    bound = max(DISTANCE * sum(length * weight for length, weight in weights.items()), STEP / 4)
+
+    def cost(made: list[Bucket]) -> float:
+        return sum(distance(weights, bucket) for bucket in made)
+
+    best: list[Bucket] = []
+    for cuts in range(min(most, len(edges) + 1)):
+        ends = ((0, *chosen, end) for chosen in itertools.combinations(edges, cuts))
+        tried = ([fit(weights, low + 1, high) for low, high in itertools.pairwise(one)] for one in ends)
+        best = min([*([best] if best else []), *tried], key=cost)
+        if cost(best) <= bound:
             break
-    return list(chosen[1])
+    return best
 
 
 def fit(weights: Mapping[int, float], least: int, most: int) -> Bucket:

@@ -7,7 +7,6 @@ through its progress monitor, and the build ends at the next step.
 
 import json
 import threading
-import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
-from build.engines.api import Messages, make_logger, network_flags
+from build.engines.api import Messages, derived, make_logger, network_flags
 from build.engines.buckets import Profile
 from build.progress import progress
 from shelfbridge.errors import ArtefactError
@@ -36,33 +35,6 @@ class Options:
     """Weights can be exchanged without a new build."""
     workspace_mb: int | None = None
     """Most GPU memory that a kernel may use beside its tensors; None is all there is."""
-
-
-@dataclass(frozen=True)
-class Built:
-    """A serialised plan, what TensorRT tells of its layers (JSON), and how long it took."""
-
-    plan: bytes
-    layers: str
-    seconds: float
-
-
-def build_plan(
-    trt: ModuleType, graph: Path, profiles: Sequence[Profile], options: Options, *, cache: Path, console: Console
-) -> Built:
-    """Build an engine and look at it.
-
-    Args:
-        cache: file of the kernels' timings; read if it is there, and written. Of one GPU and TensorRT version only.
-
-    Raises:
-        ArtefactError: the parser refuses the graph, or the builder fails; the message has TensorRT's own.
-        KeyboardInterrupt: the build was cancelled.
-    """
-    begun = time.monotonic()
-    network = Network.parsed(trt, graph)
-    plan = network.serialised(profiles, options, cache=cache, console=console)
-    return Built(plan, inspect(trt, plan, options, network.logger), time.monotonic() - begun)
 
 
 @dataclass(frozen=True)
@@ -113,7 +85,7 @@ class Network:
             self._add_profile(config, profile, number)
         if cache is not None:
             read_timings(config, cache)
-        plan = run_builder(self.trt, self.builder, self.definition, config, console=console)
+        plan = self._run(config, console)
         if plan is None:
             raise ArtefactError(
                 f"TensorRT builds no engine from {self.graph}: {self.logger.cause()}; free the GPU's memory, or set "
@@ -122,6 +94,35 @@ class Network:
         if cache is not None:
             write_timings(config, cache)
         return plan
+
+    def layers(self, plan: bytes, options: Options) -> str:
+        """What TensorRT tells of a plan's layers, as JSON.
+
+        Raises:
+            ArtefactError: it cannot load the plan again.
+        """
+        runtime = self.trt.Runtime(self.logger)
+        runtime.engine_host_code_allowed = options.version_compatible
+        engine = runtime.deserialize_cuda_engine(plan)
+        if engine is None:
+            raise ArtefactError(f"TensorRT cannot load the plan that it built ({self.logger.cause()}); build it again")
+        inspector = engine.create_engine_inspector()
+        told = None if inspector is None else inspector.get_engine_information(self.trt.LayerInformationFormat.JSON)
+        try:
+            layers = json.loads(told or "")
+        except (TypeError, ValueError):  # kept as it is: it is for people, and no reason to lose a good engine
+            layers = {"unreadable": told}
+        return json.dumps(layers, indent=1) + "\n"
+
+    def _run(self, config: Any, console: Console) -> bytes | None:
+        """Run the builder under a progress bar, in a thread; None where it failed."""
+        cancelled = threading.Event()
+        with progress(console) as bar, ThreadPoolExecutor(1, "tensorrt") as thread:
+            config.progress_monitor = derived(Watch, self.trt.IProgressMonitor)(bar, cancelled)
+            plan = _wait(thread.submit(self.builder.build_serialized_network, self.definition, config), cancelled)
+        if cancelled.is_set():
+            raise KeyboardInterrupt
+        return None if plan is None else bytes(plan)
 
     def _add_profile(self, config: Any, profile: Profile, number: int) -> None:
         made = self.builder.create_optimization_profile()
@@ -161,26 +162,6 @@ def write_timings(config: Any, cache: Path) -> None:
     unfinished.replace(cache)
 
 
-def inspect(trt: ModuleType, plan: bytes, options: Options, logger: Messages) -> str:
-    """What TensorRT tells of a plan's layers, as JSON.
-
-    Raises:
-        ArtefactError: it cannot load the plan again.
-    """
-    runtime = trt.Runtime(logger)
-    runtime.engine_host_code_allowed = options.version_compatible
-    engine = runtime.deserialize_cuda_engine(plan)
-    if engine is None:
-        raise ArtefactError(f"TensorRT cannot load the plan that it built ({logger.cause()}); build it again")
-    inspector = engine.create_engine_inspector()
-    told = None if inspector is None else inspector.get_engine_information(trt.LayerInformationFormat.JSON)
-    try:
-        layers = json.loads(told or "")
-    except (TypeError, ValueError):  # kept as it is: it is for people, and no reason to lose a good engine
-        layers = {"unreadable": told}
-    return json.dumps(layers, indent=1) + "\n"
-
-
 class Watch:
     """Shows TensorRT's phases as bars and asks it to stop once `cancelled` is set."""
 
@@ -202,22 +183,6 @@ class Watch:
         """A phase is over, whether or not all of its steps were reported."""
         if phase_name in self._tasks:
             self._bar.remove_task(self._tasks.pop(phase_name))
-
-
-def run_builder(trt: ModuleType, builder: Any, definition: Any, config: Any, *, console: Console) -> bytes | None:
-    """Run the builder under a progress bar; None where it failed.
-
-    Raises:
-        KeyboardInterrupt: Ctrl-C ended it.
-    """
-    cancelled = threading.Event()
-    with progress(console) as bar, ThreadPoolExecutor(1, "tensorrt") as thread:
-        bases: tuple[Any, ...] = (Watch, trt.IProgressMonitor)
-        config.progress_monitor = type("Monitor", bases, {})(bar, cancelled)
-        plan = _wait(thread.submit(builder.build_serialized_network, definition, config), cancelled)
-    if cancelled.is_set():
-        raise KeyboardInterrupt
-    return None if plan is None else bytes(plan)
 
 
 def _wait(work: "Future[Any]", cancelled: threading.Event) -> Any:

@@ -5,7 +5,6 @@ other, and the largest corner is hours of work for a CPU.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,11 +16,12 @@ from rich.console import Console
 
 from build.engines.buckets import Profile
 from build.engines.feeds import Feeds, feeds
-from build.engines.runtime import EngineSession, median_and_tail
+from build.engines.runtime import EngineSession
 from build.progress import progress
 from shelfbridge import contract
-from shelfbridge.engine import Precision, Shape
+from shelfbridge.engine import EngineRecord, Precision
 from shelfbridge.errors import ArtefactError
+from shelfbridge.graph import open_session
 
 TOLERANCE: dict[Precision, float] = {"fp16": 0.02, "int8": 0.1}
 """Most root mean square of the difference, over that of the output. fp16 has 11 bits, summed in another order; an
@@ -63,18 +63,14 @@ def check_vocabulary(master: Path, model: contract.Model, vocabulary: int) -> No
 def master_session(master: Path) -> onnxruntime.InferenceSession:
     """onnxruntime with every operator run as the graph says.
 
-    The sessions that serve fuse: int8 operators then round, and on some CPUs saturate,
-    where no engine does.
+    The sessions that serve fuse: int8 operators then round, and on some CPUs saturate, where no engine does.
 
     Raises:
         ArtefactError: the graph cannot be loaded.
     """
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    try:
-        return onnxruntime.InferenceSession(master, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's exceptions have no common root
-        raise ArtefactError(f"{master} cannot be loaded ({str(error).splitlines()[0]}); build it again") from error
+    return open_session(master, options)
 
 
 class Session(Protocol):
@@ -85,81 +81,65 @@ class Session(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Corner:
-    """What was seen at one shape of a profile."""
-
-    profile: int
-    corner: str
-    shapes: dict[str, Shape]
-    difference: float | None = None
-    """Largest over the outputs, in the measure of `TOLERANCE`; None where an output is not finite or none came."""
-    median_ms: float | None = None
-    p99_ms: float | None = None
-    refused: str | None = None
-    """Why the engine must not be published; None where it may."""
-
-
 def check(
-    engine: EngineSession,
-    master: Path,
-    model: contract.Model,
-    profiles: tuple[Profile, ...],
-    *,
-    precision: Precision,
-    vocabulary: int,
-    runs: int,
-    console: Console,
+    engine: EngineSession, master: Path, record: EngineRecord, *, vocabulary: int, runs: int, console: Console
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Compare and time an engine in every corner of its profiles, whatever one of them brings.
 
     Returns:
-        `Corner`s as JSON, and why the engine must not be published: an output differs by more than the tolerance or is
-        not finite, a corner failed, or all candidates get the same score.
+        What was seen in each corner, as JSON (`visit`), and why the engine must not be published: an output differs by
+        more than the tolerance or is not finite, a corner failed, or all candidates get the same score.
 
     Raises:
         ArtefactError: the engine's profiles are not those asked for, or the master cannot be loaded.
     """
-    if engine.profiles != list(profiles):
+    model = contract.MODELS[record.model]
+    if engine.profiles != list(record.profiles):
         raise ArtefactError(f"{model.name}: the engine has other profiles than it was built for; build it again")
     reference = master_session(master)
-    seen = []
+    seen, reasons = [], []
     with progress(console) as bar:
-        places = [(number, corner) for number in range(len(profiles)) for corner in CORNERS]
+        places = [(number, corner) for number in range(len(record.profiles)) for corner in CORNERS]
         for number, corner in bar.track(places, description=f"comparing {model.name}"):
-            shapes: dict[str, Shape] = {name: getattr(r, corner) for name, r in profiles[number].items()}
+            shapes = {name: getattr(one, corner) for name, one in record.profiles[number].items()}
             inputs = own_feeds(model, shapes, vocabulary)
-            told = visit(engine, reference, model, inputs, tolerance=TOLERANCE[precision], runs=runs)
-            seen.append(Corner(number, corner, shapes, **told))
-    reasons = [f"{model.name}, profile {s.profile}, {s.corner} {s.shapes}: {s.refused}" for s in seen if s.refused]
+            told = visit(engine, reference, model, inputs, tolerance=TOLERANCE[record.precision], runs=runs)
+            seen.append({"profile": number, "corner": corner, "shapes": shapes, **told})
+            if told["refused"]:
+                reasons.append(f"{model.name}, profile {number}, {corner} {shapes}: {told['refused']}")
     try:
-        check_variation(engine, model, profiles[0], vocabulary)
+        check_variation(engine, model, record.profiles[0], vocabulary)
     except ArtefactError as error:
         reasons.append(str(error))
-    return [asdict(corner) for corner in seen], reasons
+    return seen, reasons
 
 
 def visit(
     engine: EngineSession, reference: Session, model: contract.Model, inputs: Feeds, *, tolerance: float, runs: int
 ) -> dict[str, Any]:
-    """The fields of a `Corner` that running the engine gives."""
+    """What running an engine at one shape shows.
+
+    `difference` is the largest over the outputs, in the measure of `TOLERANCE`, and None where an output is not finite
+    or none came; `refused` is why the engine must not be published, None where it may.
+    """
+    told: dict[str, Any] = dict.fromkeys(("difference", "median_ms", "p99_ms", "refused"))
     try:
         apart = compare(engine, reference, model, inputs)
-        timed = median_and_tail(engine.time(inputs, runs))
+        timed = engine.time(inputs, runs)
     except Exception as error:  # memory that one corner lacks, most often: it says nothing of the others
-        return {"refused": f"{type(error).__name__}: {error}"}
-    reason = (
-        f"the engine differs from its master by {apart:.3g} (at most {tolerance:g}); it is not published. Build it "
-        "from the other precision, or keep the layers that lose most in floating point"
-    )
-    return {
-        "difference": apart if np.isfinite(apart) else None,
-        **timed,
-        "refused": None if apart <= tolerance else reason,
-    }
+        return told | {"refused": f"{type(error).__name__}: {error}"}
+    told |= {"median_ms": float(np.median(timed)), "p99_ms": float(np.quantile(timed, 0.99))}
+    if np.isfinite(apart):
+        told["difference"] = apart
+    if not apart <= tolerance:
+        told["refused"] = (
+            f"the engine differs from its master by {apart:.3g} (at most {tolerance:g}); it is not published. Build it "
+            "from the other precision, or keep the layers that lose most in floating point"
+        )
+    return told
 
 
-def own_feeds(model: contract.Model, shapes: dict[str, Shape], vocabulary: int) -> Feeds:
+def own_feeds(model: contract.Model, shapes: dict[str, tuple[int, ...]], vocabulary: int) -> Feeds:
     """Inputs under which a model's outputs are its own: the cross-encoder's without the ranker's scores."""
     inputs = feeds(model, shapes, vocabulary)
     if contract.SORTED_SCORES.name in inputs:

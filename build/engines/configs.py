@@ -63,11 +63,13 @@ def _graphs(model: contract.Model, lengths: Mapping[str, Histogram]) -> model_co
 
 def _warmup(number: int, profile: Profile, model: contract.Model) -> model_config_pb2.ModelWarmup:
     """Zeros of the shapes that a profile is tuned for."""
+    given = {
+        tensor.name: model_config_pb2.ModelWarmup.Input(
+            data_type=model_config_pb2.DataType.Value(f"TYPE_{tensor.dtype}"),
+            dims=profile[tensor.name].opt[1:],
+            zero_data=True,
+        )
+        for tensor in model.inputs
+    }
     batch = next(iter(profile.values())).opt[0]
-    warmup = model_config_pb2.ModelWarmup(name=f"profile {number}", batch_size=batch)
-    for tensor in model.inputs:
-        given = warmup.inputs[tensor.name]
-        given.data_type = model_config_pb2.DataType.Value(f"TYPE_{tensor.dtype}")
-        given.dims[:] = profile[tensor.name].opt[1:]
-        given.zero_data = True
-    return warmup
+    return model_config_pb2.ModelWarmup(name=f"profile {number}", batch_size=batch, inputs=given)

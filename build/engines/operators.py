@@ -7,7 +7,6 @@ off a file. What cannot be checked (an operator with other restrictions, a type 
 that a graph which passes holds nothing unknown. Whether an engine builds and how fast it is, only TensorRT can tell.
 """
 
-import argparse
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -23,7 +22,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper, shape_inference
 
 from build.engines import api
 from build.engines.builder import Network
-from shelfbridge.errors import ArtefactError, ShelfbridgeError
+from shelfbridge.errors import ArtefactError
 
 TABLE = Path(__file__).with_name("operators.toml")
 TYPES = {
@@ -197,19 +196,3 @@ class _Graph:
             zero = self.values.get(node.input[2])
             if zero is None or zero.any():
                 yield f"must have zero-point 0 ({node.input[2]!r})"
-
-
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("graph", type=Path, nargs="+", help="ONNX files to check")
-    try:
-        for path in parser.parse_args().graph:
-            check_graph(path)
-            print(f"{path}: taken; asked was {judges()}")
-    except ShelfbridgeError as error:
-        raise SystemExit(f"error: {error}") from error
-
-
-if __name__ == "__main__":
-    main()

@@ -14,7 +14,6 @@ from build.engines.buckets import Histogram, Profile
 from build.release.publish import hard_link, make_current, next_number, verify, write_manifest
 from build.workspace import locked, unfinished
 from shelfbridge.changes import changes_beside, generation, write_record
-from shelfbridge.engine import Precision
 from shelfbridge.errors import ArtefactError
 from shelfbridge.release import read_manifest
 
@@ -29,6 +28,12 @@ NO_MASTERS = {
     "fp32": "build the release again",
 }
 """What to do where a release lacks the masters of a precision."""
+NO_PLACE = (
+    "the model has no int8 master either, most often because int8 did not pass (manifest.json says why under "
+    "decisions); build the release by python -m build --preset full, which writes fp16 masters too, or allow more loss "
+    "with --budget"
+)
+"""The same where only some of them are lacking."""
 
 
 def publish_engines(
@@ -89,17 +94,10 @@ def carry_changes(source: Path, release: Path, changes: Path) -> None:
 
 def copy_release(source: Path, folder: Path, old: int, number: int) -> None:
     """Fill `folder` with a release under another number: links, but for the configs and the manifest."""
-
-    def link_or_copy(file: str, target: str) -> object:
-        return shutil.copy2(file, target) if file.endswith(".pbtxt") else hard_link(file, target)
-
-    shutil.copytree(
-        source,
-        folder,
-        copy_function=link_or_copy,
-        ignore=shutil.ignore_patterns("manifest.json", "__pycache__"),
-        dirs_exist_ok=True,
-    )
+    ignore = shutil.ignore_patterns("manifest.json", "__pycache__", "*.pbtxt")
+    shutil.copytree(source, folder, copy_function=hard_link, ignore=ignore, dirs_exist_ok=True)
+    for config in source.rglob("*.pbtxt"):
+        shutil.copy2(config, folder / config.relative_to(source))
     for version in folder.glob(f"*/{old}"):
         version.rename(version.with_name(str(number)))
 
@@ -117,31 +115,25 @@ def source_release(release: Path) -> tuple[Path, dict[str, Any]]:
     return folder, manifest
 
 
-UNQUANTISED = ("shelf_ranker",)
-"""Too small to gain by int8: their engines are fp16 beside int8 ones."""
-
-
-def precision_of(master: Path) -> Precision:
-    """Of the engine that is built from a master."""
-    return "int8" if master.stem == "int8" else "fp16"
-
-
 def masters(source: Path, precision: str, models: tuple[str, ...]) -> dict[str, Path]:
     """The ONNX masters of a release by model; those of fp32 are what the others were made of.
+
+    In a release with int8 masters, a model that has none (its int8 form did not pass when the release was built, or it
+    is too small to gain by one) gets its fp16 master in their place.
 
     Raises:
         ArtefactError: one is missing.
     """
-    number = str(read_manifest(source)["release"])
-    found = {model: source / model / number / f"{_form(model, precision)}.onnx" for model in models}
+    folders = {model: source / model / str(read_manifest(source)["release"]) for model in models}
+    found = {model: folder / f"{precision}.onnx" for model, folder in folders.items()}
+    cure = f"this release has no {precision} masters; {NO_MASTERS[precision]}"
+    if precision == "int8" and any(path.is_file() for path in found.values()):
+        found = {model: path if path.is_file() else path.with_name("fp16.onnx") for model, path in found.items()}
+        cure = NO_PLACE
     for path in found.values():
         if not path.is_file():
-            raise ArtefactError(f"{path} is missing: this release has no {precision} masters; {NO_MASTERS[precision]}")
+            raise ArtefactError(f"{path} is missing: {cure}")
     return found
-
-
-def _form(model: str, precision: str) -> str:
-    return "fp16" if model in UNQUANTISED and precision == "int8" else precision
 
 
 def _replace(source: str, target: str) -> object:

@@ -7,13 +7,14 @@ twice. Only `ranked` and `deep` are answers; the other stages are reported.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, get_args
 
 from rich.console import Console
 
 from build.engines.checks import Session, master_session
 from build.evaluate import STAGES, compare, offline_runs
-from build.evaluation.offline import Ensembles, Network
+from build.evaluation.offline import Ensembles, Network, session
+from build.release.publish import open_release
 from shelfbridge.catalogue import Catalogue, Judgments
 from shelfbridge.measure.ranking import NDCG, Run, per_query
 
@@ -44,15 +45,13 @@ def ensembles(release: Path, originals: Mapping[str, Path]) -> Ensembles:
     Args:
         originals: the graphs by model.
     """
-    number = next(iter(originals.values())).parent.name
-    return Ensembles.open(
-        tokenizer=release / "preprocess" / number,
-        index=release / "retrieve" / number,
-        pieces=release / "shortlist" / number,
-        graph=originals["encoder"],
-        ranker_graph=originals["ranker"],
-        reader_graph=originals["cross_encoder"],
-    )
+    return with_sessions(open_release(release), {name: session(path, threads=0) for name, path in originals.items()})
+
+
+def with_sessions(ensembles: Ensembles, sessions: Mapping[str, Session]) -> Ensembles:
+    """The same steps with other sessions for some of the models; those of no search are left out."""
+    networks: tuple[Network, ...] = get_args(Network)
+    return ensembles.with_networks({network: sessions[network] for network in networks if network in sessions})
 
 
 def judge(
@@ -74,9 +73,7 @@ def judge(
     """
 
     def runs(swapped: Mapping[str, Session]) -> dict[str, Run]:
-        return offline_runs(
-            base.with_networks(cast(Mapping[Network, Session], swapped)), judged.catalogue, judged.judgments, console
-        )
+        return offline_runs(with_sessions(base, swapped), judged.catalogue, judged.judgments, console)
 
     fp32 = runs({})
     of_masters = runs({name: master_session(path) for name, path in masters.items()})
@@ -88,6 +85,7 @@ def judge(
     alone = {
         name: table({"fp32": fp32, "engine": runs({name: engine})}, judged.judgments)[stage]["engine"]["over_fp32"]
         for name, engine in engines.items()
+        if name in get_args(Network)
     }
     worst = min(alone, key=lambda name: alone[name])
     return figures, (

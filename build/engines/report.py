@@ -22,6 +22,28 @@ NOTE = (
     "before choosing."
 )
 
+CORNERS: dict[str, Cell] = {
+    "engine": "{engine}",
+    "precision": "{precision}",
+    "MB": "{plan_mb}",
+    "build, s": "{build_seconds}",
+    "profile": "{profile}",
+    "corner": "{corner}",
+    "batch": lambda row: str(next(iter(row["shapes"].values()))[0]),
+    "difference": "{difference:.4f}",
+    "median, ms": "{median_ms:.3f}",
+    "p99, ms": "{p99_ms:.3f}",
+}
+"""Columns of what was seen of each engine; what was not measured is left empty."""
+STAGES: dict[str, Cell] = {
+    "stage": "{stage}",
+    "fp32": lambda row: cell(MEAN, row["fp32"]),
+    "ONNX masters": lambda row: cell(MEAN, row["master"]),
+    "engines": lambda row: cell(MEAN, row["engine"]),
+    "masters - fp32 (p)": "{master[over_fp32]:+.4f} ({master[p]:.3f})",
+    "engines - fp32 (p)": "{engine[over_fp32]:+.4f} ({engine[p]:.3f})",
+}
+
 
 @dataclass
 class Report:
@@ -84,57 +106,21 @@ class Report:
             "queries": self.queries,
             "quality": self.quality,
         }
-        measured.Report("engine_report", record, _blocks(record)).write(self.folder)
-
-
-def _blocks(record: dict[str, Any]) -> list[str | Table]:
-    gpu = record["gpu"] or {"name": "no GPU", "compute_capability": "none"}
-    outcome = f"Refused: {record['refused']}" if record["refused"] else f"Published as release {record['release']}."
-    columns: dict[str, Cell] = {
-        "engine": "{engine}",
-        "precision": "{precision}",
-        "MB": "{plan_mb}",
-        "build, s": "{build_seconds}",
-        "profile": "{profile}",
-        "corner": "{corner}",
-        "batch": lambda row: str(next(iter(row["shapes"].values()))[0]),
-        "difference": lambda row: _number(row["difference"], 4),
-        "median, ms": lambda row: _number(row["median_ms"], 3),
-        "p99, ms": lambda row: _number(row["p99_ms"], 3),
-    }
-    rows = [
-        {"engine": name, **engine, **seen} for name, engine in record["engines"].items() for seen in engine["checks"]
-    ]
-    return [
-        f"TensorRT {record['tools']['tensorrt'] or 'not found'} on {gpu['name']} "
-        f"(compute capability {gpu['compute_capability']}). {outcome}",
-        NOTE,
-        Table.of(columns, rows),
-        *_quality(record),
-    ]
-
-
-def _quality(record: dict[str, Any]) -> list[str | Table]:
-    if record["quality"] is None:
-        return ["nDCG@10 was not measured."]
-
-    def mean(kind: str) -> Cell:
-        return lambda row: cell(MEAN, row[kind])
-
-    columns: dict[str, Cell] = {
-        "stage": "{stage}",
-        "fp32": mean("fp32"),
-        "ONNX masters": mean("master"),
-        "engines": mean("engine"),
-        "masters - fp32 (p)": "{master[over_fp32]:+.4f} ({master[p]:.3f})",
-        "engines - fp32 (p)": "{engine[over_fp32]:+.4f} ({engine[p]:.3f})",
-    }
-    return [
-        f"nDCG@10 of {record['queries']} {record['split']} queries, mean [95 % interval]; differences to fp32 are "
-        "paired. `ranked` and `deep` are what is served, and what counts.",
-        Table.of(columns, [{"stage": stage, **row} for stage, row in record["quality"].items()]),
-    ]
-
-
-def _number(value: float | None, digits: int) -> str:
-    return "none" if value is None else f"{value:.{digits}f}"
+        gpu = self.gpu or {"name": "no GPU", "compute_capability": "none"}
+        outcome = f"Refused: {refused}" if refused else f"Published as release {release}."
+        seen = [{"engine": name, **one, **corner} for name, one in self.engines.items() for corner in one["checks"]]
+        blocks: list[str | Table] = [
+            f"TensorRT {self.tensorrt or 'not found'} on {gpu['name']} (compute capability "
+            f"{gpu['compute_capability']}). {outcome}",
+            NOTE,
+            Table.of(CORNERS, seen),
+        ]
+        if self.quality is None:
+            blocks.append("nDCG@10 was not measured.")
+        else:
+            blocks.append(
+                f"nDCG@10 of {self.queries} {self.split} queries, mean [95 % interval]; differences to fp32 are "
+                "paired. `ranked` and `deep` are what is served, and what counts."
+            )
+            blocks.append(Table.of(STAGES, [{"stage": stage, **row} for stage, row in self.quality.items()]))
+        measured.Report("engine_report", record, blocks).write(self.folder)

@@ -89,7 +89,9 @@ class EngineSession:
         self.outputs = [tensor.name for tensor in model.outputs]
         self._runtime = trt.Runtime(self._logger)
         self._runtime.engine_host_code_allowed = record.version_compatible
-        self._engine = self._load()
+        self._engine = self._runtime.deserialize_cuda_engine(self._plan.read_bytes())
+        if self._engine is None:
+            raise self._failed("cannot be loaded")
         names = {self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)}
         if names != {*self.inputs, *self.outputs}:
             raise ArtefactError(f"{self._plan} has the tensors {', '.join(sorted(names))}, not the model's; {CURE}")
@@ -119,7 +121,13 @@ class EngineSession:
 
     def _prepare(self, feeds: Mapping[str, NDArray[Any]]) -> tuple[Any, dict[str, torch.Tensor]]:
         """A context of the right profile with all addresses set, and the buffers that must outlive its work."""
-        self._check(feeds)
+        for name in self.inputs:
+            if name not in feeds or feeds[name].dtype != self._dtypes[name]:
+                found = feeds[name].dtype if name in feeds else "nothing"
+                raise ArtefactError(
+                    f"{self._plan} wants {self._dtypes[name]} for {name} and was given {found}; give it the names and "
+                    "types of shelfbridge.contract"
+                )
         context = self._context(self.choose({name: feeds[name].shape for name in self.inputs}))
         buffers = {name: self._device.put(np.ascontiguousarray(feeds[name])) for name in self.inputs}
         for name in self.inputs:
@@ -144,15 +152,6 @@ class EngineSession:
                 return index
         raise ArtefactError(f"{self._plan}: no optimization profile admits {dict(shapes)}; {CURE}")
 
-    def _check(self, feeds: Mapping[str, NDArray[Any]]) -> None:
-        for name in self.inputs:
-            if name not in feeds or feeds[name].dtype != self._dtypes[name]:
-                found = feeds[name].dtype if name in feeds else "nothing"
-                raise ArtefactError(
-                    f"{self._plan} wants {self._dtypes[name]} for {name} and was given {found}; give it the names and "
-                    "types of shelfbridge.contract"
-                )
-
     def _context(self, profile: int) -> Any:
         if profile not in self._contexts:
             context = self._engine.create_execution_context(self._memory)
@@ -165,12 +164,6 @@ class EngineSession:
         if not context.execute_async_v3(self._device.handle):
             raise self._failed("failed on an input")
 
-    def _load(self) -> Any:
-        engine = self._runtime.deserialize_cuda_engine(self._plan.read_bytes())
-        if engine is None:
-            raise self._failed("cannot be loaded")
-        return engine
-
     def _profile(self, index: int) -> dict[str, Range]:
         shapes = {name: self._engine.get_tensor_profile_shape(name, index) for name in self.inputs}
         return {
@@ -180,8 +173,3 @@ class EngineSession:
 
     def _failed(self, what: str, cure: str = CURE) -> ArtefactError:
         return ArtefactError(f"{self._plan} {what} ({self._logger.cause()}); {cure}")
-
-
-def median_and_tail(milliseconds: NDArray[np.float64]) -> dict[str, float]:
-    """Median and 99th percentile of some timings."""
-    return {"median_ms": float(np.median(milliseconds)), "p99_ms": float(np.quantile(milliseconds, 0.99))}

@@ -1,6 +1,7 @@
 """One engine from gate to proof: the stage whose result goes into a release's version folder."""
 
 import json
+import time
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from build.engines.buckets import Profile
-from build.engines.builder import Options, build_plan
+from build.engines.builder import Network, Options
 from build.engines.checks import check, check_vocabulary
 from build.engines.operators import check_graph
 from build.engines.runtime import EngineSession, Gpu
@@ -49,11 +50,15 @@ class Job:
     name: str
     """Of the model."""
     master: Path
-    precision: Precision
     profiles: tuple[Profile, ...]
     options: Options
     vocabulary: int
     """Word pieces that the tokenizer knows."""
+
+    @property
+    def precision(self) -> Precision:
+        """Of the engine, which is that of its master."""
+        return "int8" if self.master.stem == "int8" else "fp16"
 
 
 class EngineRefused(ArtefactError):
@@ -96,9 +101,11 @@ def build_engine(folder: Path, *, job: Job, bench: Bench) -> None:
     """
     check_graph(job.master)
     check_vocabulary(job.master, contract.MODELS[job.name], job.vocabulary)
-    built = build_plan(bench.trt, job.master, job.profiles, job.options, cache=bench.timings, console=bench.console)
-    (folder / PLAN).write_bytes(built.plan)
-    (folder / LAYERS).write_text(built.layers)
+    begun = time.monotonic()
+    network = Network.parsed(bench.trt, job.master)
+    plan = network.serialised(job.profiles, job.options, cache=bench.timings, console=bench.console)
+    (folder / PLAN).write_bytes(plan)
+    (folder / LAYERS).write_text(network.layers(plan, job.options))
     record = EngineRecord(
         model=job.name,
         precision=job.precision,
@@ -109,19 +116,13 @@ def build_engine(folder: Path, *, job: Job, bench: Bench) -> None:
         master=job.master.name,
         master_sha256=file_digest(job.master),
         profiles=job.profiles,
-        build_seconds=round(built.seconds, 1),
+        build_seconds=round(time.monotonic() - begun, 1),
         **asdict(job.options),
     )
     (folder / RECORD).write_text(record.model_dump_json(indent=2) + "\n")
+    session = EngineSession(folder, trt=bench.trt, device=bench.device)
     seen, reasons = check(
-        EngineSession(folder, trt=bench.trt, device=bench.device),
-        job.master,
-        contract.MODELS[job.name],
-        job.profiles,
-        precision=job.precision,
-        vocabulary=job.vocabulary,
-        runs=bench.runs,
-        console=bench.console,
+        session, job.master, record, vocabulary=job.vocabulary, runs=bench.runs, console=bench.console
     )
     (folder / CHECKS).write_text(json.dumps(seen, indent=2) + "\n")
     if reasons:

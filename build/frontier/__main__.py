@@ -12,49 +12,49 @@ import argparse
 import json
 import os
 import platform
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
 from build.evaluation.offline import Ensembles
 from build.evaluation.panel import Panel
-from build.frontier.grid import GRIDS
-from build.frontier.networks import Workbench
-from build.frontier.report import write_report
+from build.frontier.networks import GRIDS, Workbench
+from build.frontier.report import networks_report
 from build.inputs import add_arguments, given_by, read_shop
 from build.shop import Shop
 from build.stages import Stages
 from build.workspace import Workspace
-from shelfbridge.errors import ShelfbridgeError
+from shelfbridge import program
 
 LEAST_QUERIES = 60
 """That candidates are judged by, where there are so many."""
 
 
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m build.frontier", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def main() -> int:
+    """Run the command line and return its exit status."""
+    parser = program.command_line("build.frontier", __doc__ or "")
     add_arguments(parser)
     parser.add_argument(
         "--results", type=Path, default=Path("frontier"), metavar="DIR", help="of the report (default: %(default)s)"
     )
     options = parser.parse_args()
-    console = Console()
-    try:
-        given = given_by(options)
-        shop = read_shop(given, console)
-        compression = shop.settings.compression
-        compression = replace(compression, half=True, queries=max(compression.queries, LEAST_QUERIES))
-        shop = replace(shop, settings=shop.settings.model_copy(update={"compression": compression}))
-        write_report(options.results, frontier(given.out, shop, options.preset))
-    except ShelfbridgeError as error:
-        raise SystemExit(f"error: {error}") from error
-    except KeyboardInterrupt:
-        raise SystemExit("stopped; the same command goes on where this one ended") from None
-    console.print((options.results / "frontier.md").read_text(), highlight=False)
+    status = program.ended(lambda: _measure(options))
+    if status == program.INTERRUPTED:
+        program.console(stderr=True).print("stopped; the same command goes on where this one ended")
+    return status
+
+
+def _measure(options: argparse.Namespace) -> int:
+    given, console = given_by(options), Console()
+    shop = read_shop(given, console)
+    compression = shop.settings.compression
+    compression = replace(compression, half=True, queries=max(compression.queries, LEAST_QUERIES))
+    shop = replace(shop, settings=shop.settings.model_copy(update={"compression": compression}))
+    report = networks_report(frontier(given.out, shop, options.preset))
+    report.write(options.results)
+    program.console().print(report.markdown)
+    return program.OK
 
 
 def frontier(out: Path, shop: Shop, preset: str) -> dict[str, object]:
@@ -77,11 +77,11 @@ def frontier(out: Path, shop: Shop, preset: str) -> dict[str, object]:
         "budget": shop.settings.compression.budget,
         "cores": os.cpu_count(),
         "machine": platform.machine(),
-        "rows": [asdict(row) for row in rows],
+        "rows": rows,
         "refused": bench.refused,
         "tokens": json.loads((tokens / "token_frontier.json").read_text()),
     }
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -33,6 +33,8 @@ from shelfbridge.text import normalise
 STEPS = {1: 1.596, 2: 0.9957, 4: 0.3352}
 """Best step of a uniform quantiser by bits, for unit variance (Max 1960, table II)."""
 INT8 = 127
+SEED = 7
+"""Of the rotation."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     return made
 
 
-def encode(stored: Stored, variant: Variant, principal: NDArray[np.float32], seed: int = 7) -> Codes:
+def encode(stored: Stored, variant: Variant, principal: NDArray[np.float32]) -> Codes:
     """Bring stored vectors into a variant's form; the baseline's is as it was."""
     places, offsets = _kept(stored, variant)
     values = stored.vectors.values[places]
@@ -124,7 +126,7 @@ def encode(stored: Stored, variant: Variant, principal: NDArray[np.float32], see
         return Codes(variant, np.eye(values.shape[1], dtype=np.float32), stored.step, Ragged(values, offsets))
     basis = principal[:, : variant.width]
     if variant.bits < 8:
-        mixed, _ = np.linalg.qr(np.random.default_rng(seed).standard_normal((variant.width, variant.width)))
+        mixed, _ = np.linalg.qr(np.random.default_rng(SEED).standard_normal((variant.width, variant.width)))
         basis = (basis @ mixed).astype(np.float32)
     turned = unit(values.astype(np.float32) @ basis)
     if variant.bits == 8:

@@ -13,8 +13,8 @@ interval excludes more loss.
 """
 
 import random
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,10 @@ from torch import Tensor
 
 from build.data import examples
 from build.evaluation.offline import Retrieval
-from build.frontier.token_codes import BASELINE, Recoded, Variant, directions, encode, find, stored
-from build.frontier.token_report import write_report
-from build.frontier.token_timing import seconds
+from build.frontier.maxsim import maxsim
+from build.frontier.report import tokens_report
+from build.frontier.timing import milliseconds
+from build.frontier.token_codes import BASELINE, Recoded, Variant, directions, encode, find, stored, unit
 from build.progress import progress
 from build.training.heads import fit_head
 from build.training.models import Ranker
@@ -51,46 +52,27 @@ BUDGET = 0.005
 FOLDS, REPEATS = 5, 3
 SAMPLE = 50_000
 """Vectors that the principal directions are computed from."""
-TIMED_QUERIES = 4
+TIMED_QUERIES, ROUNDS = 4, 15
 TRAINING_QUERIES = 200
 """Most that heads are fitted to: a head of some twenty weights gains little from more."""
 
 
-@dataclass(frozen=True)
-class Difference:
-    """A variant's mean nDCG@10, and its difference to the baseline's with a 95 % interval over queries."""
+Row = dict[str, Any]
+"""What was measured of a variant, as the report's JSON has it.
 
-    mean: float
-    over_baseline: float
-    low: float
-    high: float
+`dev` and `validated`: mean nDCG@10, and its difference `over_baseline` with a 95 % interval over queries;
+`milliseconds`: of a query; `times_baseline`: median ratio of a round.
+"""
 
 
-@dataclass(frozen=True)
-class Row:
-    """What was measured of a variant. Milliseconds are a query's; `times_baseline` is the median ratio of a round."""
+def score(
+    lists: Lists, train: Sequence[int], dev: Sequence[int], decay: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64], Tensor]:
+    """Fit heads and score the queries that they did not see.
 
-    variant: Variant
-    dev: Difference
-    validated: Difference
-    tau: float
-    bytes_per_product: float
-    megabytes: float
-    milliseconds: float
-    times_baseline: float
-
-
-@dataclass(frozen=True)
-class Scored:
-    """A variant's nDCG@10 of dev queries and, validated, of all queries; and its dev scores, [Q, C]."""
-
-    dev: NDArray[np.float64]
-    validated: NDArray[np.float64]
-    scores: Tensor
-
-
-def score(lists: Lists, train: Sequence[int], dev: Sequence[int], decay: float) -> Scored:
-    """Fit heads and score the queries that they did not see."""
+    Returns:
+        nDCG@10 of dev queries and, validated, of all queries; and the scores of dev [Q, C].
+    """
     held = lists.of(dev)
     scores = _scores(lists.of(train), held, decay)
     validated = np.zeros((REPEATS, len(lists.queries)))
@@ -99,7 +81,7 @@ def score(lists: Lists, train: Sequence[int], dev: Sequence[int], decay: float) 
         for fold in np.array_split(order, min(FOLDS, len(order))):
             rest, left_out = lists.of(np.setdiff1d(order, fold).tolist()), lists.of(fold.tolist())
             validated[repeat, fold] = ndcgs(_scores(rest, left_out, decay), left_out)
-    return Scored(ndcgs(scores, held), validated.mean(0), scores.masked_fill(held.rows < 0, -torch.inf))
+    return ndcgs(scores, held), validated.mean(0), scores.masked_fill(held.rows < 0, -torch.inf)
 
 
 def _scores(fitted_to: Lists, others: Lists, decay: float) -> Tensor:
@@ -108,10 +90,10 @@ def _scores(fitted_to: Lists, others: Lists, decay: float) -> Tensor:
     return others.features @ fit_head(fitted_to.features, **known, teacher=0.0, decay=decay)
 
 
-def difference(values: NDArray[np.float64], base: NDArray[np.float64]) -> Difference:
+def difference(values: NDArray[np.float64], base: NDArray[np.float64]) -> dict[str, float]:
     """Return the mean of values by query, and the paired bootstrap of its difference to the base's."""
     found = paired_difference(values, base)
-    return Difference(float(values.mean()), found.value, found.low, found.high)
+    return {"mean": float(values.mean()), "over_baseline": found.value, "low": found.low, "high": found.high}
 
 
 def tau(base: Tensor, scores: Tensor) -> float:
@@ -123,18 +105,17 @@ def tau(base: Tensor, scores: Tensor) -> float:
 
 def choose(rows: Sequence[Row]) -> Row:
     """The fewest bytes among the variants that lose at most `BUDGET`, cross-validated, and nowhere significantly."""
-    return _smallest(
-        [row for row in rows if row.validated.over_baseline >= -BUDGET and min(row.validated.high, row.dev.high) >= 0]
-    )
+    within = (row for row in rows if row["validated"]["over_baseline"] >= -BUDGET)
+    return _smallest(row for row in within if min(row["validated"]["high"], row["dev"]["high"]) >= 0)
 
 
 def prove(rows: Sequence[Row]) -> Row:
     """The fewest bytes among the variants whose interval excludes a loss of more than `BUDGET`, cross-validated."""
-    return _smallest([row for row in rows if row.validated.low >= -BUDGET])
+    return _smallest(row for row in rows if row["validated"]["low"] >= -BUDGET)
 
 
-def _smallest(rows: Sequence[Row]) -> Row:
-    return min(rows, key=lambda row: (row.bytes_per_product, -row.validated.mean))
+def _smallest(rows: Iterable[Row]) -> Row:
+    return min(rows, key=lambda row: (row["bytes_per_product"], -row["validated"]["mean"]))
 
 
 def measure(
@@ -171,7 +152,6 @@ def measure(
     retrieval = Retrieval.open(tokenizer, encoder, index)
     found = find(retrieval, some, console)
     kept = stored(retrieval, catalogue, found.rows, float(np.load(index / "scale.npy")))
-    kept = stored(retrieval, catalogue, found.rows, float(np.load(index / "scale.npy")))
     sample = np.random.default_rng(7).permutation(len(kept.vectors.values))[:SAMPLE]
     principal = directions(kept.vectors.values[sample].astype(np.float32))
     recoded = [Recoded(**vars(retrieval), found=found, codes=encode(kept, one, principal)) for one in variants]
@@ -180,34 +160,42 @@ def measure(
         for one in bar.track(recoded, description="ranking"):
             lists = gather(some, one, Ranker(one.codes.scale), Console(quiet=True))
             scored.append(score(lists, places[: len(train)], places[len(train) :], decay))
-    times = seconds(recoded, list(found.queries)[-TIMED_QUERIES:], console)
+    asked = list(found.queries)[-TIMED_QUERIES:]
+    times = milliseconds(
+        [(maxsim(one.codes), [_feed(one, query) for query in asked]) for one in recoded], ROUNDS, console
+    )
+    times = times.mean(axis=2)
     lengths = np.diff(retrieval.index.tokens.offsets)
+    dev_base, all_base, scores_base = scored[0]
     rows = []
-    for place, (variant, figures) in enumerate(zip(variants, scored, strict=True)):
+    for place, (variant, (of_dev, of_all, scores)) in enumerate(zip(variants, scored, strict=True)):
         size = float(np.minimum(lengths, variant.tokens).mean() * variant.vector_bytes)
         rows.append(
-            Row(
-                variant,
-                dev=difference(figures.dev, scored[0].dev),
-                validated=difference(figures.validated, scored[0].validated),
-                tau=tau(scored[0].scores, figures.scores),
-                bytes_per_product=size,
-                megabytes=size * len(lengths) / 1e6,
-                milliseconds=float(np.median(times[:, place])) * 1e3,
-                times_baseline=float(np.median(times[:, place] / times[:, 0])),
-            )
+            {
+                "name": variant.name,
+                "variant": asdict(variant),
+                "dev": difference(of_dev, dev_base),
+                "validated": difference(of_all, all_base),
+                "tau": tau(scores_base, scores),
+                "bytes_per_product": size,
+                "megabytes": size * len(lengths) / 1e6,
+                "milliseconds": float(np.median(times[:, place])),
+                "times_baseline": float(np.median(times[:, place] / times[:, 0])),
+            }
         )
-    write_report(folder, record(rows, len(train), len(dev), len(lengths)))
+    queries = {"train": len(train), "dev": len(dev), "validated": len(some), "folds": FOLDS, "repeats": REPEATS}
+    record = {
+        "queries": queries,
+        "products": len(lengths),
+        "budget": BUDGET,
+        "chosen": choose(rows)["name"],
+        "proven": prove(rows)["name"],
+        "variants": rows,
+    }
+    tokens_report(record).write(folder)
     return rows
 
 
-def record(rows: Sequence[Row], train: int, dev: int, products: int) -> dict[str, Any]:
-    """All that is reported, as JSON."""
-    return {
-        "queries": {"train": train, "dev": dev, "validated": train + dev, "folds": FOLDS, "repeats": REPEATS},
-        "products": products,
-        "budget": BUDGET,
-        "chosen": choose(rows).variant.name,
-        "proven": prove(rows).variant.name,
-        "variants": [{"name": row.variant.name, **asdict(row)} for row in rows],
-    }
+def _feed(retrieval: Recoded, query: str) -> dict[str, NDArray[Any]]:
+    packed, lengths = retrieval.packed(query)
+    return {"queries": unit(retrieval.encode(query).token_vectors[0]), "packed": packed, "lengths": lengths}

@@ -4,6 +4,6 @@ It lets anyone try search, training and evaluation at once, without a download o
 from facts, and judgments follow from the facts; the wording is varied enough that comparing words does not solve it.
 """
 
-from build.sample.generate import Sample, generate, make_sample
+from build.sample.generate import Sample, make_sample
 
-__all__ = ["Sample", "generate", "make_sample"]
+__all__ = ["Sample", "make_sample"]

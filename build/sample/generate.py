@@ -1,6 +1,9 @@
 """One sample from one seed: products, queries, judgments, and what shoppers bought."""
 
-from dataclasses import dataclass
+import csv
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from random import Random
 
 from build.sample.judge import Judge, split_queries
@@ -26,18 +29,36 @@ QUERIES = {
 
 @dataclass(frozen=True)
 class Sample:
-    """A generated shop. `queries` are by query id."""
+    """A generated shop, with the facts behind it. `queries` are by query id."""
 
     items: list[Item]
     queries: dict[str, Query]
     judgments: list[Judgment]
     purchases: list[Purchase]
 
+    @property
+    def products(self) -> list[Product]:
+        """What is sold."""
+        return [item.product for item in self.items]
+
+    def write(self, folder: Path) -> None:
+        """Write `products.jsonl` and `judgments.tsv`, as `shelfbridge.catalogue` reads them, and `interactions.jsonl`,
+        as `build.shelf` does.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / "products.jsonl").open("w", encoding="utf-8", newline="\n") as file:
+            file.writelines(product.model_dump_json() + "\n" for product in self.products)
+        with (folder / "judgments.tsv").open("w", encoding="utf-8", newline="") as file:
+            rows = csv.DictWriter(file, list(Judgment.model_fields), delimiter="\t", lineterminator="\n")
+            rows.writeheader()
+            rows.writerows(judgment.model_dump() for judgment in self.judgments)
+        with (folder / "interactions.jsonl").open("w", encoding="utf-8", newline="\n") as file:
+            file.writelines(json.dumps(asdict(purchase)) + "\n" for purchase in self.purchases)
+
 
 def make_sample(seed: int, products: int) -> Sample:
-    """The sample of a seed, with the facts behind it. The same on every machine and in every process."""
-    rng = Random(seed)
-    words = load()
+    """Return the sample of a seed: the same on every machine and in every process."""
+    rng, words = Random(seed), load()
     items = make_items(rng, words, products)
     queries = make_queries(rng, words, items, QUERIES)
     splits = split_queries(rng, queries)
@@ -51,9 +72,3 @@ def make_sample(seed: int, products: int) -> Sample:
         named[query_id] = query
         judgments.extend(judge.judge(query_id, query, split))
     return Sample(items, named, judgments, make_purchases(seed, words, items))
-
-
-def generate(seed: int = 7, products: int = 3200) -> tuple[list[Product], list[Judgment]]:
-    """Products and judgments of a seed."""
-    sample = make_sample(seed, products)
-    return [item.product for item in sample.items], sample.judgments

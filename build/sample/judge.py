@@ -4,6 +4,7 @@ The labels follow from the facts the products were made of. Likeness of words on
 products are worth judging: those that a search comparing words would take for answers.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator
 from heapq import nsmallest
 from math import log
@@ -27,31 +28,19 @@ class Judge:
         self._words = words
         self._items = items
         self._rows_of: dict[str, list[int]] = {kind: [] for kind in words.types}
+        self._rows_with: defaultdict[str, list[int]] = defaultdict(list)
         for row, item in enumerate(items):
             self._rows_of[item.kind].append(row)
-        self._rows_with: dict[str, list[int]] = {}
-        for row, item in enumerate(items):
             for token in dict.fromkeys(lexical_tokens(item.product.full_text)):
-                self._rows_with.setdefault(token, []).append(row)
+                self._rows_with[token].append(row)
 
-    def judge(self, query_id: str, query: Query, split: Split) -> list[Judgment]:
+    def judge(self, query_id: str, query: Query, split: Split) -> Iterator[Judgment]:
         """Every exact answer, and a choice of the others: the most alike first."""
-        return [
-            Judgment(
-                query_id=query_id,
-                query=query.text,
-                product_id=item.product.product_id,
-                label=label,
-                split=split,
-            )
-            for item, label in self._pool(query)
-        ]
-
-    def _pool(self, query: Query) -> Iterator[tuple[Item, Label]]:
         alike = self._likeness(query.text)
         for label, rows in self._labelled(query).items():
-            chosen = rows if label is Label.EXACT else self._choose(rows, alike, *_TAKEN[label])
-            yield from ((self._items[row], label) for row in chosen)
+            for row in rows if label is Label.EXACT else self._choose(rows, alike, *_TAKEN[label]):
+                product_id = self._items[row].product.product_id
+                yield Judgment(query_id=query_id, query=query.text, product_id=product_id, label=label, split=split)
 
     def _labelled(self, query: Query) -> dict[Label, list[int]]:
         """Rows by label: all needs met; the type or a close one; a complement of it; any other."""
@@ -76,12 +65,12 @@ class Judge:
 
     def _likeness(self, text: str) -> dict[int, float]:
         """Sum of the inverse document frequencies of the words shared, by row."""
-        alike: dict[int, float] = {}
+        alike: defaultdict[int, float] = defaultdict(float)
         for token in dict.fromkeys(lexical_tokens(text)):
             rows = self._rows_with.get(token, [])
             weight = log((1 + len(self._items)) / (1 + len(rows)))
             for row in rows:
-                alike[row] = alike.get(row, 0.0) + weight
+                alike[row] += weight
         return alike
 
 

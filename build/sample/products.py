@@ -6,13 +6,15 @@ so a reader can tell every fact, and a search that compares words often cannot.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import exp, log
 from random import Random
 
 from build.sample.vocabulary import Shelf, Vocabulary
 from shelfbridge.catalogue import Product
 
+Truth = Mapping[str, tuple[str, ...]]
+"""What is true of a product: its type, brand, series and model, and the values of its traits."""
 _FOLLOWS = ("with ", "for ", "in ", "on ")
 _EMPTY = (
     (r"\(\s*\)", ""),
@@ -25,57 +27,32 @@ _EMPTY = (
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What is true of a product before anything is written about it."""
-
-    kind: str
-    brand: str
-    series: str
-    model: str
-    traits: Mapping[str, tuple[str, ...]]
-
-    @property
-    def truth(self) -> dict[str, frozenset[str]]:
-        """The facts by name, those of the brand and the type among them: what a query's needs are held against."""
-        named = {"type": self.kind, "brand": self.brand, "series": self.series, "model": self.model}
-        return {key: frozenset([value]) for key, value in named.items()} | {
-            trait: frozenset(values) for trait, values in self.traits.items()
-        }
-
-
-@dataclass(frozen=True)
 class Item:
     """A product and what is true of it."""
 
     product: Product
-    truth: Mapping[str, frozenset[str]]
+    truth: Truth
 
     @property
     def kind(self) -> str:
         """Its product type."""
-        (kind,) = self.truth["type"]
-        return kind
+        return self.truth["type"][0]
 
 
 def make_items(rng: Random, words: Vocabulary, count: int) -> list[Item]:
     """So many products, spread evenly over all types, in an order that tells nothing."""
     kinds = list(words.types)
-    facts: list[Facts] = []
+    truths: list[Truth] = []
     for place, kind in enumerate(kinds):
-        facts.extend(_facts_of_kind(rng, words, kind, count // len(kinds) + (place < count % len(kinds))))
-    rng.shuffle(facts)
-    return [Item(_write(rng, words, fact, f"SB{row:05}"), fact.truth) for row, fact in enumerate(facts, start=1)]
+        latest: Truth = {}
+        for _ in range(count // len(kinds) + (place < count % len(kinds))):
+            latest = _sibling(rng, words, latest) if latest and rng.random() < 0.3 else _new(rng, words, kind)
+            truths.append(latest)
+    rng.shuffle(truths)
+    return [Item(_write(rng, words, truth, f"SB{row:05}"), truth) for row, truth in enumerate(truths, start=1)]
 
 
-def _facts_of_kind(rng: Random, words: Vocabulary, kind: str, count: int) -> list[Facts]:
-    facts: list[Facts] = []
-    for _ in range(count):
-        sibling = facts[-1] if facts and rng.random() < 0.3 else None
-        facts.append(_sibling(rng, words, sibling) if sibling else _new(rng, words, kind))
-    return facts
-
-
-def _new(rng: Random, words: Vocabulary, kind: str) -> Facts:
+def _new(rng: Random, words: Vocabulary, kind: str) -> Truth:
     shelf = words.shelf_of[kind]
     traits: dict[str, tuple[str, ...]] = {}
     for trait in words.types[kind].traits:
@@ -83,30 +60,32 @@ def _new(rng: Random, words: Vocabulary, kind: str) -> Facts:
         traits[trait] = tuple(rng.sample(list(words.traits[trait]), many))
     number = rng.choice((7, 12, 15, 20, 27, 30, 50, 100, 250, 500, 1500))
     model = f"{''.join(rng.sample('ABCDEFGHKLMNPRSTVXZ', 2))}-{number}{rng.choice(('', 'S', 'X'))}"
-    return Facts(kind, rng.choice(shelf.brands), rng.choice(shelf.series), model, traits)
+    brand, series = rng.choice(shelf.brands), rng.choice(shelf.series)
+    return {"type": (kind,), "brand": (brand,), "series": (series,), "model": (model,), **traits}
 
 
-def _sibling(rng: Random, words: Vocabulary, facts: Facts) -> Facts:
+def _sibling(rng: Random, words: Vocabulary, truth: Truth) -> Truth:
     """The same model with one thing changed, as shops list variants: most often the colour or a size."""
-    changeable = [trait for trait in facts.traits if trait.endswith("colour") or trait in words.numbers]
-    trait = rng.choice(changeable or list(facts.traits))
-    others = [value for value in words.traits[trait] if value not in facts.traits[trait]]
-    return replace(facts, traits={**facts.traits, trait: (rng.choice(others),)})
+    traits = words.types[truth["type"][0]].traits
+    changeable = [trait for trait in traits if trait.endswith("colour") or trait in words.numbers]
+    trait = rng.choice(changeable or traits)
+    return {**truth, trait: (rng.choice([value for value in words.traits[trait] if value not in truth[trait]]),)}
 
 
-def _write(rng: Random, words: Vocabulary, facts: Facts, product_id: str) -> Product:
-    shelf, kind = words.shelf_of[facts.kind], words.types[facts.kind]
-    labels, colour, sentences = _say(rng, words, facts)
+def _write(rng: Random, words: Vocabulary, truth: Truth, product_id: str) -> Product:
+    names = {name: truth[name][0] for name in ("type", "brand", "series", "model")}
+    shelf, kind = words.shelf_of[names["type"]], words.types[names["type"]]
+    labels, colour, sentences = _say(rng, words, truth)
     bullets = sentences[: rng.randint(2, 4)]
     gap = "" if shelf.language == "zh" else " "
     low, high = kind.price
     return Product(
         product_id=product_id,
-        title=_title(rng, shelf, facts, rng.choice(kind.names), labels),
-        brand=facts.brand,
+        title=_title(rng, shelf, {**names, "name": rng.choice(kind.names)}, labels),
+        brand=names["brand"],
         color=colour,
         bullet_points=gap.join(bullets),
-        description=gap.join([*sentences[len(bullets) :], *_asides(rng, words, facts)]),
+        description=gap.join([*sentences[len(bullets) :], *_asides(rng, words, truth, names)]),
         category=(shelf.department, *kind.path),
         price=round(exp(rng.uniform(log(low), log(high)))) - 0.01,
         stock=0 if rng.random() < 0.06 else rng.randint(1, 400),
@@ -115,14 +94,15 @@ def _write(rng: Random, words: Vocabulary, facts: Facts, product_id: str) -> Pro
     )
 
 
-def _say(rng: Random, words: Vocabulary, facts: Facts) -> tuple[list[str], str, list[str]]:
+def _say(rng: Random, words: Vocabulary, truth: Truth) -> tuple[list[str], str, list[str]]:
     """Words for the label, the colour field, and sentences for the rest; every fact comes in at least one of them."""
     labels: list[str] = []
     sentences: list[str] = []
     spare: list[str] = []
     colour = ""
-    for trait in rng.sample(list(facts.traits), len(facts.traits)):
-        for value in (words.traits[trait][key] for key in facts.traits[trait]):
+    traits = words.types[truth["type"][0]].traits
+    for trait in rng.sample(traits, len(traits)):
+        for value in (words.traits[trait][key] for key in truth[trait]):
             label = rng.choice(value.title) if value.title else ""
             if trait.endswith("colour"):
                 colour = label
@@ -137,37 +117,35 @@ def _say(rng: Random, words: Vocabulary, facts: Facts) -> tuple[list[str], str, 
     return labels, colour, sentences
 
 
-def _title(rng: Random, shelf: Shelf, facts: Facts, name: str, labels: list[str]) -> str:
+def _title(rng: Random, shelf: Shelf, names: Mapping[str, str], labels: list[str]) -> str:
     chinese = shelf.language == "zh"
     lead = [label for label in labels if not label.startswith(_FOLLOWS) and not label[0].isdigit()][:2]
     tail = [label for label in labels if label not in lead]
-    parts = {"lead": ("" if chinese else " ").join(lead), "tail": (" " if chinese else ", ").join(tail), "name": name}
-    title = rng.choice(shelf.titles).format(**parts, brand=facts.brand, series=facts.series, model=facts.model)
-    title = " ".join(title.split())
+    parts = {"lead": ("" if chinese else " ").join(lead), "tail": (" " if chinese else ", ").join(tail)}
+    title = " ".join(rng.choice(shelf.titles).format(**parts, **names).split())
     for pattern, instead in _EMPTY:
         title = re.sub(pattern, instead, title).strip()
     return title
 
 
-def _asides(rng: Random, words: Vocabulary, facts: Facts) -> list[str]:
+def _asides(rng: Random, words: Vocabulary, truth: Truth, names: Mapping[str, str]) -> list[str]:
     """What shops write besides, some of it about other products: true, and a trap for counting words."""
-    shelf = words.shelf_of[facts.kind]
-    trait = rng.choice(list(facts.traits))
+    shelf = words.shelf_of[names["type"]]
+    trait = rng.choice(words.types[names["type"]].traits)
     others = [
         label
         for key, value in words.traits[trait].items()
         for label in value.title
-        if key not in facts.traits[trait] and not label.startswith(_FOLLOWS)
+        if key not in truth[trait] and not label.startswith(_FOLLOWS)
     ]
-    companions = [name for key in sorted(words.complements(facts.kind)) for name in words.types[key].names]
+    companions = [name for key in sorted(words.complements(names["type"])) for name in words.types[key].names]
     left_out = [slot for slot, words_for in (("{other}", others), ("{companion}", companions)) if not words_for]
     patterns = [pattern for pattern in shelf.asides if not any(slot in pattern for slot in left_out)]
     return [
         pattern.format(
-            series=facts.series,
-            brand=facts.brand,
+            **names,
             other=rng.choice(others or [""]).lower(),
-            elsewhere=rng.choice([name for name in shelf.series if name != facts.series]),
+            elsewhere=rng.choice([name for name in shelf.series if name != names["series"]]),
             companion=rng.choice(companions or [""]).lower(),
         )
         for pattern in rng.sample(patterns, rng.randint(1, 2))

@@ -5,12 +5,12 @@ same answers never stand in different splits.
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from random import Random
 
 from build.sample.products import Item
-from build.sample.typos import misspell
 from build.sample.vocabulary import Value, Vocabulary
 from shelfbridge.text import lexical_tokens
 
@@ -21,11 +21,13 @@ _AFTER = re.compile(
     r"(for|with|without|that|in|no|not|on|to|up|any|anything|other|against|allowed|safe|good|easy|where|about|of) "
 )
 """How a phrase starts that stands after the type: "for trails", not "leather"."""
-_RANGES = {
-    "en": (("at least {}", "{} or more", "minimum {}"), ("up to {}", "{} or less", "max {}")),
-    "zh": (("{}以上", "至少{}"), ("{}以下", "不超过{}")),
-}
 _CHINESE = ("attribute", "use", "negated", "number", "paraphrase")
+_BESIDE = {
+    letter: row[max(0, place - 1) : place] + row[place + 1 : place + 2]
+    for row in ("qwertyuiop", "asdfghjkl", "zxcvbnm")
+    for place, letter in enumerate(row)
+}
+"""Keys beside a key."""
 
 
 @dataclass(frozen=True)
@@ -134,19 +136,14 @@ class Writer:
         return replace(query, needs=(Need("type", frozenset(family)), *query.needs[1:]))
 
     def _brand(self, item: Item) -> Query:
-        (brand,), (series,), (model,) = item.truth["brand"], item.truth["series"], item.truth["model"]
+        brand, series, model = (item.truth[name][0] for name in ("brand", "series", "model"))
         noun = self._rng.choice(self._words.types[item.kind].asked)
-        of_brand = Need("brand", frozenset([brand]))
-        of_series, of_model = Need("series", frozenset([series])), Need("model", frozenset([model]))
         form = self._rng.randrange(4)
-        if form == 0:
-            return self._query(item, f"{brand} {noun}".lower(), [("", of_brand)])
-        if form == 1:
-            return self._query(item, f"{brand} {series} {noun}".lower(), [("", of_brand), ("", of_series)])
-        if form == 2:
-            return self._query(item, f"{brand} {model}".lower(), [("", of_brand), ("", of_model)])
-        wants = self._wants(item, self._plain_traits(item), 1)
-        return self._query(item, f"{brand} {noun}".lower(), [("", of_brand), *wants])
+        text = (f"{brand} {noun}", f"{brand} {series} {noun}", f"{brand} {model}", f"{brand} {noun}")[form]
+        asked = (("brand",), ("brand", "series"), ("brand", "model"), ("brand",))[form]
+        more = self._wants(item, self._plain_traits(item), 1) if form == 3 else []
+        wants = [("", Need(name, frozenset(item.truth[name]))) for name in asked]
+        return self._query(item, text.lower(), [*wants, *more])
 
     def _misspelt(self, item: Item) -> Query | None:
         query = self._rng.choice((self._attribute, self._use, self._number))(item)
@@ -175,8 +172,10 @@ class Writer:
         more = self._rng.random() < 0.5
         bound = self._rng.choice([key for key in values if (float(key) <= float(own)) == more or key == own])
         kept = frozenset(key for key in values if (float(key) >= float(bound)) == more or key == bound)
-        patterns = _RANGES[self._words.language(item.kind)][0 if more else 1]
-        return self._rng.choice(patterns).format(self._rng.choice(values[bound].asks[:2])), Need(trait, kept)
+        shelf = self._words.shelf_of[item.kind]
+        return self._rng.choice(shelf.more if more else shelf.less).format(
+            self._rng.choice(values[bound].asks[:2])
+        ), Need(trait, kept)
 
     def _typed(self, item: Item, wants: list[tuple[str, Need]]) -> Query:
         return self._query(item, self._rng.choice(self._words.types[item.kind].asked), wants)
@@ -197,28 +196,44 @@ def make_queries(rng: Random, words: Vocabulary, items: list[Item], quotas: dict
     """Queries of each kind up to its quota, no two with the same answers or the same words."""
     writer = Writer(rng, words)
     chinese = [item for item in items if words.language(item.kind) == "zh"]
-    by_kind: dict[str, list[Item]] = {}
+    by_kind: defaultdict[str, list[Item]] = defaultdict(list)
     for item in items:
-        by_kind.setdefault(item.kind, []).append(item)
+        by_kind[item.kind].append(item)
     seen: set[object] = set()
     queries: list[Query] = []
     for kind, quota in quotas.items():
-        found = 0
+        left = quota
         for _ in range(40 * quota):
-            if found == quota:
+            if not left:
                 break
             query = writer.write(kind, rng.choice(chinese if kind == "chinese" else items))
             if query is None:
                 continue
-            answers = _answers(query, (item for name in sorted(query.types) for item in by_kind[name]))
+            of_types = (item for name in query.types for item in by_kind[name])
+            answers = frozenset(item.product.product_id for item in of_types if query.answered_by(item))
             typed = tuple(sorted(lexical_tokens(query.text)))
             fewest = 1 if kind == "brand" else 2
             if fewest <= len(answers) <= MOST_ANSWERS and seen.isdisjoint((answers, typed)):
                 seen |= {answers, typed}
                 queries.append(query)
-                found += 1
+                left -= 1
     return queries
 
 
-def _answers(query: Query, items: Iterable[Item]) -> frozenset[str]:
-    return frozenset(item.product.product_id for item in items if query.answered_by(item))
+def misspell(rng: Random, text: str) -> str:
+    """The text with a slip of the finger in one or two of its words of five letters and more; others stay readable."""
+    words = text.split()
+    long = [place for place, word in enumerate(words) if len(word) >= 5 and word.isalpha()]
+    for place in rng.sample(long, min(len(long), rng.randint(1, 2))):
+        words[place] = _slip(rng, words[place])
+    return " ".join(words)
+
+
+def _slip(rng: Random, word: str) -> str:
+    """A letter dropped, doubled, swapped with the next, or hit beside."""
+    at = rng.randrange(1, len(word) - 1)
+    head, letter, tail = word[:at], word[at], word[at + 1 :]
+    slips = [head + tail, head + letter + letter + tail, head + tail[0] + letter + tail[1:]]
+    if letter in _BESIDE:
+        slips.append(head + rng.choice(_BESIDE[letter]) + tail)
+    return rng.choice([slip for slip in slips if slip != word])

@@ -7,7 +7,7 @@ recommend them.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import cos, exp, log, pi
 from random import Random
 
@@ -20,13 +20,6 @@ END = 1_767_225_600
 DAY, WEEK = 86_400, 7 * 86_400
 UNSOLD = 0.06
 """Share of products that nobody buys."""
-CONSUMABLES = frozenset(
-    {
-        *("bulb", "cat_food", "cat_litter", "descaler", "dog_food"),
-        *("face_cream", "shampoo", "shoe_care", "sunscreen", "toy_batteries"),
-    }
-)
-"""Product types that run out."""
 LOOKED_AT = 16
 """Products among which a shopper chooses, drawn by popularity."""
 FICKLE = 0.1
@@ -79,110 +72,100 @@ class Market:
         return self.kinds[kind][0].product.category[0]
 
 
-@dataclass
 class Shopper:
     """Tastes that hold for the forty weeks, and what the next visits owe."""
 
-    name: str
-    kinds: dict[str, float]
-    """How much they care for product types."""
-    brands: frozenset[str]
-    likes: Mapping[str, str]
-    """A trait's favourite value."""
-    level: float
-    """Of prices: 0 in the middle of a type's range, in its logarithm."""
-    visits: float
-    """A week, on average."""
-    owned: set[str] = field(default_factory=set)
-    wished: list[str] = field(default_factory=list)
-    """Types of products still to be bought with another."""
-    supplies: dict[str, tuple[Item, float, int]] = field(default_factory=dict)
-    """By type: the product used, weeks that it lasts, the week in which it runs out."""
-
-    @classmethod
-    def of(cls, rng: Random, number: int, market: Market) -> "Shopper":
-        """Draw one."""
+    def __init__(self, rng: Random, market: Market, number: int) -> None:
+        self._rng, self._market, self._words = rng, market, market.words
+        self.name = f"shopper-{number:04}"
         departments = rng.sample(sorted(market.peaks), rng.randint(2, 4))
-        kinds = {
-            kind: exp(rng.gauss(0, 0.8)) for kind in sorted(market.kinds) if market.department(kind) in departments
-        }
-        brands = {rng.choice(sorted(market.words.shelf_of[kind].brands)) for kind in kinds}
-        likes = {trait: rng.choice(sorted(values)) for trait, values in market.words.traits.items()}
-        made = cls(f"shopper-{number:04}", kinds, frozenset(brands), likes, rng.gauss(0, 0.5), rng.uniform(0.3, 1.1))
-        for kind in sorted(CONSUMABLES & kinds.keys()):
-            if rng.random() < 0.6:
+        kinds = [kind for kind in sorted(market.kinds) if market.department(kind) in departments]
+        self.kinds = {kind: exp(rng.gauss(0, 0.8)) for kind in kinds}
+        """How much they care for product types."""
+        self.brands = {rng.choice(sorted(self._words.shelf_of[kind].brands)) for kind in kinds}
+        self.likes = {trait: rng.choice(sorted(values)) for trait, values in self._words.traits.items()}
+        """A trait's favourite value."""
+        self.level = rng.gauss(0, 0.5)
+        """Of prices: 0 in the middle of a type's range, in its logarithm."""
+        self.visits = rng.uniform(0.3, 1.1)
+        """A week, on average."""
+        self.owned: set[str] = set()
+        self.wished: list[str] = []
+        """Types of products still to be bought with another."""
+        self.supplies: dict[str, tuple[Item, float, int]] = {}
+        """By type: the product used, weeks that it lasts, the week in which it runs out."""
+        for kind in kinds:
+            if self._words.types[kind].runs_out and rng.random() < 0.6:
                 lasts = rng.uniform(3, 8)
-                made.supplies[kind] = (made.choose(rng, market, kind), lasts, rng.randrange(round(lasts) + 1))
-        return made
+                self.supplies[kind] = (self._choose(kind), lasts, rng.randrange(round(lasts) + 1))
 
-    def choose(self, rng: Random, market: Market, kind: str) -> Item:
+    def _choose(self, kind: str) -> Item:
         """A product of a type: among some that are popular, the one that suits best."""
-        looked = rng.choices(market.kinds[kind], market.weights[kind], k=LOOKED_AT)
-        return max(looked, key=lambda item: self._suits(item, market) + rng.gauss(0, 0.5))
+        looked = self._rng.choices(self._market.kinds[kind], self._market.weights[kind], k=LOOKED_AT)
+        return max(looked, key=lambda item: self._suits(item) + self._rng.gauss(0, 0.5))
 
-    def usual(self, rng: Random, market: Market, kind: str) -> Item:
+    def _usual(self, kind: str) -> Item:
         """What they use of a type that runs out, mostly; else a choice."""
-        if kind in self.supplies and rng.random() >= FICKLE:
+        if kind in self.supplies and self._rng.random() >= FICKLE:
             return self.supplies[kind][0]
-        return self.choose(rng, market, kind)
+        return self._choose(kind)
 
-    def _suits(self, item: Item, market: Market) -> float:
-        (brand,) = item.truth["brand"]
+    def _suits(self, item: Item) -> float:
         liked = sum(self.likes.get(trait) in values for trait, values in item.truth.items())
-        low, high = market.words.types[item.kind].price
+        low, high = self._words.types[item.kind].price
         place = log((item.product.price or low) / (low * high) ** 0.5) / max(log(high / low), 0.1)
         return (
-            1.5 * (brand in self.brands)
+            1.5 * (item.truth["brand"][0] in self.brands)
             + 0.8 * liked
             - abs(place - self.level)
             - 5 * (item.product.product_id in self.owned)
         )
 
-    def basket(self, rng: Random, market: Market, week: int) -> list[tuple[Item, int]]:
+    def basket(self, week: int) -> list[tuple[Item, int]]:
         """Products of a visit and how many of each."""
+        rng, market = self._rng, self._market
         taken: dict[str, tuple[Item, int]] = {}
 
         def take(item: Item) -> None:
-            many = rng.randint(1, 3) if item.kind in CONSUMABLES else 1
+            many = rng.randint(1, 3) if self._words.types[item.kind].runs_out else 1
             taken[item.product.product_id] = (item, many)
             self.owned.add(item.product.product_id)
 
         for kind, (_, lasts, due) in self.supplies.items():
             if due <= week:
-                item = self.usual(rng, market, kind)
+                item = self._usual(kind)
                 take(item)
                 self.supplies[kind] = (item, lasts, week + max(1, round(rng.gauss(lasts, 0.8))))
         wanted = [self.wished.pop() for _ in range(min(len(self.wished), 2))]
-        wanted += rng.choices(
-            list(self.kinds), [care * market.season(kind, week) for kind, care in self.kinds.items()], k=1
-        )
+        drawn = [care * market.season(kind, week) for kind, care in self.kinds.items()]
+        wanted += rng.choices(list(self.kinds), drawn)
         while wanted:
             kind = wanted.pop()
-            take(self.usual(rng, market, kind))
-            for other in sorted(market.words.complements(kind) & market.kinds.keys()):
+            take(self._usual(kind))
+            for other in sorted(self._words.complements(kind) & market.kinds.keys()):
                 chance = rng.random()
                 if chance < TAKEN_ALONG:
-                    take(self.usual(rng, market, other))
+                    take(self._usual(other))
                 elif chance < TAKEN_ALONG + BOUGHT_LATER:
                     self.wished.insert(0, other)
         return list(taken.values())
+
+    def purchases(self) -> Iterator[Purchase]:
+        """All that they buy."""
+        rng = self._rng
+        for week in range(WEEKS):
+            if rng.random() >= self.visits:
+                continue
+            day, hour = rng.randrange(7), rng.randint(8, 21)
+            time = END - (WEEKS - week) * WEEK + day * DAY + hour * 3600 + rng.randrange(3600)
+            for item, many in self.basket(week):
+                price = round((item.product.price or 0) * rng.choice((1, 1, 1, 0.9, 0.8)), 2)
+                yield Purchase(self.name, item.product.product_id, time, f"{self.name}-{week:02}", many, price)
 
 
 def make_purchases(seed: int, words: Vocabulary, items: list[Item], shoppers: int = SHOPPERS) -> list[Purchase]:
     """What so many shoppers bought, in the order of time; the same for the same seed and products."""
     rng = Random(f"shoppers of {seed}")
     market = Market.of(rng, words, items)
-    lines = [line for number in range(1, shoppers + 1) for line in _of(rng, Shopper.of(rng, number, market), market)]
+    lines = [line for number in range(1, shoppers + 1) for line in Shopper(rng, market, number).purchases()]
     return sorted(lines, key=lambda line: (line.time, line.basket))
-
-
-def _of(rng: Random, shopper: Shopper, market: Market) -> Iterator[Purchase]:
-    for week in range(WEEKS):
-        if rng.random() >= shopper.visits:
-            continue
-        day, hour = rng.randrange(7), rng.randint(8, 21)
-        time = END - (WEEKS - week) * WEEK + day * DAY + hour * 3600 + rng.randrange(3600)
-        basket = f"{shopper.name}-{week:02}"
-        for item, many in shopper.basket(rng, market, week):
-            price = round((item.product.price or 0) * rng.choice((1, 1, 1, 0.9, 0.8)), 2)
-            yield Purchase(shopper.name, item.product.product_id, time, basket, many, price)

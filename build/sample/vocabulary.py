@@ -18,6 +18,8 @@ def _split(text: object) -> object:
     return tuple(part.strip() for part in text.split("|")) if isinstance(text, str) else text
 
 
+COMMON = ("series", "titles", "asides", "more", "less")
+"""What a shelf without its own takes from `common.toml`."""
 Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
 
 
@@ -70,10 +72,11 @@ class ProductType(_Entry):
     traits: tuple[str, ...]
     complements: tuple[str, ...] = ()
     close: tuple[str, ...] = ()
+    runs_out: bool = False
 
 
 class Shelf(_Entry):
-    """One data file. What it leaves out is taken from `common.toml`."""
+    """One data file."""
 
     department: str = ""
     language: str = "en"
@@ -81,6 +84,8 @@ class Shelf(_Entry):
     series: tuple[str, ...] = ()
     titles: Words = ()
     asides: Words = ()
+    more: Words = ()
+    less: Words = ()
     types: dict[str, ProductType] = {}
     traits: dict[str, dict[str, Value]] = {}
     units: dict[str, Unit] = {}
@@ -141,7 +146,7 @@ def load() -> Vocabulary:
             raise DataError(f"{name}.toml: {', '.join(sorted(twice))} is defined on another shelf; rename it")
         traits |= of_shelf
         types |= shelf.types
-        shared = {key: getattr(shelf, key) or getattr(common, key) for key in ("series", "titles", "asides")}
+        shared = {key: getattr(shelf, key) or getattr(common, key) for key in COMMON}
         shelf_of |= dict.fromkeys(shelf.types, shelf.model_copy(update=shared))
     for key, kind in types.items():
         unknown = ({*kind.traits} - traits.keys()) | ({*kind.complements, *kind.close} - types.keys())

@@ -19,71 +19,80 @@ What serves is learned by `python -m build --interactions`.
 """
 
 import argparse
-import json
+import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 
+from build.evaluation.offline import session
+from build.release.index import encode
+from build.release.later import Release
+from build.release.publish import PRODUCT_ENCODER
+from build.settings import ShelfSettings
 from build.shelf import personal
 from build.shelf.evaluate import evaluate
 from build.shelf.interactions import read
 from build.shelf.learn import Behaviour
-from build.shelf.report import table, write_report
-from build.shelf.split import WEEKS
-from build.shelf.texts import title_vectors
+from build.shelf.report import report
 from shelfbridge.catalogue import read_catalogue
-from shelfbridge.errors import ShelfbridgeError
+from shelfbridge.errors import DataError
+from shelfbridge.program import OK, command_line, console, ended
 
 
-def main() -> None:
+def title_vectors(release: Path, titles: Sequence[str], told: Console) -> NDArray[np.float32]:
+    """Unit vectors [N, D] of titles, by the encoder that the release's products were indexed with.
+
+    Raises:
+        ArtefactError: the folder is no release.
+        DataError: no product has a title.
+    """
+    if not any(titles):
+        raise DataError("no product has a title, and vectors are made of titles; give the column `title`")
+    opened = Release.open(release)
+    vectors, _ = encode(titles, opened.pieces(), session(opened.folder / PRODUCT_ENCODER), told)
+    return vectors
+
+
+def main() -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m build.shelf", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--interactions", type=Path, required=True, help="what shoppers did")
+    shared.add_argument("--release", type=Path, required=True, help="folder of a release, whose encoder reads titles")
+    shared.add_argument("--out", type=Path, required=True, help="folder for the results")
+    weeks = "longest window in weeks, 1 to 52 (default: %(default)s)"
+    shared.add_argument("--weeks", type=int, choices=range(1, 53), metavar="N", default=ShelfSettings.weeks, help=weeks)
+    parser = command_line("build.shelf", __doc__ or "")
     commands = parser.add_subparsers(dest="command", required=True)
-    command = commands.add_parser("evaluate", help="measure baselines and the shelf")
-    command.add_argument("--interactions", type=Path, required=True, help="what shoppers did")
-    command.add_argument("--release", type=Path, required=True, help="folder of a release, whose encoder reads titles")
-    command.add_argument("--out", type=Path, required=True, help="folder for the results")
-    command.add_argument("--weeks", type=int, default=WEEKS, help="length of a window (default: %(default)s)")
-    command = commands.add_parser("personal", help="measure what knowing who asks is worth to a search")
-    command.add_argument("--interactions", type=Path, required=True, help="what shoppers did")
+    commands.add_parser("evaluate", parents=[shared], help="measure baselines and the shelf")
+    command = commands.add_parser(
+        "personal", parents=[shared], help="measure what knowing who asks is worth to a search"
+    )
     command.add_argument("--catalogue", type=Path, required=True, help="what the release was built from")
-    command.add_argument("--release", type=Path, required=True, help="folder of a release")
-    command.add_argument("--out", type=Path, required=True, help="folder for the results")
-    command.add_argument("--weeks", type=int, default=WEEKS, help="length of the window (default: %(default)s)")
     command.add_argument("--wishes", type=int, default=600, help="queries of each kind (default: %(default)s)")
     options = parser.parse_args()
-    console, begun = Console(highlight=False, soft_wrap=True), time.monotonic()
-    try:
-        _evaluate(options, console) if options.command == "evaluate" else _personal(options, console)
-        console.print(f"{options.out} after {time.monotonic() - begun:.0f} s")
-    except ShelfbridgeError as error:
-        raise SystemExit(f"error: {error}") from error
-    except KeyboardInterrupt:
-        raise SystemExit("stopped; nothing was written") from None
+    return ended(lambda: _run(options))
 
 
-def _evaluate(options: argparse.Namespace, console: Console) -> None:
-    interactions = read(options.interactions)
-    texts = title_vectors(options.release, interactions.titles, console)
-    record = evaluate(interactions, texts, console=console, weeks=options.weeks)
-    write_report(options.out, record)
-    console.print(table(record), markup=False)
-
-
-def _personal(options: argparse.Namespace, console: Console) -> None:
-    catalogue = read_catalogue(options.catalogue)
-    behaviour = Behaviour.of(read(options.interactions), catalogue)
-    record = personal.evaluate_personal(
-        options.release, behaviour, catalogue, weeks=options.weeks, most=options.wishes, console=console
-    )
-    options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "personal.json").write_text(json.dumps(record, indent=2) + "\n")
-    (options.out / "personal.md").write_text(personal.table(record))
-    console.print(personal.table(record), markup=False)
+def _run(options: argparse.Namespace) -> int:
+    told, begun = console(), time.monotonic()
+    interactions, settings = read(options.interactions), ShelfSettings(weeks=options.weeks)
+    if options.command == "evaluate":
+        texts = title_vectors(options.release, interactions.titles, told)
+        made = report(evaluate(interactions, texts, settings, told))
+    else:
+        catalogue = read_catalogue(options.catalogue)
+        behaviour = Behaviour.of(interactions, catalogue)
+        most = options.wishes
+        record = personal.evaluate_personal(options.release, behaviour, catalogue, settings, most=most, console=told)
+        made = personal.report(record)
+    made.write(options.out, quiet=False)
+    told.print(f"{options.out} after {time.monotonic() - begun:.0f} s")
+    return OK
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

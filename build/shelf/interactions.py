@@ -5,8 +5,9 @@ known) and UCI Online Retail's invoices (Chen 2015, doi:10.24432/C5BW33).
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -49,8 +50,10 @@ class Interactions:
 
     def where(self, some: NDArray[np.bool_]) -> "Interactions":
         """Some of them [N], with the same numbers."""
-        columns = {name: getattr(self, name)[some] for name in ("user", "item", "time", "basket", "quantity", "price")}
-        return Interactions(**columns, users=self.users, items=self.items, titles=self.titles)
+        columns: dict[str, Any] = {
+            name: column[some] for name, column in vars(self).items() if isinstance(column, np.ndarray)
+        }
+        return replace(self, **columns)
 
     def before(self, time: int) -> "Interactions":
         """What happened before a time."""

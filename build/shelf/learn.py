@@ -13,17 +13,14 @@ from numpy.typing import NDArray
 from rich.console import Console
 from torch import nn
 
-from build.settings import Compression
-from build.shelf.baselines import ItemItem, OfSold, Popular, ease, scored
-from build.shelf.compress import compress_encoder, compress_head
-from build.shelf.export import export_head, export_user_encoder
+from build.settings import Compression, ShelfSettings
+from build.shelf.baselines import ease, item_item, of_sold, popular, scored
+from build.shelf.compress import write_encoder, write_head
 from build.shelf.interactions import Interactions
-from build.shelf.metrics import PARTS, measure
+from build.shelf.metrics import measure
 from build.shelf.network import Products
-from build.shelf.ranker import PENALTY, Knowledge
-from build.shelf.shelf import Shelf, shelves, with_history
-from build.shelf.split import Case, Split, cases
-from build.shelf.train import Settings
+from build.shelf.ranker import PENALTY, Knowledge, Shelf, shelves
+from build.shelf.split import Case, Split, cases, with_history
 from shelfbridge.catalogue import Catalogue
 from shelfbridge.contract import SHELF_EVENTS
 from shelfbridge.errors import DataError
@@ -54,15 +51,13 @@ class Behaviour:
         Raises:
             DataError: no interaction is with a product of the catalogue.
         """
-        ids = tuple(product.product_id for product in catalogue.products)
-        rows = {product_id: row for row, product_id in enumerate(ids)}
-        number = np.array([rows.get(product_id, -1) for product_id in interactions.items], np.int32)
-        item = number[interactions.item]
+        rows = np.array([catalogue.rows_of.get(product_id, -1) for product_id in interactions.items], np.int32)
+        item = rows[interactions.item]
         kept = item >= 0
         if not kept.any():
             raise DataError("no interaction is with a product of the catalogue; are these the ids of one shop?")
         some = replace(interactions, item=item).where(kept)
-        titles = tuple(product.title for product in catalogue.products)
+        ids, titles = zip(*((product.product_id, product.title) for product in catalogue.products), strict=True)
         return cls(replace(some, items=ids, titles=titles), int((~kept).sum()))
 
     @property
@@ -87,21 +82,16 @@ def weeks_for(interactions: Interactions, most: int) -> int:
     weeks = min(most, int(days / 7 / 6))
     if not weeks:
         raise DataError(f"{days:.0f} days of interactions are too few for a shelf; give six weeks at least")
-    split, came = Split.of(interactions, weeks), _returns(interactions)
-    moments = (0, split.validation, split.test, split.end)
-    if not np.histogram(came, moments)[0].all():
+    split = Split.of(interactions, weeks)
+    first = np.full(len(interactions.users), np.iinfo(np.int64).max)
+    np.minimum.at(first, interactions.user, interactions.time)
+    returns = interactions.time[interactions.time > first[interactions.user]]
+    if not np.histogram(returns, (0, split.validation, split.test, split.end))[0].all():
         raise DataError(
             f"in a window of {weeks} weeks nobody comes back who bought before, and a shelf learns from those who do; "
             "give more interactions, with one id per shopper"
         )
     return weeks
-
-
-def _returns(interactions: Interactions) -> NDArray[np.int64]:
-    """Times of the interactions of shoppers who are known then [R]."""
-    first = np.full(len(interactions.users), np.iinfo(np.int64).max)
-    np.minimum.at(first, interactions.user, interactions.time)
-    return interactions.time[interactions.time > first[interactions.user]]
 
 
 def learn(
@@ -110,9 +100,8 @@ def learn(
     behaviour: Behaviour,
     index: Path,
     prices: NDArray[np.float32],
-    settings: Settings,
+    settings: ShelfSettings,
     compression: Compression,
-    weeks: int,
     place: str,
     console: Console,
 ) -> None:
@@ -122,22 +111,16 @@ def learn(
     goes on from it and knows all, is written.
 
     Args:
-        folder: to write to.
-        behaviour: what shoppers did.
         index: folder of the index, whose vectors are the texts'.
         prices: of the catalogue, as the server reads them; NaN where not known, float32 [N].
-        settings: of the user encoder's training.
-        compression: of the networks.
-        weeks: most of a window.
         place: where vectors go, as `retrieval.vectors.write_vectors` takes it.
-        console: for the progress.
 
     Raises:
         DataError: too few interactions.
     """
     interactions, unsold = behaviour.interactions, behaviour.unsold
     texts = open_vectors(index).fetch(np.arange(len(interactions.items)))
-    weeks = weeks_for(interactions, weeks)
+    weeks = weeks_for(interactions, settings.weeks)
     split = Split.of(interactions, weeks)
     cuts = (split.validation, split.test, split.end)
     earlier, last = shelves(interactions, texts, cuts, settings, console, prices=lambda _: prices, unseen=unsold)
@@ -150,51 +133,32 @@ def learn(
         "never_sold": int(unsold.sum()),
         "weeks": weeks,
         "events": Counter(min(len(case.history), SHELF_EVENTS) for case in some),
-        "recall@20": measured(earlier, interactions, split.test, some, console),
+        "recall@20": measured(earlier, interactions.before(split.test), some, console),
     }
     (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n")
-    known = with_history(cases(interactions, 0, split.end))
-    _write_networks(folder, last, known=known, some=some, compression=compression, console=console)
-    _write_products(folder / "shelf_candidates", last.knowledge, end=split.end, some=some, place=place)
-
-
-def measured(
-    shelf: Shelf, interactions: Interactions, cut: int, some: Sequence[Case], console: Console
-) -> dict[str, dict[str, float]]:
-    """Mean recall@20 of baskets after a moment by the shelf as it was then, and by two baselines, in all parts."""
-    histories = [case.history for case in some]
-    popular = Popular(shelf.knowledge.popularities[0])
-    regression = OfSold(interactions.before(cut), lambda some: ItemItem(ease(some, PENALTY), 60))
-    figures = {
-        "popular": measure(some, scored(popular, histories)),
-        "EASE": measure(some, scored(regression, histories)),
-        "shelf": measure(some, shelf.scores(shelf.candidates(histories, console))),
-    }
-    found = {name: {part: one.mean(part, "recall") for part in PARTS} for name, one in figures.items()}
-    for name, parts in found.items():
-        console.print(
-            f"  recall@20, {name}: " + ", ".join(f"{part} {value:.3f}" for part, value in parts.items()),
-            highlight=False,
-        )
-    return found
-
-
-def _write_networks(
-    folder: Path,
-    shelf: Shelf,
-    *,
-    known: Sequence[Case],
-    some: Sequence[Case],
-    compression: Compression,
-    console: Console,
-) -> None:
-    users = shelf.knowledge.users
-    for name in ("user_encoder", "shelf_ranker"):
+    for name in PARTS_OF_RELEASE:
         (folder / name).mkdir()
-    export_user_encoder(folder / "user_encoder" / "fp32.onnx", users.model.encoder)
-    compress_encoder(folder / "user_encoder", users=users, known=known, some=some, chosen=compression, console=console)
-    export_head(folder / "shelf_ranker" / "fp32.onnx", shelf.head)
-    compress_head(folder / "shelf_ranker", lessons=shelf.lessons)
+    known = with_history(cases(interactions, 0, split.end))
+    encoder, ranker, products = (folder / name for name in PARTS_OF_RELEASE)
+    users = last.knowledge.users
+    write_encoder(encoder, users, known=known, some=some, chosen=compression, console=console)
+    write_head(ranker, last)
+    _write_products(products, last.knowledge, end=split.end, some=some, place=place)
+
+
+def measured(shelf: Shelf, past: Interactions, some: Sequence[Case], console: Console) -> dict[str, dict[str, float]]:
+    """Mean recall@20 of baskets by the shelf as it was before them, and by two baselines, in all parts."""
+    regression = of_sold(past, lambda sold: item_item(ease(sold, PENALTY), 60))
+    scores = {
+        "popular": scored(popular(shelf.knowledge.popularities[0]), some),
+        "EASE": scored(regression, some),
+        "shelf": shelf.scores([case.history for case in some], console),
+    }
+    found = {name: measure(some, one).means("recall") for name, one in scores.items()}
+    for name, parts in found.items():
+        told = ", ".join(f"{part} {value:.3f}" for part, value in parts.items())
+        console.print(f"  recall@20, {name}: {told}", highlight=False)
+    return found
 
 
 def _write_products(folder: Path, knowledge: Knowledge, *, end: int, some: Sequence[Case], place: str) -> None:
@@ -203,7 +167,7 @@ def _write_products(folder: Path, knowledge: Knowledge, *, end: int, some: Seque
         folder,
         vectors=products.vectors,
         users=users.vectors([case.history for case in some[-LIKELY:]]),
-        projection=projection_of(users.model.products),
+        projection=projection_of(users.products),
         associated=products.associated,
         companions=products.companions,
         demand=knowledge.demand(end),

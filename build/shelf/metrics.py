@@ -6,12 +6,13 @@ Every product is ranked; samples of negatives order models differently than the 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from build.shelf.split import Case
-from shelfbridge.measure.intervals import mean_interval
+from shelfbridge.measure.intervals import Interval, mean_interval
 from shelfbridge.measure.ranking import ndcg, recall, reciprocal_rank
 
 CUT = 20
@@ -29,18 +30,26 @@ class Figures:
     coverage: float
     """Share of all products that are among the first `CUT` of any case."""
 
+    def column(self, part: str, name: str) -> NDArray[np.float64]:
+        """By case [N]."""
+        return self.values[:, PARTS.index(part), NAMES.index(name)]
+
     def mean(self, part: str, name: str) -> float:
         """Over the cases that have the part; NaN where none has."""
         column = self.column(part, name)
         return float(np.nanmean(column)) if not np.isnan(column).all() else float("nan")
 
-    def column(self, part: str, name: str) -> NDArray[np.float64]:
-        """By case [N]."""
-        return self.values[:, PARTS.index(part), NAMES.index(name)]
+    def means(self, name: str) -> dict[str, float]:
+        """By part."""
+        return {part: self.mean(part, name) for part in PARTS}
 
-    def record(self) -> dict[str, dict[str, float] | float]:
+    def interval(self, part: str, name: str) -> Interval:
+        """The mean with its 95 % interval over users, whose cases go together."""
+        return mean_interval(self.column(part, name), self.users)
+
+    def record(self) -> dict[str, Any]:
         """All means."""
-        means: dict[str, dict[str, float] | float] = {p: {n: self.mean(p, n) for n in NAMES} for p in PARTS}
+        means = {part: {name: self.mean(part, name) for name in NAMES} for part in PARTS}
         return {**means, "coverage": self.coverage}
 
 
@@ -48,7 +57,6 @@ def measure(cases: Sequence[Case], scores: Sequence[NDArray[np.float32]]) -> Fig
     """Figures of scores [products] by case; -inf is never shown, ties go by number."""
     values = np.full((len(cases), len(PARTS), len(NAMES)), np.nan)
     shown: set[int] = set()
-    products = len(scores[0]) if len(scores) else 0
     for place, (case, score) in enumerate(zip(cases, scores, strict=True)):
         order = np.argsort(-score, kind="stable")
         order = order[score[order] > -np.inf]
@@ -58,14 +66,11 @@ def measure(cases: Sequence[Case], scores: Sequence[NDArray[np.float32]]) -> Fig
         shown.update(order[:CUT].tolist())
         for part, allowed in enumerate((np.ones_like(before), ~before, before)):
             if total := int((wanted & allowed).sum()):
-                values[place, part] = _figures(wanted[order[allowed[order]]], total)
-    return Figures(np.array([case.user for case in cases], np.int64), values, len(shown) / max(1, products))
-
-
-def _figures(hits: NDArray[np.bool_], total: int) -> tuple[float, float, float]:
-    """Return recall@CUT, nDCG@CUT and the reciprocal rank of the first hit, of a ranking's hits, best first."""
-    gain = ndcg(-np.arange(len(hits)), hits, judged=np.ones(total), depth=CUT)
-    return recall(hits, total, CUT), gain, reciprocal_rank(hits)
+                hits = wanted[order[allowed[order]]]
+                gain = ndcg(-np.arange(len(hits)), hits, judged=np.ones(total), depth=CUT)
+                values[place, part] = recall(hits, total, CUT), gain, reciprocal_rank(hits)
+    products = len(scores[0]) if len(scores) else 1
+    return Figures(np.array([case.user for case in cases], np.int64), values, len(shown) / products)
 
 
 def compared(ours: Figures, other: Figures, part: str, name: str) -> dict[str, float]:

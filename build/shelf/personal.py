@@ -18,16 +18,14 @@ from rich.console import Console
 from build.evaluation.offline import Ensembles
 from build.progress import progress
 from build.release.publish import open_release
+from build.settings import ShelfSettings
 from build.shelf.learn import Behaviour, weeks_for
 from build.shelf.metrics import paired
-from build.shelf.shelf import Shelf, shelves, with_history
-from build.shelf.split import Case, Split, cases
-from build.shelf.train import Settings
+from build.shelf.ranker import Shelf, shelves
+from build.shelf.split import Case, Split, cases, with_history
 from shelfbridge.catalogue import Catalogue
-from shelfbridge.release import read_manifest
-from shelfbridge.retrieval.facets import Facets
-from shelfbridge.retrieval.vectors import open_vectors
-from shelfbridge.shelf.personal import WEIGHT, blend
+from shelfbridge.measure.report import Report, Table, cell
+from shelfbridge.shelf.arrange import WEIGHT, blend
 
 WEIGHTS = (0.0, 0.1, 0.25, 0.5, 1.0)
 KINDS = ("category", "title")
@@ -46,65 +44,43 @@ class Wish:
 
 
 def evaluate_personal(
-    release: Path,
-    behaviour: Behaviour,
-    catalogue: Catalogue,
-    *,
-    weeks: int,
-    most: int,
-    console: Console,
-    settings: Settings | None = None,
+    release: Path, behaviour: Behaviour, catalogue: Catalogue, settings: ShelfSettings, *, most: int, console: Console
 ) -> dict[str, Any]:
     """Reciprocal ranks of what was bought, by weight of the shopper's taste.
 
-    Args:
-        release: whose search it is.
-        behaviour: what shoppers did, in the catalogue's rows.
-        catalogue: what the release was built from.
-        weeks: of the window at the end, at most.
-        most: wishes of each kind.
-        console: for the progress.
-        settings: of the shelf, which is learned for this.
-
-    Returns:
-        By kind of query and weight `mrr`, the mean of 1 / rank (0 beyond the candidates), and its paired difference to
-        a search that is anybody's.
+    A shelf is learned for this, from what came before a window at the end, which has the settings' weeks at most. By
+    kind of query and weight the record has `mrr`, the mean of 1 / rank (0 beyond the candidates) over at most `most`
+    wishes, and its paired difference to a search that is anybody's.
 
     Raises:
         ArtefactError: the release is missing or damaged.
         DataError: too few interactions.
     """
-    interactions = behaviour.interactions
-    split = Split.of(interactions, weeks_for(interactions, weeks))
-    number = str(read_manifest(release)["release"])
-    texts = open_vectors(release / "retrieve" / number).fetch(np.arange(len(interactions.items)))
-    prices = Facets.open(release / "retrieve" / number / "facets").price
+    interactions, ensembles = behaviour.interactions, open_release(release)
+    index = ensembles.retrieval.index
+    split = Split.of(interactions, weeks_for(interactions, settings.weeks))
     (shelf,) = shelves(
         interactions,
-        texts,
+        index.vectors.fetch(np.arange(len(interactions.items))),
         (split.validation, split.test),
-        settings or Settings(),
+        settings,
         console,
-        prices=lambda _: prices,
+        prices=lambda _: index.facets.price,
         unseen=behaviour.unsold,
     )
     wishes = list(wished(with_history(cases(interactions, split.test, split.end)), catalogue, most))
-    ranks = reciprocal(open_release(release), shelf, wishes, console)
-    shoppers = np.array([wish.case.user for wish in wishes])
-    kinds = np.array([wish.kind for wish in wishes])
+    ranks = reciprocal(ensembles, shelf, wishes, console)
+    shoppers, kinds = np.array([wish.case.user for wish in wishes]), np.array([wish.kind for wish in wishes])
+
+    def figures(kind: str) -> dict[str, dict[str, float]]:
+        some, who = ranks[kinds == kind], shoppers[kinds == kind]
+        columns = zip(WEIGHTS, some.T, strict=True)
+        return {str(weight): {"mrr": float(one.mean()), **paired(one - some[:, 0], who)} for weight, one in columns}
+
     return {
         "served": WEIGHT,
         "wishes": {kind: int((kinds == kind).sum()) for kind in KINDS},
-        "by_kind": {
-            kind: {
-                str(weight): {
-                    "mrr": float(ranks[kinds == kind, at].mean()),
-                    **paired(ranks[kinds == kind, at] - ranks[kinds == kind, 0], shoppers[kinds == kind]),
-                }
-                for at, weight in enumerate(WEIGHTS)
-            }
-            for kind in KINDS
-        },
+        "by_kind": {kind: figures(kind) for kind in KINDS},
     }
 
 
@@ -141,17 +117,11 @@ def reciprocal(ensembles: Ensembles, shelf: Shelf, wishes: Sequence[Wish], conso
     return found
 
 
-def table(record: dict[str, Any]) -> str:
-    """A Markdown table."""
-    lines = [
-        f"| query by | {' | '.join(f'weight {weight:g}' for weight in WEIGHTS)} |",
-        "|---" * (len(WEIGHTS) + 1) + "|",
+def report(record: dict[str, Any]) -> Report:
+    """Return the report of what `evaluate_personal` found."""
+    moved = "{mrr:.3f} ({difference:+.3f} [{low:+.3f}, {high:+.3f}])"
+    rows = [
+        [kind, *(cell(moved if weight else "{mrr:.3f}", found[str(weight)]) for weight in WEIGHTS)]
+        for kind, found in record["by_kind"].items()
     ]
-    for kind in KINDS:
-        cells = []
-        for weight in WEIGHTS:
-            one = record["by_kind"][kind][str(weight)]
-            more = f" ({one['difference']:+.3f} [{one['low']:+.3f}, {one['high']:+.3f}])" if weight else ""
-            cells.append(f"{one['mrr']:.3f}{more}")
-        lines.append(f"| {kind} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+    return Report("personal", record, [Table(["query by", *(f"weight {weight:g}" for weight in WEIGHTS)], rows)])

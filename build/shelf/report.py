@@ -1,32 +1,28 @@
 """An evaluation as people look at it: Markdown, a plot, and the record as JSON."""
 
-from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 
+from build.shelf.evaluate import OURS
 from build.shelf.metrics import CUT, NAMES, PARTS
 from shelfbridge.measure.report import BLUE, DIFFERENCE, ORANGE, Cell, Report, Table, bars, cell
 
 LABELS = {"recall": f"recall@{CUT}", "ndcg": f"nDCG@{CUT}", "mrr": "MRR"}
-OURS = ("user encoder", "shelf without affinity", "shelf")
 
 
-def write_report(folder: Path, record: dict[str, Any]) -> None:
-    """Write `recommend.json`, `recommend.md` and `recommend.png`."""
+def report(record: dict[str, Any]) -> Report:
+    """Return the report of what `evaluate` found."""
     size = (12, 0.42 * len(record["intervals"]) + 1.3)
-    Report("recommend", record, _blocks(record), lambda figure: _draw(figure, record), size).write(folder)
-
-
-def table(record: dict[str, Any]) -> str:
-    """Return the record as Markdown."""
-    return Report("recommend", record, _blocks(record)).markdown
+    return Report("recommend", record, _blocks(record), lambda figure: _draw(figure, record), size)
 
 
 def _blocks(record: dict[str, Any]) -> list[str | Table]:
     windows, cases = record["windows"], record["cases"]
-    against: dict[str, Cell] = {"": "{part}"}
-    against |= {LABELS[name]: _of(name, DIFFERENCE + " ({best})") for name in NAMES}
+    against = [
+        [part, *(cell(DIFFERENCE + " ({best})", row[name]) for name in NAMES)]
+        for part, row in record["differences"].items()
+    ]
     return [
         f"{record['interactions']:,} interactions of {record['users']:,} users with {record['products']:,} products. "
         f"What a shopper buys next, by what they did before it: {cases['test']:,} baskets from {windows['test']} to "
@@ -36,7 +32,7 @@ def _blocks(record: dict[str, Any]) -> list[str | Table]:
         "*repeat*: those that they had.",
         _figures(record["test"]),
         "Shelf less the baseline that is best at the figure here, paired [95 % interval, bootstrap over users]:",
-        Table.of(against, [{"part": part, **record["differences"][part]} for part in PARTS]),
+        Table(["", *LABELS.values()], against),
         "What the user encoder's score adds to the ranker's other signals, in recall@20: "
         + "; ".join(f"{part} {cell(DIFFERENCE, record['affinity'][part])}" for part in PARTS)
         + ".",
@@ -46,11 +42,6 @@ def _blocks(record: dict[str, Any]) -> list[str | Table]:
         _figures(record["validation"]),
         "Chosen: " + "; ".join(f"{name} {_setting(setting)}" for name, setting in record["chosen"].items()) + ".",
     ]
-
-
-def _of(name: str, form: Cell) -> Cell:
-    """Return a cell that shows a field's fields."""
-    return lambda row: cell(form, row[name])
 
 
 def _strangers(popular: dict[str, Any] | None, count: int) -> str:
@@ -82,18 +73,16 @@ def _cold(cold: dict[str, Any] | None) -> list[str | Table]:
 
 
 def _figures(rows: dict[str, Any]) -> Table:
-    columns: dict[str, Cell] = {"": "{contender}"}
-    for part in PARTS:
-        for name in NAMES:
-            best = max(row[part][name] for row in rows.values())
-            columns[f"{part} {LABELS[name]}"] = _marked(part, name, best)
-    columns[f"coverage@{CUT}"] = "{coverage:.2f}"
-    return Table.of(columns, [{"contender": name, **row} for name, row in rows.items()])
+    """Return the figures of each contender, the best of each in bold."""
+    best = {(part, name): max(row[part][name] for row in rows.values()) for part in PARTS for name in NAMES}
 
+    def shown(row: dict[str, Any], part: str, name: str) -> str:
+        text = f"{row[part][name]:.3f}"
+        return f"**{text}**" if row[part][name] == best[part, name] else text
 
-def _marked(part: str, name: str, best: float) -> Cell:
-    """Return a cell that is bold where the figure is the best."""
-    return lambda row: f"**{row[part][name]:.3f}**" if row[part][name] == best else f"{row[part][name]:.3f}"
+    head = ["", *(f"{part} {LABELS[name]}" for part, name in best), f"coverage@{CUT}"]
+    lines = [[key, *(shown(row, *one) for one in best), f"{row['coverage']:.2f}"] for key, row in rows.items()]
+    return Table(head, lines)
 
 
 def _setting(setting: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@ Nothing is drawn at random: a model that is evaluated from a moment on has seen 
 history ends before its basket. Ji et al. 2023 (doi:10.1145/3569930) show what leaking the future does to such tables.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,8 +17,6 @@ from shelfbridge.shelf.history import BUY, DAY, History
 
 KEPT = int(RETENTION_DAYS * DAY)
 """Seconds of a shopper's past that a profile holds."""
-WEEKS = 4
-"""Of each window."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,21 +28,26 @@ class Case:
     bought: NDArray[np.int32]
     """The basket's distinct products, by number."""
 
+    def without(self, items: NDArray[np.bool_]) -> "Case":
+        """As if some products, told by number [products], were not there."""
+        return Case(self.user, self.history.without(items), self.bought[~items[self.bought]])
+
 
 @dataclass(frozen=True)
 class Split:
-    """Moments, in seconds since 1970, that part what is learned from, chosen by and reported."""
+    """Moments, in seconds since 1970, that part what is learned from, chosen by and reported.
+
+    From `rehearsal` to `validation`, the ranker of the validation learns from models that know only what came before;
+    from there to `test`, settings are chosen; from there to `end`, figures are reported.
+    """
 
     rehearsal: int
-    """From here to `validation`, the ranker of the validation learns from models that know only what came before."""
     validation: int
-    """From here to `test`, settings are chosen."""
     test: int
-    """From here to `end`, figures are reported."""
     end: int
 
     @classmethod
-    def of(cls, interactions: Interactions, weeks: int = WEEKS) -> "Split":
+    def of(cls, interactions: Interactions, weeks: int) -> "Split":
         """The last weeks of the data, in three windows of the same length.
 
         Raises:
@@ -81,3 +85,8 @@ def cases(interactions: Interactions, begin: int, end: int) -> list[Case]:
         history = History(now, items[start:stop], times[start:stop], kinds[start:stop])
         made.append(Case(user, history, np.unique(interactions.item[lines])))
     return sorted(made, key=lambda case: case.history.now)
+
+
+def with_history(some: Sequence[Case]) -> list[Case]:
+    """The cases of shoppers who are known."""
+    return [case for case in some if len(case.history)]

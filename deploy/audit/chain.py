@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from shelfbridge.errors import ShelfbridgeError
+from shelfbridge.errors import SettingsError, ShelfbridgeError
+from shelfbridge.profiles.pseudonym import read_secret
 
+KEY_BYTES = 32
 _SEALED = re.compile(rb'(\{.*),"seal":"([0-9a-f]{64})"\}\n', re.DOTALL)
 
 
@@ -94,6 +96,21 @@ class Chain:
                     raise BrokenChain(f"{where}: does not follow the line before it; {_RESTORE}")
                 after = link
                 yield Line(link, fields, end)
+
+
+def read_chain(path: Path) -> Chain:
+    """Return the chain of the key in a file.
+
+    Raises:
+        SettingsError: it holds none, or others may read it.
+    """
+    try:
+        key = bytes.fromhex(read_secret(path).decode("ascii"))
+    except ValueError as error:
+        raise SettingsError(f"{path}: not a key; it should hold {KEY_BYTES * 2} hexadecimal digits") from error
+    if len(key) < KEY_BYTES:
+        raise SettingsError(f"{path}: holds {len(key)} bytes of key; it should be {KEY_BYTES} or more")
+    return Chain(key)
 
 
 _RESTORE = "compare with a copy of the log"

@@ -7,9 +7,8 @@ from pathlib import Path
 from types import MappingProxyType
 
 from deploy.audit.log import AuditLog
-from deploy.audit.record import GAP, Record, read
+from deploy.audit.record import GAP, Record, Versions, read
 from deploy.audit.source import GrowingFile, Pipe, Read, Source
-from deploy.audit.versions import Versions
 from shelfbridge.profiles import Pseudonyms
 
 

@@ -12,7 +12,6 @@ import fcntl
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from deploy.audit.chain import START, BrokenChain, Chain, Line, Link
@@ -84,9 +83,7 @@ class AuditLog:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._lock.close()
 
     def _file(self) -> Path:
@@ -139,6 +136,42 @@ class AuditLog:
         except BrokenChain:
             return line, False
         return line, True
+
+
+def verify(folder: Path, chain: Chain, *, head: Path | None = None, first: str | None = None) -> int:
+    """Check every line of a log.
+
+    Args:
+        head: kept elsewhere, to hold the log against beside its own.
+        first: file to begin with where those before it are no longer kept.
+
+    Returns:
+        How many lines there are.
+
+    Raises:
+        BrokenChain: something was altered, moved, taken out or cut off; the message names the first such line.
+    """
+    if not folder.is_dir():
+        raise BrokenChain(f"{folder}: no audit log; name the folder of one, or find out who removed it")
+    heads = {path: read_head(path, chain) for path in (folder / HEAD, head) if path}
+    kept = [file for file in files(folder) if first is None or file.name >= first]
+    if first and (not kept or kept[0].name != first):
+        raise BrokenChain(f"{folder / first}: is missing; name the first file that is kept")
+    last: Link | None = None if first else START
+    count = 0
+    for file in kept:
+        for place, line in enumerate(chain.read(file, last), 1):
+            last, count = line.link, count + 1
+            for path, end in heads.items():
+                if end.number == last.number and end != last:
+                    raise BrokenChain(f"{file}, line {place}: is not the line that {path} knows; compare with a copy")
+    for path, end in heads.items():
+        if (last or START).number < end.number:
+            raise BrokenChain(
+                f"{kept[-1] if kept else folder}: number {(last or START).number + 1} is missing at the end, as {path} "
+                f"counts {end.number}; compare with a copy of the log"
+            )
+    return count
 
 
 def _sync(folder: Path) -> None:

@@ -1,15 +1,19 @@
 """What the audit log keeps of a request. A field or value that is not foreseen here does not come in."""
 
 import json
+from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidatorFunctionWrapHandler, field_validator
 
-from deploy.audit.versions import Versions
 from shelfbridge.contract import MODELS
+from shelfbridge.errors import ArtefactError
 from shelfbridge.profiles import Pseudonyms
 
+Versions = Mapping[str, Mapping[str, str]]
+"""Version by site and model: the gateway reads requests, not answers, and most requests name none."""
 _METHOD = r"^/(inference\.GRPCInferenceService/[A-Za-z]{1,40}|grpc\.health\.v1\.Health/(Check|Watch))$"
 _WORDS = r"^[A-Za-z][A-Za-z0-9 _.,:|{}\[\]-]{0,159}$"
 """What the gateway says of a request in its own words."""
@@ -75,3 +79,18 @@ def read(line: bytes, pseudonyms: Pseudonyms, versions: Versions = MappingProxyT
     site = None if record.attempts == 1 and flags & UNREACHED else record.site
     version = record.version or versions.get(site or "", {}).get(record.model or "")
     return record.model_copy(update={"site": site, "version": version})
+
+
+def served(release: Path) -> dict[str, str]:
+    """The version of each model that Triton serves of a release where a request names none: the newest.
+
+    Raises:
+        ArtefactError: there is no model.
+    """
+    found: dict[str, int] = {}
+    for folder in release.glob("*/[0-9]*"):
+        if folder.name.isdigit():
+            found[folder.parent.name] = max(int(folder.name), found.get(folder.parent.name, 0))
+    if not found:
+        raise ArtefactError(f"{release} holds no model; name the folder of the release that the site serves")
+    return {model: str(version) for model, version in found.items()}

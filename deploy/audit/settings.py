@@ -5,7 +5,7 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from deploy.embedded.settings import ROOT
+from deploy import ROOT
 
 
 class AuditSettings(BaseSettings):

@@ -8,27 +8,42 @@ does not fit is named with its cure. `--config-name cpu` serves the ONNX graphs,
 release is refused that the key's holder did not sign, to the last file.
 """
 
-import argparse
 import ctypes
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from deploy.repository import Serving, write
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from deploy.repository import Serving, tritonserver, write
 from deploy.security import signing
 from shelfbridge.engine import PLAN, RECORD, EngineRecord, plan_refusal, read_record, refusal
-from shelfbridge.errors import ArtefactError, PrerequisiteError, SettingsError
+from shelfbridge.errors import ArtefactError, PrerequisiteError
+from shelfbridge.program import add_settings, command_line, ended, settings_of
 
 LIBRARIES = ("libnvinfer.so.11", "libnvinfer.so.10", "libnvinfer.so")
 GPUS = ("nvidia-smi", "--query-gpu=name,compute_cap", "--format=csv,noheader")
-MODEL_CACHE = "--cache-config=local,size={}"
-"""For models whose configs enable the response cache: the encoder, where it runs on the CPU."""
-SERVING = Serving("apart", query_cache=16)
 NEEDS_ENGINE = re.compile(r'^\s*platform\s*:\s*"tensorrt_plan"', re.MULTILINE)
+
+
+class ContainerSettings(BaseSettings):
+    """Each field is a flag and an environment variable SHELFBRIDGE_<NAME>, as of the embedded server."""
+
+    model_config = SettingsConfigDict(env_prefix="SHELFBRIDGE_", env_ignore_empty=True, frozen=True)
+
+    repository: Path = Field(Path("/releases/current"), description="folder of a release")
+    config_name: str | None = Field(None, description="serve configs/NAME.pbtxt of each model; none is the engines")
+    release_key: Path | None = Field(
+        None, description="release.pub: a release that was not signed with it, or was altered, is refused"
+    )
+    instances: int | None = Field(None, description="instances of each model; as the release's configs say")
+    query_cache: float = Field(16, description="megabytes of encoded queries that are kept; on a GPU none are")
+    models: Path = Field(Path("/tmp/models"), description="folder for the configs that Triton loads")
 
 
 def decode_version(number: int) -> str:
@@ -105,38 +120,12 @@ def refusals(records: Mapping[Path, EngineRecord], version: str, gpus: Mapping[s
     return found
 
 
-def command(
-    models: Path, config_name: str | None, version_compatible: bool, query_cache: float, others: list[str]
-) -> list[str]:
-    """Return the server's command line."""
-    line = ["tritonserver", f"--model-repository={models}", "--disable-auto-complete-config"]
-    if config_name is not None:
-        line.append(f"--model-config-name={config_name}")
-        if query_cache:
-            line.append(MODEL_CACHE.format(round(query_cache * (1 << 20))))
-    if version_compatible:  # such plans bring a runtime of their own, which Triton runs only when told
-        line.append("--backend-config=tensorrt,version-compatible=true")
-    return [*line, *others]
-
-
-def prepare(
-    repository: Path,
-    config_name: str | None,
-    others: list[str],
-    release_key: Path | None = None,
-    *,
-    models: Path,
-    serving: Serving = SERVING,
-) -> list[str]:
+def prepare(settings: ContainerSettings, others: Sequence[str] = ()) -> list[str]:
     """Check the release for this container and host, and write the repository that Triton loads.
 
     Args:
-        repository: folder of the release.
-        config_name: target whose configs are served; None is that of the engines.
-        others: flags of tritonserver.
-        release_key: public key; a release that was not signed with it is refused.
-        models: folder to write to.
-        serving: instances and caches.
+        settings: what is served, and how.
+        others: further flags of tritonserver.
 
     Returns:
         The command to become.
@@ -146,80 +135,36 @@ def prepare(
         SettingsError: the key cannot be used.
         PrerequisiteError: TensorRT or the GPU is missing.
     """
-    if not any(repository.glob("*/config.pbtxt")):
-        raise ArtefactError(f"{repository} holds no model; build a release, or give --repository")
-    if release_key is not None:
-        signing.verify(repository, release_key)
-    version_compatible = False
-    if config_name is None:
-        records = read_records(repository)
-        if found := refusals(records, tensorrt_version(), compute_capabilities()):
-            raise ArtefactError("\n".join(found))
-        version_compatible = any(record.version_compatible for record in records.values())
-    write(repository, models, serving)
-    return command(models, config_name, version_compatible, serving.query_cache, others)
+    release, on_cpu = settings.repository.resolve(), settings.config_name is not None
+    if not any(release.glob("*/config.pbtxt")):
+        raise ArtefactError(f"{release} holds no model; build a release, or give --repository")
+    if settings.release_key is not None:
+        signing.verify(release, settings.release_key)
+    records = {} if on_cpu else read_records(release)
+    if not on_cpu and (found := refusals(records, tensorrt_version(), compute_capabilities())):
+        raise ArtefactError("\n".join(found))
+    write(release, settings.models, Serving("apart", instances=settings.instances, query_cache=settings.query_cache))
+    # The cache is for models whose configs enable it: the encoder, where it runs on the CPU
+    line = tritonserver("tritonserver", settings.models, settings.config_name, settings.query_cache if on_cpu else 0)
+    if any(record.version_compatible for record in records.values()):
+        line.append("--backend-config=tensorrt,version-compatible=true")  # Triton runs their own runtime only when told
+    return [*line, *others]
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Check, then become tritonserver."""
-    parser = argparse.ArgumentParser(
-        prog="python3 -m deploy.containers.serve",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument(
-        "--repository",
-        type=Path,
-        default=Path(os.environ.get("SHELFBRIDGE_REPOSITORY", "/releases/current")),
-        help="folder of a release, or SHELFBRIDGE_REPOSITORY (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--config-name",
-        default=os.environ.get("SHELFBRIDGE_CONFIG_NAME") or None,
-        help="serve configs/NAME.pbtxt of each model, or SHELFBRIDGE_CONFIG_NAME (default: the engines)",
-    )
-    parser.add_argument(
-        "--release-key",
-        type=Path,
-        default=os.environ.get("SHELFBRIDGE_RELEASE_KEY") or None,
-        help="release.pub, or SHELFBRIDGE_RELEASE_KEY: a release that it did not sign is refused (default: none is)",
-    )
-    parser.add_argument(
-        "--instances",
-        type=int,
-        default=os.environ.get("SHELFBRIDGE_INSTANCES") or None,
-        help="instances of each model, or SHELFBRIDGE_INSTANCES (default: as the release's configs say)",
-    )
-    parser.add_argument(
-        "--query-cache",
-        type=float,
-        default=os.environ.get("SHELFBRIDGE_QUERY_CACHE") or SERVING.query_cache,
-        help="megabytes of encoded queries that are kept, or SHELFBRIDGE_QUERY_CACHE; on a GPU none are (default: "
-        "%(default)s)",
-    )
-    parser.add_argument(
-        "--models",
-        type=Path,
-        default=Path(os.environ.get("SHELFBRIDGE_MODELS", "/tmp/models")),
-        help="folder for the configs that Triton loads, or SHELFBRIDGE_MODELS (default: %(default)s)",
-    )
-    options, others = parser.parse_known_args(arguments)
-    serving = Serving("apart", instances=options.instances, query_cache=options.query_cache)
-    try:
-        line = prepare(
-            options.repository.resolve(),
-            options.config_name,
-            others,
-            options.release_key,
-            models=options.models,
-            serving=serving,
-        )
-    except (ArtefactError, PrerequisiteError, SettingsError) as error:
-        raise SystemExit(f"error: {error}") from error
-    print(" ".join(line), file=sys.stderr, flush=True)
-    os.execvp(line[0], line)
+    parser = command_line("deploy.containers.serve", __doc__ or "")
+    parser.allow_abbrev = False
+    add_settings(parser, ContainerSettings)
+    flags, others = parser.parse_known_args(arguments)
+
+    def work() -> int:
+        line = prepare(settings_of(ContainerSettings, flags), others)
+        print(" ".join(line), file=sys.stderr, flush=True)
+        os.execvp(line[0], line)
+
+    return ended(work)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

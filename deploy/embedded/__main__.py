@@ -7,120 +7,98 @@ import sys
 import time
 from collections.abc import Sequence
 
-from pydantic import ValidationError
-from rich.console import Console
 from rich.table import Table
 
 from deploy.embedded import log
-from deploy.embedded.server import EmbeddedServer, Status
+from deploy.embedded.server import EmbeddedServer, State, Status
 from deploy.embedded.settings import EmbeddedSettings
-from shelfbridge.errors import ShelfbridgeError
-from shelfbridge.request import explain
+from shelfbridge.errors import PrerequisiteError
+from shelfbridge.program import OK, UNAVAILABLE, add_command, add_settings, command_line, console, run, settings_of
 
-NOT_RUNNING = 3
-"""Exit status of `status` for a server that does not run, as service managers have it."""
-STOPPED = 130
-"""Exit status after Ctrl-C or SIGTERM, as shells have it."""
-console = Console(highlight=False)
-complaints = Console(stderr=True, highlight=False, soft_wrap=True)
+EXITS = """\
+exit status: 0 done, or the server runs; 1 it did not start; 2 arguments or settings cannot be used; 3 it does not run
+(status); 130 stopped by Ctrl-C or SIGTERM"""
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    top = argparse.ArgumentParser(
-        prog="python -m deploy.embedded", description="Serve a model repository on this machine."
-    )
-    commands = top.add_subparsers(dest="command", required=True)
-    for name, text in {
-        "up": "start the server and wait until all models are ready",
-        "down": "let requests in flight finish, then end the server",
-        "status": "what the server is doing; exit status 3 if it does not run",
-        "logs": "show the server's log",
-    }.items():
-        command = commands.add_parser(name, help=text, description=text)
-        for field, info in EmbeddedSettings.model_fields.items():
-            if name == "up" or field == "run_dir":
-                default = "" if info.default is None else f" ({info.default})"
-                command.add_argument(f"--{field.replace('_', '-')}", help=f"{info.description}{default}")
-    commands.choices["up"].add_argument("--once", action="store_true", help="do not start it again when it dies")
-    commands.choices["logs"].add_argument("-f", "--follow", action="store_true", help="go on with what is added")
-    commands.choices["logs"].add_argument("-n", "--lines", type=int, default=40, help="how many of the last lines (40)")
-    return top
-
-
-def up(server: EmbeddedServer, once: bool) -> int:
+def up(flags: argparse.Namespace) -> int:
     """Start it."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    if (found := server.status()).crash:
-        console.print(f"The last one died: {found.crash}", soft_wrap=True)
+    server, shown = _server(flags), console()
+    if crash := server.status().crash:
+        shown.print(f"The last one died: {crash}")
     for name, value in server.settings.model_dump().items():
-        console.print(f"{name:14} {value}", style="dim")
-    with console.status("Starting Triton: loading models"):
-        server.up(kept=not once)
-    return status(server)
+        shown.print(f"{name:14} {value}", style="dim")
+    with shown.status("Starting Triton: loading models"):
+        server.up(kept=not flags.once)
+    return status(flags)
 
 
-def down(server: EmbeddedServer) -> int:
+def down(flags: argparse.Namespace) -> int:
     """End it."""
-    with console.status("Waiting for requests in flight"):
-        was_running = server.down()
-    console.print("The server is down." if was_running else "No server was running.")
-    return 0
+    with console().status("Waiting for requests in flight"):
+        was_running = _server(flags).down()
+    print("The server is down." if was_running else "No server was running.")
+    return OK
 
 
-def status(server: EmbeddedServer) -> int:
+def status(flags: argparse.Namespace) -> int:
     """Show what it does."""
+    server, shown = _server(flags), console()
     found = server.status()
     if not found.running or found.state is None:
         crash = f" It died: {found.crash} (log: {server.log_file})." if found.state else ""
         again = " It is being started again." if found.kept else ""
-        console.print(f"No server runs from {server.settings.run_dir}.{crash}{again}", soft_wrap=True)
-        return NOT_RUNNING
-    console.print(_table(found))
+        shown.print(f"No server runs from {server.settings.run_dir}.{crash}{again}")
+        return UNAVAILABLE
     settings = found.state.settings
     ports = ", ".join(f"{name} {settings.host}:{port}" for name, port in settings.ports.items())
-    console.print(
-        f"{'Ready' if found.ready else 'Not ready'}, process {found.state.pid}, up {_duration(found)}; {ports}"
+    shown.print(_table(found))
+    shown.print(
+        f"{'Ready' if found.ready else 'Not ready'}, process {found.state.pid}, up {_duration(found.state)}; {ports}"
     )
-    console.print(f"Release {settings.repository}", soft_wrap=True)
+    shown.print(f"Release {settings.repository}")
     if found.state.deaths:
-        words = f"It died and was started again: {found.state.deaths} times, see {server.keeper_log}"
-        console.print(words, soft_wrap=True)
-    return 0
+        shown.print(f"It died and was started again: {found.state.deaths} times, see {server.keeper_log}")
+    return OK
 
 
-def logs(server: EmbeddedServer, lines: int, follow: bool) -> int:
+def logs(flags: argparse.Namespace) -> int:
     """Show its log."""
-    if not server.log_file.is_file():
-        complaints.print(f"{server.log_file}: no such file; no server was started from this folder")
-        return 1
-    print(*log.tail(server.log_file, lines), sep="\n")
-    if follow:
+    file = _server(flags).log_file
+    if not file.is_file():
+        raise PrerequisiteError(f"{file}: no such file; no server was started from this folder")
+    print(*log.tail(file, flags.lines), sep="\n")
+    if flags.follow:
         with contextlib.suppress(KeyboardInterrupt):
-            for text in log.follow(server.log_file):
+            for text in log.follow(file):
                 print(text, end="", flush=True)
                 time.sleep(0 if text else 0.2)
-    return 0
+    return OK
+
+
+COMMANDS = {
+    up: "start the server and wait until all models are ready",
+    down: "let requests in flight finish, then end the server",
+    status: "what the server is doing; exit status 3 if it does not run",
+    logs: "show the server's log",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command."""
-    given = vars(parser().parse_args(arguments))
-    command, once = given.pop("command"), given.pop("once", False)
-    follow, lines = given.pop("follow", False), given.pop("lines", 0)
-    try:
-        server = EmbeddedServer(EmbeddedSettings(**{name: value for name, value in given.items() if value is not None}))
-        if command == "logs":
-            return logs(server, lines, follow)
-        return up(server, once) if command == "up" else {"down": down, "status": status}[command](server)
-    except ValidationError as error:
-        complaints.print(f"A setting cannot be used: {explain(error)}")
-    except ShelfbridgeError as error:
-        complaints.print(str(error))
-    except KeyboardInterrupt:
-        complaints.print("stopped")
-        return STOPPED
-    return 1
+    parser = command_line("deploy.embedded", "Serve a model repository on this machine.", EXITS)
+    commands = parser.add_subparsers(required=True)
+    made = {work: add_command(commands, work.__name__, about, work) for work, about in COMMANDS.items()}
+    for work, command in made.items():
+        add_settings(command, EmbeddedSettings, None if work is up else ["run_dir"])
+    made[up].add_argument("--once", action="store_true", help="do not start it again when it dies")
+    made[logs].add_argument("-f", "--follow", action="store_true", help="go on with what is added")
+    made[logs].add_argument("-n", "--lines", type=int, default=40, help="how many of the last lines (40)")
+    return run(parser, arguments)
+
+
+def _server(flags: argparse.Namespace) -> EmbeddedServer:
+    return EmbeddedServer(settings_of(EmbeddedSettings, flags))
 
 
 def _table(found: Status) -> Table:
@@ -130,9 +108,8 @@ def _table(found: Status) -> Table:
     return table
 
 
-def _duration(found: Status) -> str:
-    assert found.state is not None
-    minutes, seconds = divmod(int(time.time() - found.state.since), 60)
+def _duration(state: State) -> str:
+    minutes, seconds = divmod(int(time.time() - state.since), 60)
     return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {seconds} s"
 
 

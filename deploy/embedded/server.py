@@ -10,15 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
-from pydantic import BaseModel
-
-from deploy import keeper, prerequisites, process, repository
-from deploy.daemon import Daemon
+from deploy import daemon, keeper, prerequisites, process, repository
+from deploy.daemon import Daemon, Runs
 from deploy.embedded import log, wheel
-from deploy.embedded.settings import ROOT, EmbeddedSettings
+from deploy.embedded.settings import EmbeddedSettings
 from deploy.security import signing
 from shelfbridge.errors import PrerequisiteError, ShelfbridgeError
 
@@ -29,12 +26,9 @@ class ServerError(ShelfbridgeError):
     """The server did not start, or runs already."""
 
 
-class State(BaseModel):
+class State(daemon.State):
     """What `up` leaves behind for the other commands."""
 
-    pid: int
-    ticks: int
-    """When the process was started, so that another one of the same id is not taken for it."""
     since: float
     settings: EmbeddedSettings
     ready: float | None = None
@@ -58,13 +52,13 @@ class Status:
     """Whether it is started again when it dies."""
 
 
-class EmbeddedServer:
-    """A tritonserver on this machine. As a context it runs from entry to exit."""
+class EmbeddedServer(Runs):
+    """A tritonserver on this machine."""
 
     def __init__(self, settings: EmbeddedSettings) -> None:
         self.settings = settings
         self._process: subprocess.Popen[bytes] | None = None
-        self._keeper = Daemon(settings.run_dir, "keeper")
+        self._keeper = Daemon(settings.run_dir, "keeper", says=keeper.KEEPS)
 
     @property
     def address(self) -> str:
@@ -144,7 +138,7 @@ class EmbeddedServer:
 
     def status(self) -> Status:
         """What the server in the run folder is doing, by the ports it was started with."""
-        state, kept = self._state(), self._keeper.pid is not None
+        state, kept = self._state(), self._keeper.running
         if state is None:
             return Status(running=False, kept=kept)
         if self.state is None:
@@ -153,15 +147,6 @@ class EmbeddedServer:
         models = json.loads(_call(state.settings, "POST", "/v2/repository/index") or b"[]")
         rows = tuple((m["name"], m.get("version", "-"), m.get("state", "UNAVAILABLE")) for m in models)
         return Status(running=True, ready=ready, state=state, models=rows, kept=kept)
-
-    def __enter__(self) -> "EmbeddedServer":
-        self.up()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.down()
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -210,15 +195,8 @@ class EmbeddedServer:
         )
         if self.log_file.exists():
             self.log_file.replace(self.log_file.with_suffix(".log.1"))
-        with self.log_file.open("wb") as output:
-            self._process = subprocess.Popen(
-                wheel.command(self.settings, models, self._backends),
-                env=wheel.environment(self.settings),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        command = wheel.command(self.settings, models, self._backends)
+        self._process = process.start(command, self.log_file, env=wheel.environment(self.settings))
         ticks, died = process.started(self._process.pid) or 0, self._state()
         state = State(pid=self._process.pid, ticks=ticks, since=time.time(), settings=self.settings)
         self._write(state.model_copy(update={"deaths": died.deaths + 1}) if died else state)
@@ -239,9 +217,10 @@ class EmbeddedServer:
             self._write(state.model_copy(update={"ready": time.time()}))
 
     def _keep(self) -> None:
-        command = [sys.executable, "-m", "deploy.keeper", str(self._state_file)]
-        command += [sys.executable, "-m", "deploy.embedded", "up", "--once", *self.settings.flags()]
-        self._keeper.up(command, lambda: keeper.KEEPS in self._keeper.words(), ROOT, env=self.settings.environment())
+        again = [sys.executable, "-m", "deploy.embedded", "up", "--once", *self.settings.flags()]
+        self._keeper.command = [sys.executable, "-m", "deploy.keeper", str(self._state_file), *again]
+        self._keeper.env = self.settings.environment()
+        self._keeper.up()
 
     def _write(self, state: State) -> None:
         whole = self._state_file.with_suffix(".new")

@@ -9,12 +9,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, field_serializer
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from deploy import ROOT
 from deploy.cores import cores
 from deploy.repository import Serving
 from shelfbridge.profiles import access
 from shelfbridge.profiles.store import RETENTION_DAYS
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def _json(value: Any) -> Any:

@@ -13,8 +13,10 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from deploy.embedded.settings import ROOT, EmbeddedSettings
+from deploy import ROOT
+from deploy.embedded.settings import EmbeddedSettings
 from deploy.prerequisites import libpython_folder
+from deploy.repository import tritonserver
 from shelfbridge.door import METRICS
 from shelfbridge.errors import PrerequisiteError
 from shelfbridge.profiles import access
@@ -22,7 +24,6 @@ from shelfbridge.profiles import access
 PROGRAM = "bin/tritonserver"
 STUB = "triton_python_backend_stub"
 STANDINS = Path(__file__).parent / "backends"
-"""Triton's own cache, for models whose configs enable it: the encoder."""
 SHARED_MEMORY_FOLDER = Path("/dev/shm")
 
 
@@ -86,15 +87,11 @@ def command(settings: EmbeddedSettings, models: Path, backends: Path) -> list[st
     """The command line of the server."""
     shared_memory = f"shm-region-prefix-name={shared_memory_prefix(settings.run_dir)}"
     return [
-        str(triton(settings) / PROGRAM),
-        f"--model-repository={models}",
-        "--model-config-name=cpu",
-        "--disable-auto-complete-config",
+        *tritonserver(str(triton(settings) / PROGRAM), models, "cpu", settings.query_cache),
         f"--backend-directory={backends}",
         f"--backend-config=python,{shared_memory}",
         f"--backend-config=onnxruntime,{shared_memory}",
         f"--cache-directory={triton(settings) / 'caches'}",
-        *([f"--cache-config=local,size={round(settings.query_cache * (1 << 20))}"] if settings.query_cache else []),
         f"--grpc-address={settings.host}",
         f"--grpc-port={settings.grpc_port}",
         f"--http-address={settings.host}",

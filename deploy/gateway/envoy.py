@@ -7,7 +7,6 @@ import socket
 import subprocess
 from importlib.util import find_spec
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from deploy import prerequisites
@@ -24,12 +23,12 @@ class GatewayError(ShelfbridgeError):
     """The gateway's config is refused, or it does not answer."""
 
 
-class Gateway:
-    """An Envoy on this machine. As a context it runs from entry to exit."""
+class Gateway(Daemon):
+    """An Envoy on this machine."""
 
     def __init__(self, settings: GatewaySettings) -> None:
+        super().__init__(settings.run_dir, "gateway", cwd=settings.run_dir)
         self.settings = settings
-        self.daemon = Daemon(settings.run_dir, "gateway")
 
     @property
     def address(self) -> str:
@@ -44,16 +43,12 @@ class Gateway:
             GatewayError: Envoy refuses the config.
         """
         problem = prerequisites.check_ports(self.settings.host, {"gateway": self.settings.port})
-        if problem and not self.daemon.pid:
+        if problem and not self.running:
             raise PrerequisiteError(problem)
         self.validate()
         flags = ["--disable-hot-restart", "--file-flush-interval-msec", LOG_FLUSH_MS, "-l", "warning"]
-        command = [*_command(), "--concurrency", str(self.settings.workers), *flags]
-        self.daemon.up(command, self.ready, cwd=self.settings.run_dir)
-
-    def down(self) -> bool:
-        """End it. False if it was not running."""
-        return self.daemon.down()
+        self.command = [*_command(), "--concurrency", str(self.settings.workers), *flags]
+        super().up()
 
     def config(self) -> str:
         """Envoy's config as YAML."""
@@ -90,15 +85,6 @@ class Gateway:
         """Envoy's counters and gauges whose names match a regular expression."""
         answer: dict[str, Any] = json.loads(self._admin(f"/stats?format=json&filter={pattern}"))
         return {row["name"]: row["value"] for row in answer["stats"] if "name" in row}
-
-    def __enter__(self) -> "Gateway":
-        self.up()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.down()
 
     def _admin(self, path: str) -> bytes:
         connection = _Admin(self.settings.run_dir)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from deploy.embedded.settings import ROOT
+from deploy import ROOT
 from deploy.security.tokens import AUDIENCE, ISSUER
 
 Port = Field(ge=1, le=65535)

@@ -1,9 +1,8 @@
 """The life of a hybrid cloud on this machine."""
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from types import TracebackType
 
+from deploy.daemon import Runs
 from deploy.gateway import Endpoint, Gateway, GatewaySettings
 from deploy.hybrid.beside import beside
 from deploy.hybrid.sites import SiteServer
@@ -14,43 +13,15 @@ from shelfbridge.errors import SettingsError
 CERTIFICATES = ("ca.crt", *(f"{name}.{end}" for name in ("gateway", "private", "public") for end in ("crt", "key")))
 
 
-@dataclass(frozen=True)
-class Status:
-    """What runs."""
-
-    wan: str
-    """What the way to the public site is, and whether it is there."""
-    sites: dict[str, bool]
-    """Whether each is ready."""
-    gateway: bool
-    beside: dict[str, bool]
-    """Whether each of what the topology wants beside the sites lives."""
-
-
-class Hybrid:
-    """Two sites, the WAN, the gateway, and what runs beside them. As a context it runs from entry to exit."""
+class Hybrid(Runs):
+    """Two sites, the WAN, the gateway, and what runs beside them."""
 
     def __init__(self, topology: Topology) -> None:
         self.topology = topology
         self.wan = wan_of(topology)
-        security, host = topology.security, self.wan.address[0]
-        profiles = topology.private.profiles
-        self.private = SiteServer(
-            "private",
-            topology.private,
-            security,
-            topology.run_dir,
-            profiles=profiles.get_secret_value() if profiles else None,
-        )
-        self.public = SiteServer(
-            "public",
-            topology.public,
-            security,
-            topology.run_dir,
-            host=self.wan.site_host,
-            reached_at=host,
-            inside=self.wan.inside,
-        )
+        self.private = SiteServer("private", topology)
+        reached_at = self.wan.address[0]
+        self.public = SiteServer("public", topology, self.wan.site_host, reached_at, self.wan.inside)
         self.beside = beside(topology)
         self.gateway = Gateway(
             GatewaySettings(
@@ -61,7 +32,7 @@ class Hybrid:
                 public=_endpoint("public", topology.public, self.wan.address),
                 policies=topology.policies,
                 limits=topology.limits,
-                security=security,
+                security=topology.security,
             )
         )
 
@@ -78,7 +49,7 @@ class Hybrid:
             starting = [(site, site.start()) for site in (self.private, self.public)]
             for site, process in starting:
                 site.finish(process)
-            for each in self.beside:
+            for each in self.beside.values():
                 each.up()
             self.gateway.up()
         except BaseException:
@@ -95,14 +66,18 @@ class Hybrid:
         with ThreadPoolExecutor() as both:
             ended += both.map(SiteServer.down, (self.private, self.public))
         ended.append(self.wan.down())
-        return any([*ended, *[each.down() for each in self.beside]])
+        return any([*ended, *[each.down() for each in self.beside.values()]])
 
-    def status(self) -> Status:
-        """What runs."""
-        wan = f"{self.wan.words}{'' if self.wan.running else ' (down)'}"
-        sites: dict[str, bool] = {site.name: site.ready() for site in (self.private, self.public)}
-        others = {each.name: each.running for each in self.beside}
-        return Status(wan=wan, sites=sites, gateway=self.gateway.ready(), beside=others)
+    def status(self) -> dict[str, tuple[bool, str]]:
+        """Whether each part runs, and what is to be said of it; of sites and gateway whether they are ready."""
+        ready: dict[str, bool] = {site.name: site.ready() for site in (self.private, self.public)}
+        ready[f"gateway {self.gateway.address}"] = self.gateway.ready()
+        beside = {name: each.running for name, each in self.beside.items()}
+        return {
+            **{name: (found, "ready" if found else "not ready") for name, found in ready.items()},
+            **{name: (found, "runs" if found else "does not run") for name, found in beside.items()},
+            "WAN": (self.wan.running, self.wan.words + ("" if self.wan.running else " (down)")),
+        }
 
     def _check(self) -> None:
         security, audit = self.topology.security, self.topology.audit
@@ -112,15 +87,6 @@ class Hybrid:
             raise SettingsError(
                 f"missing: {', '.join(missing)}; make them with python -m deploy.security, or name the folder of yours"
             )
-
-    def __enter__(self) -> "Hybrid":
-        self.up()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.down()
 
 
 def _endpoint(name: str, site: Site, address: tuple[str, int]) -> Endpoint:

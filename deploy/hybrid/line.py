@@ -4,6 +4,8 @@ import random
 
 from deploy.hybrid.topology import Wan
 
+LAID = "the line is laid"
+"""What a WAN's process says when both of its ends are there."""
 BUFFER_SECONDS = 0.2
 """What a router before the line holds, in time; packets beyond it are dropped."""
 

@@ -8,7 +8,7 @@ import contextlib
 import sys
 from collections.abc import Sequence
 
-from deploy.hybrid.line import Line
+from deploy.hybrid.line import LAID, Line
 from deploy.hybrid.topology import Wan
 
 CHUNK = 16384
@@ -77,6 +77,7 @@ async def serve(port: int, site_port: int, wan: Wan) -> None:
     """Relay until the process ends."""
     server = await asyncio.start_server(Relay(wan, site_port).connect, "127.0.0.1", port)
     async with server:
+        print(LAID, flush=True)
         await server.serve_forever()
 
 

@@ -10,10 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from deploy import ROOT
 from deploy.embedded import EmbeddedServer, EmbeddedSettings, ServerError, State
-from deploy.embedded.settings import ROOT
-from deploy.gateway.settings import Security
-from deploy.hybrid.topology import Site
+from deploy.hybrid.topology import Topology
 from shelfbridge.profiles import access
 
 SiteName = Literal["private", "public"]
@@ -31,22 +30,20 @@ class SiteServer:
     def __init__(
         self,
         name: SiteName,
-        site: Site,
-        security: Security,
-        run_dir: Path,
-        *,
+        topology: Topology,
         host: str = "127.0.0.1",
         reached_at: str = "127.0.0.1",
         inside: Sequence[str] = (),
-        profiles: str | None = None,
     ) -> None:
         self.name = name
+        site = topology.private if name == "private" else topology.public
+        profiles = topology.private.profiles if name == "private" else None
         self._inside = [*inside, *(["taskset", "--cpu-list", ",".join(map(str, site.cores))] if site.cores else [])]
         self._metrics = f"http://{reached_at}:{site.port + 2}/metrics"
         self.settings = EmbeddedSettings(
             repository=site.release.resolve(),
             release_key=site.release_key and site.release_key.resolve(),
-            run_dir=(run_dir / name).resolve(),
+            run_dir=(topology.run_dir / name).resolve(),
             host=host,
             grpc_port=site.port,
             http_port=site.port + 1,
@@ -54,9 +51,9 @@ class SiteServer:
             processes=site.processes,
             result_cache=site.result_cache,
             query_cache=site.query_cache,
-            profiles=profiles,
+            profiles=profiles and profiles.get_secret_value(),
             key_file=None,
-            extra=(*_tls(name, security.certificates.resolve()), "--http-address=127.0.0.1"),
+            extra=(*_tls(name, topology.security.certificates.resolve()), "--http-address=127.0.0.1"),
         )
 
     @property

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from deploy.embedded.settings import ROOT
+from deploy import ROOT
 from deploy.gateway.settings import Limits, OfProject, Policies, Port, Security, Settings
 from shelfbridge.errors import SettingsError
 from shelfbridge.request import explain

@@ -14,15 +14,12 @@ import sys
 import time
 from collections.abc import Sequence
 
-from deploy.hybrid.line import Line
+from deploy.hybrid.line import LAID, Line
 from deploy.hybrid.topology import Wan
 
 _TUNSETIFF = 0x400454CA
 _TUN_WITHOUT_HEADER = 0x0001 | 0x1000
 MTU = 1500
-LAID = "the line is laid"
-"""What the process says when both ends have their addresses. Asking across would not do: before that, whoever stands
-at the default route may answer."""
 
 
 def device(name: str) -> int:
@@ -74,6 +71,7 @@ def main(arguments: Sequence[str]) -> None:
     """The command line, for `Wan`'s own use."""
     name, namespace, here, there, wan = arguments
     ends = lay(name, namespace, here, there)
+    # Asking across would not do: before this, whoever stands at the default route may answer
     print(LAID, flush=True)
     carry(ends, Wan.model_validate_json(wan))
 

@@ -16,7 +16,7 @@ from deploy.security.new_keys import make_keys
 from deploy.security.roles import ROLES, Role
 from deploy.security.tokens import Residency, make_jwks, make_token
 from shelfbridge.errors import SettingsError
-from shelfbridge.program import OK, command_line, ended
+from shelfbridge.program import OK, add_command, command_line, run
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _RESIDENCY = "anonymous search may leave the private site, or also search of users who are named by pseudonyms alone"
@@ -37,45 +37,6 @@ def roles(text: str) -> list[Role]:
         if role not in ROLES:
             raise argparse.ArgumentTypeError(f"{role} is no role; there are {', '.join(ROLES)}")
     return [role for role in ROLES if role in given]
-
-
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    top = command_line("deploy.security", __doc__ or "")
-    commands = top.add_subparsers(dest="command", required=True)
-
-    def command(name: str, text: str, run: Callable[[argparse.Namespace], str]) -> argparse.ArgumentParser:
-        made = commands.add_parser(name, help=text, description=text)
-        made.set_defaults(run=run)
-        return made
-
-    ca = command("ca", "make a development CA and certificates of gateway, sites and a client", _ca)
-    keys = command("keys", "make the keys of tokens, releases, archives and the audit log", _keys)
-    for made in (ca, keys):
-        made.add_argument("--out", type=Path, required=True, help="folder; no file there is ever overwritten")
-    token = command("token", "print a token", _token)
-    token.add_argument("--key", type=Path, required=True, help="token.key")
-    token.add_argument("--subject", required=True, help="who calls: a service, never a shopper's name")
-    token.add_argument("--roles", type=roles, required=True, help=f"of {', '.join(ROLES)}, with commas between")
-    token.add_argument("--residency", choices=get_args(Residency), help=_RESIDENCY)
-    token.add_argument("--expires", type=duration, default="1h", help="from now, as 30m or 1h (1h); a day at most")
-    jwks = command("jwks", "write the public halves of token keys for the gateway", _jwks)
-    jwks.add_argument("--key", type=Path, action="append", required=True, help="token.key; again for the next one")
-    jwks.add_argument("--out", type=Path, required=True, help="jwks.json; it is replaced, so that keys can change")
-    sign = command("sign", "sign a release", _sign)
-    sign.add_argument("--key", type=Path, required=True, help="release.key")
-    verify = command("verify", "check that a release is what was signed", _verify)
-    verify.add_argument("--public-key", type=Path, required=True, help="release.pub")
-    encrypt = command("encrypt", "write a release to an encrypted archive (age)", _encrypt)
-    encrypt.add_argument("--public-key", type=Path, required=True, help="archive.pub")
-    encrypt.add_argument("--out", type=Path, required=True, help="file to write")
-    decrypt = command("decrypt", "unpack an encrypted archive", _decrypt)
-    decrypt.add_argument("archive", type=Path)
-    decrypt.add_argument("--key", type=Path, required=True, help="archive.key")
-    decrypt.add_argument("--out", type=Path, required=True, help="folder to make")
-    for made in (sign, verify, encrypt):
-        made.add_argument("release", type=Path, help="folder of a release")
-    return top
 
 
 def _ca(given: Any) -> str:
@@ -123,13 +84,43 @@ def _decrypt(given: Any) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command."""
-    given = parser().parse_args(arguments)
+    parser = command_line("deploy.security", __doc__ or "")
+    commands = parser.add_subparsers(required=True)
 
-    def work() -> int:
-        print(given.run(given))
-        return OK
+    def command(name: str, about: str, work: Callable[[argparse.Namespace], str]) -> argparse.ArgumentParser:
+        def printed(flags: argparse.Namespace) -> int:
+            print(work(flags))
+            return OK
 
-    return ended(work)
+        return add_command(commands, name, about, printed)
+
+    ca = command("ca", "make a development CA and certificates of gateway, sites and a client", _ca)
+    keys = command("keys", "make the keys of tokens, releases, archives and the audit log", _keys)
+    for made in (ca, keys):
+        made.add_argument("--out", type=Path, required=True, help="folder; no file there is ever overwritten")
+    token = command("token", "print a token", _token)
+    token.add_argument("--key", type=Path, required=True, help="token.key")
+    token.add_argument("--subject", required=True, help="who calls: a service, never a shopper's name")
+    token.add_argument("--roles", type=roles, required=True, help=f"of {', '.join(ROLES)}, with commas between")
+    token.add_argument("--residency", choices=get_args(Residency), help=_RESIDENCY)
+    token.add_argument("--expires", type=duration, default="1h", help="from now, as 30m or 1h (1h); a day at most")
+    jwks = command("jwks", "write the public halves of token keys for the gateway", _jwks)
+    jwks.add_argument("--key", type=Path, action="append", required=True, help="token.key; again for the next one")
+    jwks.add_argument("--out", type=Path, required=True, help="jwks.json; it is replaced, so that keys can change")
+    sign = command("sign", "sign a release", _sign)
+    sign.add_argument("--key", type=Path, required=True, help="release.key")
+    verify = command("verify", "check that a release is what was signed", _verify)
+    verify.add_argument("--public-key", type=Path, required=True, help="release.pub")
+    encrypt = command("encrypt", "write a release to an encrypted archive (age)", _encrypt)
+    encrypt.add_argument("--public-key", type=Path, required=True, help="archive.pub")
+    encrypt.add_argument("--out", type=Path, required=True, help="file to write")
+    decrypt = command("decrypt", "unpack an encrypted archive", _decrypt)
+    decrypt.add_argument("archive", type=Path)
+    decrypt.add_argument("--key", type=Path, required=True, help="archive.key")
+    decrypt.add_argument("--out", type=Path, required=True, help="folder to make")
+    for made in (sign, verify, encrypt):
+        made.add_argument("release", type=Path, help="folder of a release")
+    return run(parser, arguments)
 
 
 if __name__ == "__main__":

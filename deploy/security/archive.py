@@ -7,16 +7,16 @@ import os
 import secrets
 import shutil
 import tarfile
-import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 import pyrage
 
-from deploy.security.keys import read_secret
 from shelfbridge.errors import ArtefactError, SettingsError
+from shelfbridge.profiles.pseudonym import read_secret
 
 
 def encrypt(release: Path, public_key: Path, archive: Path) -> None:
@@ -83,26 +83,19 @@ def _beside(work: Callable[[IO[bytes]], None], *, reading: bool) -> Iterator[IO[
     read, write = os.pipe()
     ends: tuple[IO[bytes], IO[bytes]] = os.fdopen(read, "rb"), os.fdopen(write, "wb")
     other, mine = ends if reading else ends[::-1]
-    failures: list[BaseException] = []
 
     def run() -> None:
-        try:
-            with other:
-                work(other)
-        except BaseException as error:
-            failures.append(error)
+        with other:
+            work(other)
 
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        with mine:
-            yield mine
-    except BrokenPipeError:
-        pass  # the other end failed, and its error says why
-    finally:
-        thread.join()
-    if failures:
-        raise failures[0]
+    with ThreadPoolExecutor(1) as thread:
+        under_way = thread.submit(run)
+        try:
+            with mine:
+                yield mine
+        except BrokenPipeError:
+            pass  # the other end failed, and its error says why
+    under_way.result()
 
 
 @contextmanager

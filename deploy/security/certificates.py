@@ -37,31 +37,23 @@ class Authority:
     def make(cls, name: str, clock: Clock = time.time) -> Self:
         """A new one, signed by itself."""
         key = ec.generate_private_key(ec.SECP256R1())
-        builder = (
-            _certificate(_name(name), _name(name), key, clock)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-            .add_extension(_usage(signs_certificates=True), critical=True)
-        )
-        return cls(key, builder.sign(key, SHA256()), clock)
+        return cls(key, _certificate(name, _name(name), key, clock, is_authority=True).sign(key, SHA256()), clock)
 
     def issue(self, name: str, *, hosts: Sequence[str], uses: Sequence[x509.ObjectIdentifier]) -> dict[str, bytes]:
         """A key and a certificate for it, by file name."""
         key = ec.generate_private_key(ec.SECP256R1())
         builder = (
-            _certificate(_name(name), self.certificate.subject, key, self.clock)
-            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(_usage(signs_certificates=False), critical=True)
+            _certificate(name, self.certificate.subject, key, self.clock, is_authority=False)
             .add_extension(x509.ExtendedKeyUsage(uses), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), critical=False)
         )
         if hosts:
             builder = builder.add_extension(x509.SubjectAlternativeName([_host(host) for host in hosts]), False)
-        certificate = builder.sign(self.key, SHA256())
-        return {f"{name}.crt": certificate.public_bytes(Encoding.PEM), f"{name}.key": private_pem(key)}
+        return _files(name, key, builder.sign(self.key, SHA256()))
 
     def files(self, name: str) -> dict[str, bytes]:
         """Its own key and certificate, by file name."""
-        return {f"{name}.crt": self.certificate.public_bytes(Encoding.PEM), f"{name}.key": private_pem(self.key)}
+        return _files(name, self.key, self.certificate)
 
 
 def make_certificates(clock: Clock = time.time) -> dict[str, bytes]:
@@ -79,26 +71,13 @@ def make_certificates(clock: Clock = time.time) -> dict[str, bytes]:
 
 
 def _certificate(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, clock: Clock
+    name: str, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, clock: Clock, *, is_authority: bool
 ) -> x509.CertificateBuilder:
     now = datetime.datetime.fromtimestamp(clock(), datetime.UTC)
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(minutes=5))  # clocks differ
-        .not_valid_after(now + datetime.timedelta(days=DAYS))
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-    )
-
-
-def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not signs_certificates,
-        key_cert_sign=signs_certificates,
-        crl_sign=signs_certificates,
+    usage = x509.KeyUsage(
+        digital_signature=not is_authority,
+        key_cert_sign=is_authority,
+        crl_sign=is_authority,
         content_commitment=False,
         key_encipherment=False,
         data_encipherment=False,
@@ -106,6 +85,22 @@ def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
         encipher_only=False,
         decipher_only=False,
     )
+    return (
+        x509.CertificateBuilder()
+        .subject_name(_name(name))
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(minutes=5))  # clocks differ
+        .not_valid_after(now + datetime.timedelta(days=DAYS))
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.BasicConstraints(ca=is_authority, path_length=0 if is_authority else None), critical=True)
+        .add_extension(usage, critical=True)
+    )
+
+
+def _files(name: str, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> dict[str, bytes]:
+    return {f"{name}.crt": certificate.public_bytes(Encoding.PEM), f"{name}.key": private_pem(key)}
 
 
 def _name(name: str) -> x509.Name:

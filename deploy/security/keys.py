@@ -9,8 +9,6 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from shelfbridge.errors import SettingsError
 
-_OTHERS = 0o037
-
 
 def private_pem(key: PrivateKeyTypes) -> bytes:
     """A private key as its file holds it."""
@@ -35,17 +33,3 @@ def write_new(folder: Path, files: Mapping[str, bytes]) -> None:
                 file.write(content)
     except OSError as error:
         raise SettingsError(f"{folder}: {error.strerror}; give a folder that can be written") from error
-
-
-def read_secret(path: Path) -> bytes:
-    """What a key file holds.
-
-    Raises:
-        SettingsError: it cannot be read, or others may read it.
-    """
-    try:
-        if (mode := path.stat().st_mode & 0o777) & _OTHERS:
-            raise SettingsError(f"{path}: has mode {mode:o}, so that others may read the key; chmod 600 {path}")
-        return path.read_bytes()
-    except OSError as error:
-        raise SettingsError(f"{path}: {error.strerror}; name a key file (python -m deploy.security keys)") from error

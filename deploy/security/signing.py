@@ -15,10 +15,11 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
 
-from deploy.security.keys import read_secret
+from shelfbridge.changes import MANIFEST
 from shelfbridge.errors import ArtefactError, SettingsError
+from shelfbridge.profiles.pseudonym import read_secret
 
-MANIFEST, SIGNATURE = "manifest.json", "manifest.sig"
+SIGNATURE = "manifest.sig"
 
 
 def sign(release: Path, key: Path) -> int:

@@ -11,10 +11,10 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, KeySet
 
-from deploy.security.keys import read_secret
 from deploy.security.roles import Role
 from shelfbridge.clock import Clock
 from shelfbridge.errors import SettingsError
+from shelfbridge.profiles.pseudonym import read_secret
 
 ISSUER = "shelfbridge"
 AUDIENCE = "triton"

@@ -30,7 +30,7 @@ from deploy.embedded import EmbeddedServer, EmbeddedSettings
 from loadtests.bench import rounds
 from loadtests.bench.contenders import CANDIDATES, PEERS, ours, peer
 from loadtests.bench.environments import pins
-from loadtests.bench.report import closed_loops, draw, ratios, relevance, table
+from loadtests.bench.report import blocks, closed_loops, draw, ratios, relevance
 from loadtests.bench.rounds import Course, Plan
 from loadtests.bench.servers import Contender
 from loadtests.bench.weights import PAIR_TOKENS, WORDS, originals, write_shop
@@ -56,7 +56,7 @@ def main() -> None:
     with ending("stopped; nothing was measured yet, and all servers are down"):
         record = bench(options, Console())
         drawn = partial(draw, record=record)
-        Report("bench", record, [table(record)], drawn, (12, 4.5)).write(options.out, quiet=False)
+        Report("bench", record, blocks(record), drawn, (12, 4.5)).write(options.out, quiet=False)
 
 
 def parser() -> argparse.ArgumentParser:

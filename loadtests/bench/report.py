@@ -1,27 +1,35 @@
 """The measurement as people look at it: tables in Markdown, and a plot."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from loadtests.bench.contenders import OURS, SEARCH, WARM
 from loadtests.load import LEAST, LONGEST_S
 from shelfbridge.measure.intervals import mean_interval, paired_difference
-from shelfbridge.measure.report import Table
+from shelfbridge.measure.report import MEAN, Cell, Table, bars, notes
 
-Points = Sequence[Mapping[str, Any]]
+Record = Mapping[str, Any]
 FREE = 0.9
 """Share of its own most cores below which a contender shows that the machine was not free."""
 LEAST_P95 = 20
 """Searches that a 95th percentile is taken of; `LEAST` has a 99th."""
 COLOURS = ("#e45756", "#f58518", "#b279a2", "#4c78a8", "#72b7b2", "#54a24b", "#9d755d", "#eeca3b", "#bab0ac")
+SPREAD = (
+    *("per_second", "p50", "p95", "p99"),
+    *("cpu_per_1000", "client_cpu_per_1000", "cores", "client_busy", "resident_mb"),
+)
+"""Figures of a closed loop whose spread is told."""
+DIFFERENCE = "{difference:+.3f} [{difference_low:+.3f}, {difference_high:+.3f}]"
 
 
 def relevance(ndcg: Mapping[str, NDArray[np.float64]]) -> dict[str, dict[str, float]]:
-    """Mean nDCG@10 of each contender with its 95 % interval, and the paired difference with `search`."""
+    """Return the mean nDCG@10 of each contender with its 95 % interval, and the paired difference with `search`."""
     found = {}
     for name, values in ndcg.items():
         figure = mean_interval(values)
@@ -32,129 +40,138 @@ def relevance(ndcg: Mapping[str, NDArray[np.float64]]) -> dict[str, dict[str, fl
     return found
 
 
-def spread(values: Sequence[float]) -> dict[str, float]:
-    """Median, least and greatest over the rounds."""
-    return {"median": float(np.median(values)), "low": min(values), "high": max(values)}
+def spread(values: ArrayLike) -> dict[str, float]:
+    """Return median, least and greatest over the rounds."""
+    known = np.asarray(values, float)
+    return {"median": float(np.median(known)), "low": float(known.min()), "high": float(known.max())}
 
 
-SPREAD = (
-    *("per_second", "p50", "p95", "p99"),
-    *("cpu_per_1000", "client_cpu_per_1000", "cores", "client_busy", "resident_mb"),
-)
-"""Figures of a closed loop whose spread is told."""
+def grouped(points: Any, *names: str) -> Any:
+    """Return data frames of points that are alike in some fields, by these, in the order in which they came."""
+    frame = pd.DataFrame(points)
+    return frame.groupby(list(names) if len(names) > 1 else names[0], sort=False) if len(frame) else ()
 
 
-def closed_loops(points: Points) -> list[dict[str, Any]]:
-    """Each contender's closed loops over all rounds: medians with their spread."""
-    rows = []
-    for name, clients in dict.fromkeys((p["contender"], p["clients"]) for p in points if p.get("clients")):
-        some = [p for p in points if (p["contender"], p.get("clients")) == (name, clients)]
-        rows.append(
-            {
-                "contender": name,
-                "clients": clients,
-                "searches": sum(p["searches"] for p in some),
-                "errors": sum(sum(p["errors"].values()) for p in some),
-                **{one: spread([p[one] for p in some]) for one in SPREAD},
-            }
-        )
-    return rows
+def closed_loops(points: Sequence[Record]) -> list[dict[str, Any]]:
+    """Return each contender's closed loops over all rounds: medians with their spread."""
+    loops = [point for point in points if point.get("clients")]
+    return [
+        {
+            "contender": name,
+            "clients": int(clients),
+            "searches": int(some.searches.sum()),
+            "errors": sum(sum(errors.values()) for errors in some.errors),
+            **{one: spread(some[one]) for one in SPREAD},
+        }
+        for (name, clients), some in grouped(loops, "contender", "clients")
+    ]
 
 
-def ratios(points: Points) -> list[dict[str, Any]]:
-    """How many times a peer's searches/s we do, and how many times our p99 it takes, round by round.
+def ratios(points: Sequence[Record]) -> list[dict[str, Any]]:
+    """Return how many times a peer's searches/s we do, and how many times our p99 it takes, round by round.
 
     The warm row has none: caches answer it, and the peers' queries never repeat.
     """
-    names = list(dict.fromkeys(p["contender"] for p in points))
-    by_key = {(p["contender"], p["clients"], p["round"]): p for p in points if p.get("clients")}
-    rows = []
-    for us in (name for name in names if name in OURS and name != WARM):
-        for peer in (name for name in names if name not in OURS):
-            for clients in sorted({key[1] for key in by_key}):
-                both = [
-                    (mine, by_key[peer, clients, turn])
-                    for (name, level, turn), mine in by_key.items()
-                    if (name, level) == (us, clients) and (peer, clients, turn) in by_key
-                ]
-                if both:
-                    rows.append(
-                        {
-                            "of": us,
-                            "peer": peer,
-                            "clients": clients,
-                            "per_second": spread([mine["per_second"] / theirs["per_second"] for mine, theirs in both]),
-                            "p99": spread([theirs["p99"] / mine["p99"] for mine, theirs in both]),
-                            "cpu": spread([theirs["cpu_per_1000"] / mine["cpu_per_1000"] for mine, theirs in both]),
-                        }
-                    )
-    return rows
+    by_name = dict(iter(grouped([point for point in points if point.get("clients")], "contender")))
+    return [
+        {
+            "of": us,
+            "peer": peer,
+            "clients": int(clients),
+            "per_second": spread(both.per_second / both.per_second_peer),
+            "p99": spread(both.p99_peer / both.p99),
+            "cpu": spread(both.cpu_per_1000_peer / both.cpu_per_1000),
+        }
+        for us in by_name
+        for peer in by_name
+        if us in OURS and us != WARM and peer not in OURS
+        for clients, both in by_name[us]
+        .merge(by_name[peer], on=["clients", "round"], suffixes=("", "_peer"))
+        .groupby("clients")
+    ]
 
 
-def table(record: dict[str, Any]) -> str:
-    """The record as Markdown."""
+def blocks(record: Record) -> list[str | Table]:
+    """Return the record as people read it."""
     machine, plan = record["machine"], record["plan"]
     done = 1 + max((point["round"] for point in record["points"]), default=-1)
     peers, deep = record["reads"]["peers"], record["reads"]["search_deep"]
-    lines = [
+    left_out = [name for name in weaker(record) if name not in OURS]
+    return [
         f"{record['products']:,} products; {machine['cores']} cores of {machine['processor']}; medians of {done} "
         "rounds [least, greatest]. CPU time and memory: the server's process tree, at the most clients; nDCG@10 is "
         f"of {record['judged']} judged {record['split']} queries, its difference paired with {SEARCH} [95 % interval].",
-        "",
         f"A closed loop counts {plan['seconds']:g} s or {plan['searches']:,} searches, and {LEAST} at least where "
         f"{LONGEST_S:g} s are enough for them. Flags: `{record['flags'] or 'none'}`.",
-        "",
         f"A peer's cross-encoder reads {peers['products']} products a search, up to {peers['pieces']} word pieces "
         f"with the query, by {peers['network']} (litserve-int8: in int8); that of search_deep reads "
         f"{deep['products']}, up to {deep['pieces']}, by {deep['network']}.",
-        "",
-        *(["It was stopped before its end.", ""] if record["stopped"] else []),
-        *(
-            line
-            for name, reason in record["refused"].items()
-            for line in (f"**{name}** was not measured: {reason}", "")
-        ),
-        *closed_table(record),
-        "",
-        *ratio_table(record),
-        "",
+        "It was stopped before its end." if record["stopped"] else "",
+        *(f"**{name}** was not measured: {reason}" for name, reason in record["refused"].items()),
+        closed_table(record),
+        "\n".join(_remarks(record["closed"])),
+        ratio_table(record, left_out),
+        f"No ratio is told to {', '.join(left_out)}: nDCG@10 is below that of {SEARCH} by all the interval."
+        if left_out
+        else "",
         "Open loops, a latency counted from the moment a search was due; where a rate is missing, it was more than the "
         f"contender could do. –: of under {LEAST_P95} searches (p95) or {LEAST} (p99).",
-        "",
-        *open_table(record),
+        open_table(record),
     ]
-    return "\n".join(lines) + "\n"
 
 
-def closed_table(record: dict[str, Any]) -> list[str]:
-    """A line per contender: what it does at each number of clients."""
-    levels = record["plan"]["clients"]
-    head = ["", *(f"per s, {n}" for n in levels), *(f"p99 ms, {n}" for n in levels), "searches counted"]
-    head += ["CPU s per 1,000", "client's", "MB", "nDCG@10", "less search's"]
-    rows = {(row["contender"], row["clients"]): row for row in record["closed"]}
-    lines = []
-    for name in dict.fromkeys(name for name, _ in rows):
-        some = [rows[name, level] for level in levels if (name, level) in rows]
-        cells = [name]
-        for measure in ("per_second", "p99"):
-            cells += [_closed(rows[name, n], measure) if (name, n) in rows else "" for n in levels]
-        cells.append(" / ".join(f"{row['searches']:,}" for row in some))
-        cells += [_spread(some[-1][one]) for one in ("cpu_per_1000", "client_cpu_per_1000")]
-        cells += [f"{some[-1]['resident_mb']['median']:,.0f}", *_worth(record["relevance"].get(name, {}))]
-        lines.append(cells)
-    return [str(Table(head, lines)), *_remarks(record["closed"])]
+def by_clients(rows: Sequence[Record], name: str) -> list[dict[str, Any]]:
+    """Return a line per name: the rows by their clients, in a list, and the one with the `most`."""
+    lines: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        line = lines.setdefault(name.format(**row), {"name": name.format(**row), "at": {}})
+        line["at"][row["clients"]] = line["most"] = row
+    return list(lines.values())
 
 
-def _closed(row: Mapping[str, Any], measure: str) -> str:
-    return _spread(row[measure]) + (" †" if hindered(row) else "")
+def at_clients(levels: Sequence[int], titles: Mapping[str, str]) -> dict[str, Cell]:
+    """Return columns of measures by title, each at all numbers of clients."""
+
+    def told(clients: int, measure: str, line: Record) -> str:
+        row = line["at"].get(clients)
+        return "" if row is None else _spread(row[measure]) + (" †" if hindered(row) else "")
+
+    return {f"{title}, {n}": partial(told, n, measure) for title, measure in titles.items() for n in levels}
 
 
-def hindered(row: Mapping[str, Any]) -> bool:
-    """Whether a contender had fewer cores in a round than in another, with as many clients."""
-    return bool(row["cores"]["low"] < FREE * row["cores"]["high"])
+def closed_table(record: Record) -> Table:
+    """Return a line per contender: what it does at each number of clients."""
+    columns: dict[str, Cell] = {
+        "": "{name}",
+        **at_clients(record["plan"]["clients"], {"per s": "per_second", "p99 ms": "p99"}),
+        "searches counted": lambda line: " / ".join(f"{row['searches']:,}" for row in line["at"].values()),
+        "CPU s per 1,000": lambda line: _spread(line["most"]["cpu_per_1000"]),
+        "client's": lambda line: _spread(line["most"]["client_cpu_per_1000"]),
+        "MB": "{most[resident_mb][median]:,.0f}",
+        "nDCG@10": lambda line: MEAN.format(**line) if "mean" in line else "",
+        "less search's": lambda line: DIFFERENCE.format(**line) if line.get("difference") else "",
+    }
+    lines = by_clients(record["closed"], "{contender}")
+    return Table.of(columns, [{**line, **record["relevance"].get(line["name"], {})} for line in lines])
 
 
-def _remarks(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def ratio_table(record: Record, left_out: Sequence[str]) -> Table | str:
+    """Return ours against each peer's that ranks as well; nothing where there is none."""
+    columns: dict[str, Cell] = {
+        "times": "{name}",
+        **at_clients(record["plan"]["clients"], {"searches/s": "per_second", "p99": "p99"}),
+        "CPU": lambda line: _spread(line["most"]["cpu"]),
+    }
+    lines = by_clients([row for row in record["ratios"] if row["peer"] not in left_out], "{of} : {peer}")
+    return Table.of(columns, lines) if lines else ""
+
+
+def hindered(row: Record) -> bool:
+    """Return whether a contender had fewer cores in a round than in another, with as many clients."""
+    return "cores" in row and row["cores"]["low"] < FREE * row["cores"]["high"]
+
+
+def _remarks(rows: Sequence[Record]) -> list[str]:
     """What is to be known of some points of the closed loops."""
     lines = []
     if any(map(hindered, rows)):
@@ -163,16 +180,15 @@ def _remarks(rows: Sequence[Mapping[str, Any]]) -> list[str]:
             "was not free."
         )
     for row in rows:
-        name = f"{row['contender']}, {row['clients']} clients"
-        if row["client_busy"]["high"] > 0.8:
-            busy = row["client_busy"]["high"]
+        name, busy = f"{row['contender']}, {row['clients']} clients", row["client_busy"]["high"]
+        if busy > 0.8:
             lines.append(f"{name}: the load generator used {busy:.2f} of a core; the server may do more.")
         if row["errors"]:
             lines.append(f"{name}: {row['errors']} searches failed.")
-    return ["", *lines] if lines else []
+    return lines
 
 
-def weaker(record: Mapping[str, Any]) -> list[str]:
+def weaker(record: Record) -> list[str]:
     """Return the contenders whose nDCG@10 is below that of `search` by the whole interval.
 
     How fast they are says nothing of a search as good as ours, so no ratio to them is told.
@@ -180,50 +196,38 @@ def weaker(record: Mapping[str, Any]) -> list[str]:
     return [name for name, row in record["relevance"].items() if row.get("difference_high", 0.0) < 0]
 
 
-def ratio_table(record: dict[str, Any]) -> list[str]:
-    """Ours against each peer's that ranks as well."""
-    levels = record["plan"]["clients"]
-    head = ["times", *(f"searches/s, {n}" for n in levels), *(f"p99, {n}" for n in levels), "CPU"]
-    lines = []
-    rows = {(row["of"], row["peer"], row["clients"]): row for row in record["ratios"]}
-    left_out = [name for name in weaker(record) if name not in OURS]
-    for us, peer in dict.fromkeys((us, peer) for us, peer, _ in rows if peer not in left_out):
-        some = [rows.get((us, peer, level)) for level in levels]
-        cells = [f"{us} : {peer}"]
-        for measure in ("per_second", "p99"):
-            cells += [_spread(row[measure]) if row else "" for row in some]
-        last = [row for row in some if row][-1]
-        lines.append([*cells, _spread(last["cpu"])])
-    told = [str(Table(head, lines))] if lines else []
-    if left_out:
-        told += [
-            "",
-            f"No ratio is told to {', '.join(left_out)}: nDCG@10 is below that of {SEARCH} by all the interval.",
-        ]
-    return told
+def open_table(record: Record) -> Table:
+    """Return latencies at fixed rates, from the moment a search was due; medians over rounds."""
+    points = [
+        {**point, "load": f"{point['fraction']:.0%} of its most" if "fraction" in point else f"{point['rate']:g} per s"}
+        for point in record["points"]
+        if not point.get("clients")
+    ]
+
+    def told(measure: str, least: int, line: Record) -> str:
+        mine = line["mine"]
+        return _short(mine[measure].median()) if mine.searches.min() >= least else "–"
+
+    columns: dict[str, Cell] = {
+        "load": "{load}",
+        "": "{name}",
+        "per s": partial(told, "rate", 0),
+        "sent per s": partial(told, "sent_per_second", 0),
+        "searches counted": lambda line: f"{line['mine'].searches.sum():,}",
+        "p50 ms": partial(told, "p50", 1),
+        "p95 ms": partial(told, "p95", LEAST_P95),
+        "p99 ms": partial(told, "p99", LEAST),
+        "failed": lambda line: str(sum(sum(errors.values()) for errors in line["mine"].errors)),
+    }
+    lines = [
+        {"load": load, "name": name, "mine": mine}
+        for load, some in grouped(points, "load")
+        for name, mine in grouped(some, "contender")
+    ]
+    return Table.of(columns, lines)
 
 
-def open_table(record: dict[str, Any]) -> list[str]:
-    """Latencies at fixed rates, from the moment a search was due; medians over rounds."""
-    head = ["load", "", "per s", "sent per s", "searches counted", "p50 ms", "p95 ms", "p99 ms", "failed"]
-    lines = []
-    points = [point for point in record["points"] if not point.get("clients")]
-    for fraction, rate in dict.fromkeys((p.get("fraction"), None if "fraction" in p else p["rate"]) for p in points):
-        kind = f"{fraction:.0%} of its most" if fraction else f"{rate:g} per s"
-        some = [p for p in points if p.get("fraction") == fraction and (fraction or p["rate"] == rate)]
-        for name in dict.fromkeys(p["contender"] for p in some):
-            mine = [p for p in some if p["contender"] == name]
-            fewest, all_of_them = min(p["searches"] for p in mine), sum(p["searches"] for p in mine)
-            cells = [_short(float(np.median([p[one] for p in mine]))) for one in ("rate", "sent_per_second")]
-            cells.append(f"{all_of_them:,}")
-            for measure, least in (("p50", 1), ("p95", LEAST_P95), ("p99", LEAST)):
-                cells.append(_short(float(np.median([p[measure] for p in mine]))) if fewest >= least else "–")
-            failed = sum(sum(p["errors"].values()) for p in mine)
-            lines.append([kind, name, *cells, str(failed)])
-    return [str(Table(head, lines))]
-
-
-def draw(figure: Figure, record: dict[str, Any]) -> None:
+def draw(figure: Figure, record: Record) -> None:
     """Searches per second against p99, and the ratios."""
     (left, right) = figure.subplots(1, 2)
     names = list(dict.fromkeys(row["contender"] for row in record["closed"]))
@@ -232,30 +236,22 @@ def draw(figure: Figure, record: dict[str, Any]) -> None:
         rows = [row for row in record["closed"] if row["contender"] == name]
         speeds, tails = ([row[one]["median"] for row in rows] for one in ("per_second", "p99"))
         left.loglog(speeds, tails, "o-", label=name, color=colours[name])
-        for row, speed, tail in zip(rows, speeds, tails, strict=True):
-            left.annotate(str(row["clients"]), (speed, tail), xytext=(4, 4), textcoords="offset points", fontsize=8)
+        notes(left, zip(speeds, tails, strict=True), [str(row["clients"]) for row in rows])
     left.set(xlabel="searches per second", ylabel="p99, ms (beside each point: clients)")
     left.grid(alpha=0.3, which="both")
     left.legend(frameon=False, fontsize=8)
     left_out = weaker(record)
     rows = [row for row in record["ratios"] if row["of"] == SEARCH and row["peer"] not in left_out]
-    for place, row in enumerate(rows):
-        ratio = row["per_second"]
-        errors = [[ratio["median"] - ratio["low"]], [ratio["high"] - ratio["median"]]]
-        right.barh(place, ratio["median"], xerr=errors, color=colours[row["peer"]], ecolor="#555555", capsize=3)
-    right.set_yticks(range(len(rows)), [f"{row['peer']}, {row['clients']}" for row in rows], fontsize=8)
-    right.invert_yaxis()
+    right.set_visible(bool(rows))
+    bars(
+        right,
+        [f"{row['peer']}, {row['clients']}" for row in rows],
+        [row["per_second"] for row in rows],
+        value="median",
+        colour=[colours[row["peer"]] for row in rows],
+        form=None,
+    )
     right.set_xlabel("searches per second of search, in times the peer's (peer, clients)")
-
-
-def _worth(figure: Mapping[str, float]) -> list[str]:
-    if not figure:
-        return ["", ""]
-    cells = [f"{figure['mean']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]", ""]
-    if figure.get("difference"):
-        low, high = figure["difference_low"], figure["difference_high"]
-        cells[1] = f"{figure['difference']:+.3f} [{low:+.3f}, {high:+.3f}]"
-    return cells
 
 
 def _short(value: float) -> str:

@@ -50,46 +50,36 @@ class Course:
     refused: dict[str, str] = field(default_factory=dict)
     _streams: dict[int, QueryStream] = field(default_factory=dict)
 
-    @property
-    def running(self) -> list[Contender]:
-        """Those still measured."""
-        return [one for one in self.contenders if one.name not in self.refused]
-
     def answers(self, queries: Sequence[str]) -> dict[str, list[list[str]]]:
-        """What each contender returns for each query, best first; one that is asked as another was answers the same."""
+        """Return each contender's answers, best first; one that is asked as another was answers the same."""
         found: dict[str, list[list[str]]] = {}
-        for one in self.running:
-            same = next(
-                (other.name for other in self.contenders if other.caller == one.caller and other.name in found), ""
-            )
+        for one in self.contenders:
+            same = [
+                found[other.name] for other in self.contenders if other.caller == one.caller and other.name in found
+            ]
             if same:
-                found[one.name] = found[same]
+                found[one.name] = same[0]
                 continue
             load = Load(one.caller, one.server.pid, list(queries), k=self.plan.k)
             with self.console.status(f"{one.name}: {len(queries):,} judged queries"):
-                sample = self._try(one, partial(generate, load))
-            if sample:
-                found[one.name] = sample.answers
+                if sample := self._try(one, partial(generate, load)):
+                    found[one.name] = sample.answers
         return found
 
     def measure(self) -> None:
         """All points of all rounds; each round begins with another contender."""
-        loads = [*self._closed(), *self._open()]
+        plan = self.plan
+        loads: list[dict[str, float]] = [{"clients": clients} for clients in plan.clients]
+        loads += [{"rate": rate} for rate in plan.rates] + [{"fraction": part} for part in plan.fractions]
         with progress(self.console) as bar:
-            task = bar.add_task("measuring", total=self.plan.rounds * len(loads))
-            for number in range(self.plan.rounds):
+            task = bar.add_task("measuring", total=plan.rounds * len(loads))
+            for number in range(plan.rounds):
                 first = number % len(self.contenders)
                 for place, load in enumerate(loads):
                     for one in self.contenders[first:] + self.contenders[:first]:
                         if one.name not in self.refused:
                             self._point(one, load, number, seed=number * len(loads) + place)
                     bar.advance(task)
-
-    def _closed(self) -> list[dict[str, float]]:
-        return [{"clients": clients} for clients in self.plan.clients]
-
-    def _open(self) -> list[dict[str, float]]:
-        return [{"rate": rate} for rate in self.plan.rates] + [{"fraction": part} for part in self.plan.fractions]
 
     def _point(self, one: Contender, load: dict[str, float], number: int, seed: int) -> None:
         """A point; searches come at the same moments, in the units of its rate, to all that have its seed."""
@@ -105,7 +95,15 @@ class Course:
         asked = Load(one.caller, one.server.pid, [], plan.k, int(load.get("clients", 0)), rate, seconds, plan.searches)
         if sample := self._try(one, lambda: self._sample(one, replace(asked, seed=seed), count)):
             self.points.append({"contender": one.name, "round": number, **load, "rate": rate, **figures(sample)})
-            self._say(self.points[-1])
+            point = self.points[-1]
+            put = f"{load['clients']} clients" if "clients" in load else f"{rate:.1f}/s sent"
+            self.console.print(
+                f"round {number + 1}  {one.name:22} {put:14} {point['per_second']:8.2f}/s  "
+                f"p50 {point['p50']:9.2f}  p99 {point['p99']:9.2f} ms",
+                style="dim",
+                highlight=False,
+                soft_wrap=True,
+            )
 
     def _sample(self, one: Contender, load: Load, count: int) -> Sample:
         stream = self._streams.setdefault(id(one.server), self.make_stream())
@@ -126,15 +124,6 @@ class Course:
             return None
         finally:
             one.server.hold()
-
-    def _say(self, point: dict[str, Any]) -> None:
-        load = f"{point['clients']} clients" if point.get("clients") else f"{point['rate']:.1f}/s sent"
-        self.console.print(
-            f"[dim]round {point['round'] + 1}  {point['contender']:22} {load:14} {point['per_second']:8.2f}/s  "
-            f"p50 {point['p50']:9.2f}  p99 {point['p99']:9.2f} ms[/dim]",
-            highlight=False,
-            soft_wrap=True,
-        )
 
 
 def figures(sample: Sample) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from deploy.embedded import EmbeddedServer
 from loadtests.serving import pid_of
@@ -19,28 +19,11 @@ from shelfbridge.errors import PrerequisiteError
 START_S = 180.0
 
 
-class Server(Protocol):
-    """What is measured."""
-
-    @property
-    def pid(self) -> int:
-        """Root of its process tree."""
-
-    def up(self) -> None:
-        """Start, and return when it answers."""
-
-    def down(self) -> None:
-        """End it and its children; again is harmless."""
-
-    def hold(self) -> None:
-        """Keep it from using the CPU until `release`."""
-
-    def release(self) -> None:
-        """Let it work."""
-
-
 class Triton:
-    """Shelfbridge, as `python -m deploy.embedded up` starts it."""
+    """Shelfbridge, as `python -m deploy.embedded up` starts it.
+
+    It is never held: its processes watch each other by the clock, and it sleeps when it is not asked.
+    """
 
     def __init__(self, server: EmbeddedServer) -> None:
         self.server = server
@@ -56,7 +39,7 @@ class Triton:
         self.server.down()
 
     def hold(self) -> None:
-        """Nothing: its processes watch each other by the clock, and it sleeps when it is not asked."""
+        """Nothing."""
 
     def release(self) -> None:
         """Nothing."""
@@ -70,7 +53,6 @@ class Service:
     command: Sequence[str]
     port: int
     log: Path
-    health: str = "/health"
     variables: dict[str, str] = field(default_factory=dict)
     pid: int = 0
     _process: subprocess.Popen[bytes] | None = None
@@ -131,11 +113,9 @@ class Service:
         return False
 
     def _answers(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{self.health}", timeout=2) as answer:
-                return bool(answer.status == 200)
-        except OSError:
-            return False
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health", timeout=2):
+            return True
+        return False
 
     def _last_words(self) -> str:
         lines = [line for line in self.log.read_text(errors="replace").splitlines() if line.strip()]
@@ -144,12 +124,14 @@ class Service:
 
 @dataclass(frozen=True)
 class Contender:
-    """A row of the table: a server, and how it is asked."""
+    """A row of the table: a server, and how it is asked.
+
+    environment: name of its requirements. repeats: whether its queries come again as a shop's do (Zipf), so that caches
+    may answer.
+    """
 
     name: str
-    server: Server
+    server: Triton | Service
     caller: dict[str, Any]
     environment: str | None = None
-    """Name of its requirements."""
     repeats: bool = False
-    """Whether its queries come again as a shop's do (Zipf), so that caches may answer."""

@@ -7,11 +7,8 @@ by onnxruntime's transformer optimiser, in fp32 and, weights quantised dynamical
 
 import hashlib
 import json
-import logging
 import shutil
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +21,12 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from onnxruntime.transformers import optimizer
 from rich.console import Console
 from torch import Tensor, nn
-from torch.nn import functional
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoTokenizer
 
 from build.compression.export import OPSET
+from build.compression.quantise import quiet
 from build.progress import progress
-from build.training.models import CrossEncoder, base_folder, positions
+from build.training.models import CrossEncoder, Encoder, base_folder
 from build.training.tokenizer import hold
 from build.workspace import unfinished
 from shelfbridge.catalogue import Catalogue
@@ -48,19 +45,16 @@ _FORM = 2
 
 
 class Embedder(nn.Module):
-    """The encoder as a peer has it: the mean of the last hidden states, of unit length (arXiv:1908.10084)."""
+    """The encoder as a peer has it: its unit vectors alone."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, encoder: Encoder) -> None:
         super().__init__()
-        self.trunk: Any = AutoModel.from_pretrained(folder, attn_implementation="eager").eval()
+        self.encoder, self.trunk = encoder, encoder.trunk
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Unit vectors [B, D] from int64 [B, S]."""
-        hidden = self.trunk(
-            input_ids=input_ids, attention_mask=attention_mask, **positions(self.trunk, attention_mask)
-        ).last_hidden_state
-        mask = attention_mask.unsqueeze(-1).to(hidden.dtype)
-        return functional.normalize((hidden * mask).sum(1) / mask.sum(1), dim=-1)
+        vectors: Tensor = self.encoder(input_ids, attention_mask)[0]
+        return vectors
 
 
 def originals(release: Path, stages: Path) -> dict[str, Path]:
@@ -136,13 +130,13 @@ def _write_network(work: Path, name: str, trained: Path, tokenizer: Path, base: 
     model: Embedder | CrossEncoder
     if name == "encoder":
         _write_pooling(folder)
-        model = Embedder(folder)
+        model = Embedder(Encoder.load(trained)).eval()
     else:
         model = CrossEncoder.load(folder)
         feeds["token_type_ids"] = torch.zeros_like(ids)
     hold(model.trunk, tokenizer, trained)
     graph = work / f"{name}.onnx"
-    with _quiet():
+    with quiet():
         _export(model, feeds, graph)
         quantize_dynamic(
             graph,
@@ -151,18 +145,6 @@ def _write_network(work: Path, name: str, trained: Path, tokenizer: Path, base: 
             weight_type=QuantType.QInt8,
             extra_options={"DefaultTensorType": TensorProto.FLOAT},
         )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the notices of tracing and fusing, which a user can do nothing about."""
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), redirect_stdout(None):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(logging.NOTSET)
 
 
 def _write_tokenizer(folder: Path, tokenizer: Path, base: Any, typed: bool) -> None:

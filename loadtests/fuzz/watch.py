@@ -57,7 +57,7 @@ class Watched:
 
     def _living(self) -> dict[str, int]:
         """The servers that have all their models, and the gateway."""
-        private, public, gateway = self._hybrid.private.state, self._hybrid.public.state, self._hybrid.gateway.daemon
+        private, public, gateway = self._hybrid.private.state, self._hybrid.public.state, self._hybrid.gateway
         pids = {
             "private": private.pid if private and private.ready else None,
             "public": public.pid if public and public.ready else None,

@@ -5,7 +5,6 @@ from typing import Any
 import yaml
 
 from deploy.gateway import Gateway
-from deploy.gateway.clusters import PRIVATE
 from deploy.gateway.config import config
 
 ROUTER = "envoy.filters.http.router"
@@ -20,7 +19,7 @@ class Bare(Gateway):
         content = yaml.safe_load(config(self.settings))
         resources = content["static_resources"]
         resources["listeners"] = [_passing_on(resources["listeners"][0])]
-        private = next(each for each in resources["clusters"] if each["name"] == PRIVATE)
+        private = next(each for each in resources["clusters"] if each["name"] == "private")
         del private["circuit_breakers"]
         resources["clusters"] = [private]
         return yaml.safe_dump(content)
@@ -30,7 +29,7 @@ def _passing_on(ingress: dict[str, Any]) -> dict[str, Any]:
     chain = ingress["filter_chains"][0]
     manager = chain["filters"][-1]
     typed = manager["typed_config"]
-    route = {"match": {"prefix": "/"}, "route": {"cluster": PRIVATE, "timeout": TIMEOUT}}
+    route = {"match": {"prefix": "/"}, "route": {"cluster": "private", "timeout": TIMEOUT}}
     virtual_host = {"name": "all", "domains": ["*"], "routes": [route]}
     manager["typed_config"] = {
         **{name: typed[name] for name in ("@type", "stat_prefix", "codec_type", "http2_protocol_options")},

@@ -1,14 +1,31 @@
 """What Locust is told: whom to ask, what, how often, and where to write what came of it."""
 
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from loadtests.hybrid.scenarios import Stage
 from loadtests.hybrid.traffic import MIX, Kind
-from shelfbridge.errors import SettingsError
-from shelfbridge.request import explain
+
+START = "start"
+"""Key of the file's first line: when the load began, in seconds since 1970. The others are a `Row` each."""
+
+
+class Row(NamedTuple):
+    """One request as the load generator saw it.
+
+    time: when it was sent, in seconds since 1970. ms: until it was answered or had failed, as the caller saw it. error:
+    name of the exception; empty where it was answered. steps: milliseconds by step, as the server says.
+    """
+
+    time: float
+    kind: str
+    ms: float
+    id: str
+    error: str = ""
+    words: str = ""
+    steps: dict[str, float] = {}  # noqa: RUF012
 
 
 class Load(BaseModel):
@@ -29,20 +46,6 @@ class Load(BaseModel):
     stages: tuple[Stage, ...] = Field(min_length=1, description="the rate while time goes by")
     rows: Path = Field(description="file to write: a JSON line a request")
     seed: int = 7
-
-    @classmethod
-    def load(cls, path: Path) -> Self:
-        """Read one.
-
-        Raises:
-            SettingsError: the file cannot be read, or a value cannot be used.
-        """
-        try:
-            return cls.model_validate_json(path.read_bytes())
-        except OSError as error:
-            raise SettingsError(f"{path}: {error.strerror}; name a load's JSON file (--load)") from error
-        except ValidationError as error:
-            raise SettingsError(f"{path}: {explain(error)}") from error
 
     @property
     def token(self) -> str | None:

@@ -8,11 +8,12 @@ A worker keeps its rows until it reports to the master, which writes those of al
 """
 
 import itertools
+import json
 import random
 import time
 from argparse import ArgumentParser
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 from uuid import uuid4
 
 import gevent
@@ -21,13 +22,12 @@ from locust import LoadTestShape, User, events, task
 from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 
-from loadtests.hybrid.load import Load
-from loadtests.hybrid.rows import Row, Writer
+from loadtests.hybrid.load import START, Load, Row
 from loadtests.hybrid.scenarios import at, visitors
-from loadtests.hybrid.shop import Shop
-from loadtests.hybrid.traffic import Visitor, draw
+from loadtests.hybrid.traffic import Shop, Visitor, draw
+from loadtests.program import read_model, reason
 from shelfbridge.client import TLS, SearchClient, ShopperClient
-from shelfbridge.errors import SearchError
+from shelfbridge.errors import DataError, SearchError, SettingsError
 
 LONGEST_WORDS = 300
 IN_FLIGHT = 2000
@@ -37,38 +37,49 @@ gevent.get_hub().threadpool.maxsize = IN_FLIGHT
 
 
 class Worker:
-    """What the visitors of one process share."""
+    """What the visitors of one process share; `file` is that of the process which is no worker."""
 
     load: Load
-    shop: Shop
-    search: SearchClient
-    shopper: ShopperClient
+    visitor: Visitor
     number = 0
     rows: list[list[Any]]
-    writer: Writer | None = None
+    file: TextIO | None = None
     counter: "itertools.count[int]"
 
-    def begin(self, environment: Environment) -> None:
-        """Connect; the process that is not a worker opens the file."""
+    def begin(self, environment: Environment, **_: Any) -> None:
+        """Connect, and open the file."""
         load, runner = self.load, environment.runner
         self.rows, self.counter = [], itertools.count()
         if isinstance(runner, WorkerRunner):
             self.number = runner.worker_index
         else:
-            self.writer = Writer(load.rows, time.time())
+            load.rows.parent.mkdir(parents=True, exist_ok=True)
+            self.file = load.rows.open("w", encoding="utf-8")
+            print(json.dumps({START: time.time()}), file=self.file, flush=True)
         if isinstance(runner, MasterRunner):
             return
-        self.shop = Shop.load(load.shop)
+        shop = read_model(Shop, load.shop, DataError, "write it with python -m loadtests.hybrid shop")
         tls = TLS(load.root, load.certificate, load.key) if load.root else None
         options: dict[str, Any] = {
             "tls": tls, "token": load.token, "timeout": load.timeout, "retries": load.retries
         }  # fmt: skip
-        self.search, self.shopper = SearchClient(load.address, **options), ShopperClient(load.address, **options)
+        search, shopper = SearchClient(load.address, **options), ShopperClient(load.address, **options)
+        self.visitor = Visitor(shop, search, shopper)
 
-    def flush(self) -> list[list[Any]]:
-        """The rows since the last time."""
-        taken, self.rows = self.rows, []
-        return taken
+    def report(self, data: dict[str, Any], **_: Any) -> None:
+        """Send the rows since the last time to the master."""
+        data["rows"], self.rows = self.rows, []
+
+    def collect(self, data: dict[str, Any], **_: Any) -> None:
+        """Write the rows of a worker."""
+        if self.file:
+            self.file.writelines(json.dumps(row, separators=(",", ":")) + "\n" for row in data["rows"])
+
+    def end(self, **_: Any) -> None:
+        """Write what is left."""
+        if self.file:
+            self.collect({"rows": self.rows})
+            self.file.close()
 
 
 WORKER = Worker()
@@ -80,7 +91,6 @@ class Shopper(User):
     def on_start(self) -> None:
         """Enter the shop."""
         self.chance = random.Random(f"{WORKER.load.seed} {WORKER.number} {next(WORKER.counter)}")
-        self.visitor = Visitor(WORKER.shop, WORKER.search, WORKER.shopper, self.chance)
         time.sleep(self.wait_time())
 
     def wait_time(self) -> float:
@@ -94,11 +104,11 @@ class Shopper(User):
         begun, since, steps = time.time(), time.perf_counter(), {}
         error: SearchError | None = None
         try:
-            steps = dict(self.visitor.ask(kind, request_id))
+            steps = dict(WORKER.visitor.ask(kind, request_id, self.chance))
         except SearchError as raised:
             error = raised
         ms = 1000 * (time.perf_counter() - since)
-        words = str(error)[:LONGEST_WORDS] if error else ""
+        words = reason(error)[:LONGEST_WORDS] if error else ""
         row = Row(begun, kind, ms, request_id, type(error).__name__ if error else "", words, steps)
         WORKER.rows.append(list(row))
         self.environment.events.request.fire(
@@ -123,31 +133,13 @@ def _arguments(parser: ArgumentParser) -> None:
 
 
 def _read(environment: Environment, **_: Any) -> None:
-    WORKER.load = Load.load(Path(vars(environment.parsed_options)["load"]))
-
-
-def _begin(environment: Environment, **_: Any) -> None:
-    WORKER.begin(environment)
-
-
-def _report(data: dict[str, Any], **_: Any) -> None:
-    data["rows"] = WORKER.flush()
-
-
-def _collect(data: dict[str, Any], **_: Any) -> None:
-    if WORKER.writer:
-        WORKER.writer.write(data["rows"])
-
-
-def _end(**_: Any) -> None:
-    if WORKER.writer:
-        WORKER.writer.write(WORKER.flush())
-        WORKER.writer.close()
+    file = Path(vars(environment.parsed_options)["load"])
+    WORKER.load = read_model(Load, file, SettingsError, "name a load's JSON file (--load)")
 
 
 events.init_command_line_parser.add_listener(_arguments)
 events.init.add_listener(_read)
-events.test_start.add_listener(_begin)
-events.report_to_master.add_listener(_report)
-events.worker_report.add_listener(_collect)
-events.quit.add_listener(_end)
+events.test_start.add_listener(WORKER.begin)
+events.report_to_master.add_listener(WORKER.report)
+events.worker_report.add_listener(WORKER.collect)
+events.quit.add_listener(WORKER.end)

@@ -1,61 +1,75 @@
 """The short matrix: private only, public only and hybrid through a steady hour, a flash sale and a site's failure."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 
-from loadtests.hybrid import page, report
+from loadtests.hybrid import report
 from loadtests.hybrid.cloud import MODES, Cloud, Mode
+from loadtests.hybrid.measured import verdict
 from loadtests.hybrid.plots import latency, rate
+from loadtests.hybrid.report import KEPT, figure, number, titled
 from loadtests.hybrid.run import Plan, run
-from loadtests.hybrid.tables import number
-from loadtests.hybrid.verdict import verdict
+from loadtests.hybrid.scenarios import scenario
 from loadtests.slo import Slo
-from shelfbridge.measure.report import Report, Table
+from shelfbridge.measure.report import Cell, Report, Table
 
 CELLS: tuple[tuple[str, Mode], ...] = (
-    *((scenario, mode) for scenario in ("steady", "flash_sale", "site_killed") for mode in MODES),
+    *((name, mode) for name in ("steady", "flash_sale", "site_killed") for mode in MODES),
     ("site_frozen", "hybrid"),
 )
 Record = Mapping[str, Any]
+RUN: dict[str, Cell] = {"scenario": lambda run: run["scenario"].replace("_", " "), "sites": "{mode}"}
+OVERVIEW: dict[str, Cell] = {
+    **RUN,
+    "requests/s": "{rate:.0f}",
+    "p50 ms": lambda run: number(run["latency"]["all"]["p50"]),
+    "p99 ms": lambda run: number(run["latency"]["all"]["p99"]),
+    "search p99 ms": lambda run: number(run["latency"].get("search", {}).get("p99")),
+    "public": "{burst_share:.0%}",
+    "failed, unrestricted": "{failed[unrestricted]:,}",
+    "failed, restricted": "{failed[restricted]:,}",
+    "promises": lambda run: KEPT[run["verdict"]["kept"]],
+}
+FAILURES: dict[str, Cell] = {
+    **RUN,
+    "failed site": "{failure[site]}",
+    "longest, site down, ms": figure("worst_ms"),
+    "longest before, ms": figure("worst_before_ms"),
+    "down s": figure("down_s"),
+    "failback s": figure("failback_s"),
+}
 
 
 def matrix(
-    cloud: Cloud,
-    make: Callable[[str, Mode, Path], Plan],
-    promises: Sequence[Slo],
-    folder: Path,
-    tell: Callable[[str], object],
+    cloud: Cloud, plan: Plan, rate: float, promises: Sequence[Slo], tell: Callable[[str], object]
 ) -> list[dict[str, Any]]:
     """Run every cell and write its report, then that of all: `matrix.json`, `.md`, `.png` and `.html`.
 
     Args:
         cloud: running.
-        make: the plan of a cell.
+        plan: of a run; each cell has another scenario and mode, and a folder in the plan's.
+        rate: requests a second before any surge.
         promises: held against every cell.
-        folder: of the reports.
         tell: called with what is under way.
     """
     records = []
-    for scenario, mode in CELLS:
-        plan = make(scenario, mode, folder / f"{scenario}_{mode}")
-        record = run(cloud, plan, partial(_tell, tell, plan.name))
+    for name, mode in CELLS:
+        folder = plan.folder / f"{name}_{mode}"
+        record = run(cloud, replace(plan, scenario=scenario(name, rate), mode=mode, folder=folder), tell)
         record["verdict"] = verdict(record, promises)
-        report.write(plan.folder, record)
+        report.write(folder, record)
         records.append(record)
-    _write(folder, records)
+    write(plan.folder, records)
     return records
 
 
-def _tell(tell: Callable[[str], object], what: str, seconds: float) -> None:
-    tell(f"{what}: {seconds:.0f} s")
-
-
-def _write(folder: Path, records: Sequence[Record]) -> None:
-    tables = [_overview(records), _failures(records)]
+def write(folder: Path, records: Sequence[Record]) -> None:
+    """Write the report of all cells."""
     first = records[0]
     outside = sum(
         count for record in records for kind, count in record["counted"]["public"].items() if kind != "search"
@@ -67,54 +81,19 @@ def _write(folder: Path, records: Sequence[Record]) -> None:
         "leave; public only: every search that may leave does; what is restricted stays private in all. The site that "
         "fails is the one that answers first."
     )
-    blocks: list[str | Table] = ["## Two sites under load", sentence, *tables]
+    failed = [{**record, **record["failover"]} for record in records if record["failure"]]
+    tables = [
+        titled("All runs", OVERVIEW, records),
+        titled("When a site fails: unrestricted requests", FAILURES, failed),
+    ]
     size = (15, 3.4 * len({record["scenario"] for record in records}))
-    Report("matrix", list(records), blocks, partial(_draw, records=records), size).write(folder, quiet=False)
-    page.write(
-        folder / "matrix.html",
-        title="Two sites under load",
-        sentence=sentence,
+    blocks: list[str | Table] = ["## Two sites under load", sentence, *tables]
+    report.publish(
+        Report("matrix", list(records), blocks, partial(_draw, records=records), size),
+        folder,
         kept=all(record["verdict"]["kept"] for record in records if record["mode"] == "hybrid"),
-        tables=tables,
-        pictures=[folder / "matrix.png"],
         links=[(record["name"], f"{record['scenario']}_{record['mode']}/run.html") for record in records],
     )
-
-
-def _overview(records: Sequence[Record]) -> Table:
-    rows = [
-        [
-            record["scenario"].replace("_", " "),
-            record["mode"],
-            f"{record['rate']:.0f}",
-            *(number(record["latency"]["all"][name]) for name in ("p50", "p99")),
-            number(record["latency"].get("search", {}).get("p99")),
-            f"{record['burst_share']:.0%}",
-            *(f"{record['failed'][who]:,}" for who in ("unrestricted", "restricted")),
-            "kept" if record["verdict"]["kept"] else "**missed**",
-        ]
-        for record in records
-    ]
-    head = ["scenario", "sites", "requests/s", "p50 ms", "p99 ms", "search p99 ms", "public"]
-    return Table([*head, "failed, unrestricted", "failed, restricted", "promises"], rows, "All runs")
-
-
-def _failures(records: Sequence[Record]) -> Table:
-    rows = [
-        [
-            record["scenario"].replace("_", " "),
-            record["mode"],
-            record["failure"]["site"],
-            number(record["failover"]["worst_ms"]),
-            number(record["failover"]["worst_before_ms"]),
-            number(record["failover"]["down_s"]),
-            number(record["failover"]["failback_s"]),
-        ]
-        for record in records
-        if record["failure"]
-    ]
-    head = ["scenario", "sites", "failed site", "longest, site down, ms", "longest before, ms", "down s", "failback s"]
-    return Table(head, rows, "When a site fails: unrestricted requests")
 
 
 def _draw(figure: Figure, records: Sequence[Record]) -> None:
@@ -125,9 +104,8 @@ def _draw(figure: Figure, records: Sequence[Record]) -> None:
         axes.set_visible(False)
     for record in records:
         row, column = 2 * scenarios.index(record["scenario"]), MODES.index(record["mode"])
-        upper, lower = parts[row][column], parts[row + 1][column]
-        for axes, show in ((upper, rate), (lower, latency)):
+        for axes, show in ((parts[row][column], rate), (parts[row + 1][column], latency)):
             axes.set_visible(True)
             show(axes, record)
             axes.get_legend().set_visible(record is records[0])
-        upper.set_title(record["name"].replace("_", " "), fontsize=10)
+        parts[row][column].set_title(record["name"].replace("_", " "), fontsize=10)

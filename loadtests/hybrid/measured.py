@@ -1,183 +1,165 @@
-"""What a run came to, from its requests."""
+"""What a run came to, from its requests, and whether it kept what is promised."""
 
 import datetime
-import re
-from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
 
+from loadtests.hybrid.answers import OUTSIDE, SITES
 from loadtests.hybrid.faults import Failure
-from loadtests.hybrid.joined import SITES, Answer
-from loadtests.hybrid.latencies import Latencies, encode, joined, ms, summary
 from loadtests.hybrid.scenarios import WARM_UP, Scenario
 from loadtests.hybrid.traffic import RESTRICTED
+from loadtests.slo import Slo
 
+PERCENTILES = {"p50": 50.0, "p95": 95.0, "p99": 99.0, "p99.9": 99.9}
+TAIL = tuple((100 * (1 - 10 ** -np.linspace(0, 4, 81))).tolist())
+"""Percentiles from 0 to 99.99, as far from each other in nines."""
 FLOOR = 1.0
 """Percentile of the time beyond the gateway that counts as the way there alone: hardly anybody waited."""
-_REQUEST = re.compile(r" \(request [^)]*\)")
-"""What would make each error's message another."""
-Key = tuple[str, str, str]
-"""Kind, site, phase."""
 
 
-@dataclass(frozen=True)
-class Seen:
-    """What is known beside the requests."""
-
-    start: float
-    scenario: Scenario
-    failure: Failure | None
-
-    def phase(self, time: float) -> str:
-        """The phase of a moment; a failure has its own: `down` until the site is ready again, and `after`."""
-        stage = self.scenario.at(max(0.0, time - self.start))
-        if stage is None:  # sent as it ended
-            stage = self.scenario.stages[-1].name, 0.0
-        if self.failure is None or stage[0] == WARM_UP or not 0 < self.failure.begun <= time:
-            return stage[0]
-        return "after" if 0 < self.failure.ready <= time else "down"
+def percentile(ms: ArrayLike, percent: float) -> float | None:
+    """Return the shortest time that so many percent do not exceed; None of none."""
+    known = np.asarray(ms, float)
+    return float(np.percentile(known, percent, method="inverted_cdf")) if known.size else None
 
 
-@dataclass
-class _Sums:
-    """What is added up, request by request."""
-
-    answered: Latencies[Key] = field(default_factory=Latencies)
-    failed: Counter[Key] = field(default_factory=Counter)
-    errors: Counter[tuple[str, str, str, str]] = field(default_factory=Counter)
-    parts: Latencies[tuple[str, str, str]] = field(default_factory=Latencies)
-    kinds: Counter[str] = field(default_factory=Counter)
-    seconds: dict[int, list[Answer]] = field(default_factory=lambda: defaultdict(list))
-
-    def add(self, answer: Answer, phase: str) -> None:
-        row = answer.row
-        key = (row.kind, answer.site, phase)
-        self.kinds[row.kind] += 1
-        if row.error:
-            self.failed[key] += 1
-            self.errors[row.kind, phase, row.error, _REQUEST.sub("", row.words)] += 1
-        else:
-            self.answered.add(key, row.ms)
-        for part, taken in answer.parts.items():
-            self.parts.add((row.kind, answer.site, part), taken)
+def latency(ms: ArrayLike) -> dict[str, Any]:
+    """Return count, percentiles and the longest of some times, in milliseconds."""
+    found = {name: percentile(ms, percent) for name, percent in PERCENTILES.items()}
+    return {"count": np.size(ms), **found, "max": percentile(ms, 100.0)}
 
 
-def measured(answers: Iterable[Answer], seen: Seen) -> dict[str, Any]:
-    """The part of the record that is measured. Percentiles are of what was answered; times in milliseconds."""
-    sums, warm = _Sums(), 0
-    for answer in answers:
-        phase = seen.phase(answer.row.time)
-        sums.seconds[int(answer.row.time - seen.start)].append(answer)
-        if phase == WARM_UP:
-            warm += 1
-        else:
-            sums.add(answer, phase)
-    counted = sum(sums.kinds.values())
-    seconds = sum(stage.seconds for stage in seen.scenario.stages if stage.name != WARM_UP)
-    groups = dict(sums.answered.items())
-    keys = list(dict.fromkeys([*groups, *sums.failed]))
+def phase(time: float, start: float, scenario: Scenario, failure: Failure | None) -> str:
+    """Return the phase of a moment; a failure has its own: `down` until the site is ready again, and `after`."""
+    stage = scenario.phase(max(0.0, time - start))
+    if failure is None or stage == WARM_UP or not 0 < failure.begun <= time:
+        return stage
+    return "after" if 0 < failure.ready <= time else "down"
+
+
+def measured(answers: pd.DataFrame, start: float, scenario: Scenario, failure: Failure | None) -> dict[str, Any]:
+    """Return the part of the record that is measured. Percentiles are of what was answered; times in milliseconds.
+
+    Args:
+        answers: of `answers.join`.
+        start: when the load began, in seconds since 1970.
+        scenario: that was run.
+        failure: of a site.
+    """
+    answers = answers.assign(phase=[phase(time, start, scenario, failure) for time in answers.time])
+    counted = answers[answers.phase != WARM_UP]
+    done, failed = counted[counted.error == ""], counted[counted.error != ""]
+    seconds = sum(stage.seconds for stage in scenario.stages if stage.name != WARM_UP)
+    free = done[~done.restricted & done.site.isin(SITES)]
+    errors = failed.groupby(["kind", "phase", "error", "words"], sort=False).size()
     return {
         "seconds": seconds,
-        "requests": counted,
-        "warm_up": warm,
-        "rate": counted / seconds,
-        "mix": {kind: count / counted for kind, count in sorted(sums.kinds.items())},
-        "latency": _latency(groups),
-        "groups": [_group(key, groups.get(key), sums.failed[key]) for key in keys],
-        "errors": [
-            {"kind": kind, "phase": phase, "error": error, "words": words, "count": count}
-            for (kind, phase, error, words), count in sums.errors.most_common(20)
+        "requests": len(counted),
+        "warm_up": len(answers) - len(counted),
+        "rate": len(counted) / seconds,
+        "mix": counted.kind.value_counts(normalize=True).sort_index().to_dict(),
+        "latency": {"all": latency(done.ms), **{kind: latency(group.ms) for kind, group in done.groupby("kind")}},
+        "groups": [
+            {"kind": kind, "site": site, "phase": of, "failed": int((group.error != "").sum())}
+            | latency(group.ms[group.error == ""])
+            for (kind, site, of), group in counted.groupby(["kind", "site", "phase"], sort=False)
         ],
-        "failed": {
-            "restricted": sum(count for key, count in sums.failed.items() if key[0] in RESTRICTED),
-            "unrestricted": sum(count for key, count in sums.failed.items() if key[0] not in RESTRICTED),
+        "tail": {
+            name: {"count": len(ms), "ms": [percentile(ms, percent) for percent in TAIL]}
+            for name, ms in {"all": done.ms, **dict(iter(done.groupby("site", sort=False).ms))}.items()
         },
-        "burst_share": _share(groups),
-        "where": _where(sums.parts),
-        "timeline": [_second(at, sums.seconds[at]) for at in sorted(sums.seconds)],
-        "failover": _failover(sums.seconds, seen) if seen.failure else None,
+        "errors": errors.nlargest(20).rename("count").reset_index().to_dict("records"),
+        "failed": {
+            "restricted": int(failed.restricted.sum()),
+            "unrestricted": int((~failed.restricted).sum()),
+        },
+        "burst_share": float((free.site == "public").sum() / max(1, len(free))),
+        "where": [
+            {"kind": kind, "site": site, **part}
+            for (kind, site), group in done[done.client.notna()].groupby(["kind", "site"], sort=False)
+            for part in _where(group)
+        ],
+        "timeline": [
+            _second(int(at), group) for at, group in answers.groupby((answers.time - start).astype(float).astype(int))
+        ],
+        "failover": _failover(answers, failure) if failure else None,
     }
 
 
-def _latency(groups: Mapping[Key, Any]) -> dict[str, Any]:
-    kinds = sorted({key[0] for key in groups})
-    by_kind = {kind: summary(joined(each for key, each in groups.items() if key[0] == kind)) for kind in kinds}
-    return {"all": summary(joined(groups.values())), **by_kind}
-
-
-def _group(key: Key, histogram: Any, failed: int) -> dict[str, Any]:
-    kind, site, phase = key
-    about: dict[str, Any] = {"kind": kind, "site": site, "phase": phase, "failed": failed}
-    return about if histogram is None else {**about, **summary(histogram), "histogram": encode(histogram)}
-
-
-def _share(groups: Mapping[Key, Any]) -> float:
-    """The public site's share of what may burst and was answered."""
-    by_site = {
-        site: sum(each.total_count for key, each in groups.items() if key[1] == site and key[0] not in RESTRICTED)
-        for site in SITES
+def _where(group: pd.DataFrame) -> list[dict[str, Any]]:
+    """Milliseconds by part. What lies beyond the gateway is the way there, its floor, and the rest."""
+    parts = {**{name: group[name] for name in OUTSIDE}, **pd.DataFrame(group.steps.to_list())}
+    beyond = parts.pop("beyond")
+    floor = percentile(beyond, FLOOR)
+    queue = (beyond - floor).clip(lower=0)
+    parts = {
+        "client": parts.pop("client"),
+        "gateway": parts.pop("gateway"),
+        "network": [floor],
+        "queue": queue,
+        **parts,
     }
-    return float(by_site["public"] / max(1, sum(by_site.values())))
+    return [
+        {"part": part, "p50": percentile(known, 50.0), "p99": percentile(known, 99.0)}
+        for part, taken in parts.items()
+        if len(known := pd.Series(taken).dropna())
+    ]
 
 
-def _where(parts: Latencies[tuple[str, str, str]]) -> list[dict[str, Any]]:
-    """Milliseconds by kind, site and part. What lies beyond the gateway is the way there, its floor, and the rest."""
-    found = []
-    for (kind, site, part), histogram in parts.items():
-        at = {name: ms(histogram, percentile) for name, percentile in (("p50", 50.0), ("p99", 99.0))}
-        about = {"kind": kind, "site": site}
-        if part != "beyond":
-            found.append({**about, "part": part, **at})
-            continue
-        floor = ms(histogram, FLOOR)
-        found.append({**about, "part": "network", "p50": floor, "p99": floor})
-        found.append({**about, "part": "queue", **{name: max(0.0, value - floor) for name, value in at.items()}})
-    return found
-
-
-def _second(at: int, answers: list[Answer]) -> dict[str, Any]:
+def _second(at: int, answers: pd.DataFrame) -> dict[str, Any]:
     """One second, by when the requests were sent."""
-    took = [answer.row.ms for answer in answers if not answer.row.error]
-    p50, p99 = np.percentile(took, (50, 99)).tolist() if took else (None, None)
-    sites = Counter(answer.site for answer in answers)
-    failed = Counter(answer.restricted for answer in answers if answer.row.error)
+    failed = answers[answers.error != ""]
+    took = answers.ms[answers.error == ""]
     return {
         "second": at,
         "requests": len(answers),
-        "p50": p50,
-        "p99": p99,
-        "public": sites["public"],
-        "failed_unrestricted": failed[False],
-        "failed_restricted": failed[True],
+        "p50": percentile(took, 50.0),
+        "p99": percentile(took, 99.0),
+        "public": int((answers.site == "public").sum()),
+        "failed_unrestricted": int((~failed.restricted).sum()),
+        "failed_restricted": int(failed.restricted.sum()),
     }
 
 
-def _failover(seconds: Mapping[int, list[Answer]], seen: Seen) -> dict[str, Any]:
+def _failover(answers: pd.DataFrame, failure: Failure) -> dict[str, Any]:
     """What callers saw of a site's failure.
 
     `worst_ms`: the longest of the unrestricted requests that were under way when it came, or were sent before the site
     was ready again; `worst_before_ms`: the longest of those before. `failback_s`: from the moment the site was
     ready until it answered a request.
     """
-    failure = seen.failure
-    assert failure is not None
-    free = [a.row for second in seconds.values() for a in second if not a.restricted and not a.row.error]
-    hit = [row.ms for row in free if row.time < failure.ready and row.time + row.ms / 1000 >= failure.begun]
-    before = [row.ms for row in free if row.time + row.ms / 1000 < failure.begun and seen.phase(row.time) != WARM_UP]
-    back = [
-        answer.row.time + answer.row.ms / 1000
-        for second in seconds.values()
-        for answer in second
-        if answer.site == failure.site and not answer.row.error and answer.row.time >= failure.ready
-    ]
-    answered = min(back, default=None)
+    done = answers[answers.error == ""].assign(ended=lambda rows: rows.time + rows.ms / 1000)
+    free = done[~done.restricted]
+    hit = free[(free.time < failure.ready) & (free.ended >= failure.begun)]
+    before = free[(free.ended < failure.begun) & (free.phase != WARM_UP)]
+    back = done.ended[(done.site == failure.site) & (done.time >= failure.ready)]
     return {
-        "worst_ms": max(hit, default=None),
-        "worst_before_ms": max(before, default=None),
-        "failback_s": None if answered is None else answered - failure.ready,
+        "worst_ms": percentile(hit.ms, 100.0),
+        "worst_before_ms": percentile(before.ms, 100.0),
+        "failback_s": float(back.min()) - failure.ready if len(back) else None,
         "down_s": failure.ready - failure.begun,
         "began": datetime.datetime.fromtimestamp(failure.begun, datetime.UTC).isoformat(),
     }
+
+
+def verdict(record: Mapping[str, Any], promises: Iterable[Slo]) -> dict[str, Any]:
+    """Return the record's `verdict`: every promise with what was found, and whether all were kept.
+
+    Whatever is asked for, nothing restricted may be counted at the public site and no unrestricted request may fail.
+    """
+    outside = sum(record["counted"]["public"].get(kind, 0) for kind in RESTRICTED)
+    held: list[tuple[str, float, float | None]] = [
+        (f"{one.percentile} of {one.kind}, ms", one.ms, record["latency"].get(one.kind, {}).get(one.percentile))
+        for one in promises
+    ]
+    held.append(("restricted requests at the public site, by its own counters", 0, outside))
+    held.append(("unrestricted requests that failed", 0, record["failed"]["unrestricted"]))
+    rows = [
+        {"what": what, "limit": limit, "found": found, "kept": found is not None and found <= limit}
+        for what, limit, found in held
+    ]
+    return {"kept": all(row["kept"] for row in rows), "rows": rows}

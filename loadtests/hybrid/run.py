@@ -6,19 +6,22 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from deploy.embedded.settings import ROOT
-from deploy.gateway.ingress import AUDIT_LOG
-from loadtests.hybrid import joined, rows
+import numpy as np
+import pandas as pd
+
+from deploy import ROOT
+from deploy.gateway.config import AUDIT_LOG
+from loadtests.hybrid import answers
 from loadtests.hybrid.cloud import Cloud, Mode
-from loadtests.hybrid.faults import Failing, Failure
-from loadtests.hybrid.load import Load
-from loadtests.hybrid.measured import Seen, measured
-from loadtests.hybrid.scenarios import Scenario
+from loadtests.hybrid.faults import Failure, failing
+from loadtests.hybrid.load import START, Load
+from loadtests.hybrid.measured import measured
+from loadtests.hybrid.scenarios import Scenario, at
 from loadtests.hybrid.traffic import Kind
 from loadtests.machine import machine
 from loadtests.serving import LoadFailed
@@ -52,31 +55,27 @@ class Plan:
 
 @dataclass(frozen=True)
 class Driven:
-    """A load that was put on a cloud."""
+    """A load that was put on a cloud.
 
-    file: Path
-    """The load generator's rows."""
-    lines: Mapping[str, joined.Line]
-    """The gateway's, by request id."""
+    start: when it began, in seconds since 1970. answers: every request, as `answers.join` has them. counted: requests
+    by site and model, by the sites' own counters. occupied_ms: mean time for which a request occupied a process, by
+    site and model; empty where a site failed.
+    """
+
+    start: float
+    answers: pd.DataFrame
     failure: Failure | None
     counted: dict[str, dict[str, int]]
-    """Requests by site and model, by the sites' own counters."""
     occupied_ms: dict[str, dict[str, float]]
-    """Mean time for which a request occupied a process, by site and model; empty where a site failed."""
-
-    def answers(self) -> tuple[float, Iterator[joined.Answer]]:
-        """When it began, and every request."""
-        start, found = rows.read(self.file)
-        return start, joined.join(found, self.lines)
 
 
-def drive(cloud: Cloud, plan: Plan, tell: Callable[[float], object]) -> Driven:
+def drive(cloud: Cloud, plan: Plan, tell: Callable[[str], object]) -> Driven:
     """Put a plan's load on a cloud.
 
     Args:
         cloud: running; its gateway is taken up anew.
         plan: what to do.
-        tell: called now and then with the seconds that the load has gone on.
+        tell: called now and then with what is under way.
 
     Raises:
         LoadFailed: Locust could not begin, or ended before its time.
@@ -86,8 +85,8 @@ def drive(cloud: Cloud, plan: Plan, tell: Callable[[float], object]) -> Driven:
     gateway = cloud.use(plan.mode)
     log = gateway.settings.run_dir / AUDIT_LOG
     offset = log.stat().st_size if log.exists() else 0
-    sites = (cloud.hybrid.private, cloud.hybrid.public)
-    before = {site.name: (site.requests(), site.computed()) for site in sites}
+    sites = {site.name: site for site in (cloud.hybrid.private, cloud.hybrid.public)}
+    before = {name: (site.requests(), site.computed()) for name, site in sites.items()}
     load = Load(
         address=f"localhost:{gateway.settings.port}",
         root=cloud.folder / "ca.crt",
@@ -99,22 +98,34 @@ def drive(cloud: Cloud, plan: Plan, tell: Callable[[float], object]) -> Driven:
         rows=plan.folder / "rows.jsonl",
         seed=plan.seed,
     )
-    failure = _locust(cloud, plan, load, tell)
+    with _locust(plan, load) as (process, start):
+        site = cloud.hybrid.public if plan.mode == "public" else cloud.hybrid.private
+        fault = plan.scenario.fault
+        with failing(fault, site, start) if fault else nullcontext() as failure:
+            while process.poll() is None:
+                seconds = time.time() - start
+                _, rate = at(plan.scenario.stages, seconds) or ("", 0.0)
+                tell(f"{plan.name}, {rate:.0f} a second: {seconds:.0f} s")
+                time.sleep(0.2)
+            if process.returncode or time.time() - start < plan.scenario.seconds:
+                raise LoadFailed(
+                    f"Locust ended with status {process.returncode} before its time; see {plan.folder}/locust.log"
+                )
     time.sleep(LOG_S)
+    known = answers.lines(log, offset)
     failed = {failure.site: failure} if failure else {}
     return Driven(
-        load.rows,
-        joined.lines(log, offset),
+        start,
+        answers.join(answers.rows(load.rows)[1], known),
         failure,
-        {site.name: _since(site.requests(), before[site.name][0], failed.get(site.name)) for site in sites},
-        {} if failure else {site.name: _occupied(site.computed(), before[site.name][1]) for site in sites},
+        {name: _since(site.requests(), before[name][0], failed.get(name)) for name, site in sites.items()},
+        {} if failure else {name: _occupied(site.computed(), before[name][1]) for name, site in sites.items()},
     )
 
 
-def run(cloud: Cloud, plan: Plan, tell: Callable[[float], object]) -> dict[str, Any]:
-    """Put a plan's load on a cloud, as `drive` does, and make its record."""
+def run(cloud: Cloud, plan: Plan, tell: Callable[[str], object]) -> dict[str, Any]:
+    """Put a plan's load on a cloud, as `drive` does, and return its record."""
     driven = drive(cloud, plan, tell)
-    start, answers = driven.answers()
     return {
         "name": plan.name,
         "scenario": plan.scenario.name,
@@ -125,15 +136,21 @@ def run(cloud: Cloud, plan: Plan, tell: Callable[[float], object]) -> dict[str, 
         "policies": cloud.topology.policies.model_dump(),
         "workers": plan.workers,
         "think": plan.think,
-        "start": start,
+        "start": driven.start,
         "counted": driven.counted,
         "occupied_ms": driven.occupied_ms,
         "failure": asdict(driven.failure) if driven.failure else None,
-        **measured(answers, Seen(start, plan.scenario, driven.failure)),
+        **measured(driven.answers, driven.start, plan.scenario, driven.failure),
     }
 
 
-def _locust(cloud: Cloud, plan: Plan, load: Load, tell: Callable[[float], object]) -> Failure | None:
+@contextmanager
+def _locust(plan: Plan, load: Load) -> Iterator[tuple["subprocess.Popen[bytes]", float]]:
+    """A process of Locust and when its load began; it has ended at the exit.
+
+    Raises:
+        LoadFailed: it did not begin.
+    """
     load.rows.unlink(missing_ok=True)
     described = plan.folder / "load.json"
     described.write_text(load.model_dump_json(indent=2) + "\n")
@@ -141,55 +158,33 @@ def _locust(cloud: Cloud, plan: Plan, load: Load, tell: Callable[[float], object
     flags += ["--exit-code-on-error", "0", "--loglevel", "WARNING", "--stop-timeout", f"{load.timeout:g}"]
     flags += ["--processes", str(plan.workers)] if plan.workers > 1 else []
     command = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), *flags]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     log = plan.folder / "locust.log"
-    with ExitStack() as stack:
-        output = stack.enter_context(log.open("wb"))
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    with log.open("wb") as output:
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
-        stack.callback(_end, process)
-        start = _begun(process, load.rows, log)
-        failure = None
-        if plan.scenario.fault:
-            site = cloud.hybrid.public if plan.mode == "public" else cloud.hybrid.private
-            failure = stack.enter_context(Failing(plan.scenario.fault, site, start))
-        while process.poll() is None:
-            tell(time.time() - start)
-            time.sleep(0.2)
-        if process.returncode or time.time() - start < plan.scenario.seconds:
-            raise LoadFailed(f"Locust ended with status {process.returncode} before its time; see {log}")
-    return failure
+    try:
+        deadline = time.monotonic() + STARTING_S
+        while not (load.rows.exists() and load.rows.stat().st_size):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise LoadFailed(f"Locust did not begin; see {log}")
+            time.sleep(0.05)
+        with load.rows.open() as opened:
+            start = float(json.loads(opened.readline())[START])
+        yield process, start
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait()
 
 
-def _begun(process: "subprocess.Popen[bytes]", file: Path, log: Path) -> float:
-    """When the load began, once it has."""
-    deadline = time.monotonic() + STARTING_S
-    while not (file.exists() and file.stat().st_size):
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise LoadFailed(f"Locust did not begin; see {log}")
-        time.sleep(0.05)
-    with file.open() as opened:
-        return float(json.loads(opened.readline())[rows.START])
-
-
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    if process.poll() is None:
-        process.terminate()
-        process.wait()
-
-
-def _since(now: dict[str, int], before: dict[str, int], failure: Failure | None) -> dict[str, int]:
+def _since(now: Mapping[str, int], before: Mapping[str, int], failure: Failure | None) -> dict[str, int]:
     """Requests by model that callers can name; a server that was killed has counted anew."""
-    counted = {**now}
-    if failure and failure.way == "kill":
-        counted = {model: now.get(model, 0) + failure.counted.get(model, 0) for model in {*now, *failure.counted}}
-    return {model: counted.get(model, 0) - before.get(model, 0) for model in MODELS if counted.get(model)}
+    earlier = failure.counted if failure and failure.way == "kill" else {}
+    counted = {model: now.get(model, 0) + earlier.get(model, 0) for model in MODELS}
+    return {model: count - before.get(model, 0) for model, count in counted.items() if count}
 
 
 def _occupied(now: Mapping[str, tuple[int, int]], before: Mapping[str, tuple[int, int]]) -> dict[str, float]:
     """Milliseconds of an execution, by model; those that none was made of are left out."""
-    found = {}
-    for model, (executed, busy) in now.items():
-        first, first_busy = before.get(model, (0, 0))
-        if model in MODELS and executed > first:
-            found[model] = (busy - first_busy) / (executed - first) / 1000
-    return found
+    spent = {model: np.subtract(total, before.get(model, (0, 0))) for model, total in now.items() if model in MODELS}
+    return {model: float(busy / executed / 1000) for model, (executed, busy) in spent.items() if executed}

@@ -22,14 +22,15 @@ from pathlib import Path
 
 from rich.console import Console
 
-from loadtests.plan import demand, prices, report
+from loadtests.plan import demand, report
 from loadtests.plan.curves import Curves
 from loadtests.plan.fleet import Strategy
+from loadtests.plan.prices import Prices
 from loadtests.plan.sale import hardest, sale
 from loadtests.plan.search import Planner
-from loadtests.program import command_line, ending
+from loadtests.program import command_line, ending, read_model
 from loadtests.slo import Slo
-from shelfbridge.errors import ShelfbridgeError
+from shelfbridge.errors import SettingsError, ShelfbridgeError
 from shelfbridge.measure.report import Report
 
 STRATEGIES: tuple[Strategy, ...] = ("private", "public", "hybrid")
@@ -51,7 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     with ending("stopped; nothing was written"), console.status("planning") as status:
         hours = demand.read(options.demand)
-        planner = Planner(Curves.read(options.curves), prices.read(options.prices), options.slo, status.update)
+        example = "give a TOML file, such as loadtests/plan/example/prices.toml"
+        priced = read_model(Prices, options.prices, SettingsError, example)
+        planner = Planner(Curves.read(options.curves), priced, options.slo, status.update)
         plans = [planner.plan(strategy, hours) for strategy in STRATEGIES]
         best = min(plans, key=lambda plan: plan.cost)
         if not best.cells:
@@ -64,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         found = report.record(plans, best, sale(planner, peak) if peak else None, options.slo)
         status.stop()
         drawn = partial(report.draw, found=found)
-        Report("plan", found, [report.text(found)], drawn, (13, 7)).write(options.out, quiet=False)
+        Report("plan", found, report.blocks(found), drawn, (13, 7)).write(options.out, quiet=False)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 
 from loadtests.hybrid.compare import load
@@ -23,7 +24,7 @@ from loadtests.plan.search import MARGIN
 from loadtests.plan.simulate import simulate
 from loadtests.program import command_line, ending
 from shelfbridge.errors import DataError
-from shelfbridge.measure.report import Report, Table, markdown
+from shelfbridge.measure.report import Cell, Report, Table
 
 REQUESTS, WARM_UP_S = 40_000, 5.0
 SHOWN = ("p50", "p95", "p99")
@@ -72,25 +73,25 @@ def check(curves: Curves, run: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def text(found: Sequence[Mapping[str, Any]]) -> str:
-    """Markdown: all requests, and searches."""
-    rows = []
-    for each in found:
-        for kind in ("all", "search"):
-            by = {row["percentile"]: row for row in each["rows"] if row["kind"] == kind}
-            rows.append(
-                [
-                    f"{each['name']}, {each['rate']:.0f} a second",
-                    f"{each['requests']:,}",
-                    kind,
-                    *(f"{by[name]['measured']:.1f}" for name in SHOWN),
-                    *(f"{by[name]['predicted']:.1f}" for name in SHOWN),
-                    f"{by['p99']['error']:+.0%}",
-                    " / ".join(f"{each['burst_share'][of]:.0%}" for of in ("measured", "predicted")),
-                ]
-            )
-    head = ["run", "requests", "kind", *(f"{name} ms" for name in SHOWN), *(f"{name}, predicted" for name in SHOWN)]
-    return markdown([_signs(found), Table([*head, "error at p99", "bursts, measured / predicted"], rows)])
+COLUMNS: dict[str, Cell] = {
+    "run": "{name}, {rate:.0f} a second",
+    "requests": "{requests:,}",
+    "kind": "{kind}",
+    **{f"{name} ms": f"{{{name}[measured]:.1f}}" for name in SHOWN},
+    **{f"{name}, predicted": f"{{{name}[predicted]:.1f}}" for name in SHOWN},
+    "error at p99": "{p99[error]:+.0%}",
+    "bursts, measured / predicted": "{burst_share[measured]:.0%} / {burst_share[predicted]:.0%}",
+}
+
+
+def blocks(found: Sequence[Mapping[str, Any]]) -> list[str | Table]:
+    """Return how far the predictions are right, of all requests and of searches."""
+    rows = [
+        {**each, "kind": kind, **{row["percentile"]: row for row in each["rows"] if row["kind"] == kind}}
+        for each in found
+        for kind in ("all", "search")
+    ]
+    return [_signs(found), Table.of(COLUMNS, rows)]
 
 
 def _signs(found: Sequence[Mapping[str, Any]]) -> str:
@@ -108,16 +109,14 @@ def _signs(found: Sequence[Mapping[str, Any]]) -> str:
 def draw(figure: Figure, found: Sequence[Mapping[str, Any]]) -> None:
     """Predicted over measured."""
     axes = figure.subplots()
+    rows = pd.DataFrame([row for each in found for row in each["rows"] if row["kind"] == "all"])
     for name, marker in zip(SHOWN, "os^", strict=True):
-        rows = [row for each in found for row in each["rows"] if row["percentile"] == name and row["kind"] == "all"]
-        measured, predicted = ([row[part] for row in rows] for part in ("measured", "predicted"))
-        axes.scatter(measured, predicted, marker=marker, label=f"{name} of all requests")
-    low, high = (float(limit) for limit in axes.get_xlim())
-    line = np.array([max(1.0, low), high])
+        some = rows[rows.percentile == name]
+        axes.scatter(some.measured, some.predicted, marker=marker, label=f"{name} of all requests")
+    line = np.array([max(1.0, axes.get_xlim()[0]), axes.get_xlim()[1]])
     axes.plot(line, line, color="#555555", lw=1)
     axes.fill_between(line, 0.75 * line, 1.25 * line, color="#dddddd", zorder=-1, label="within 25 %")
-    axes.set_xlabel("measured, ms")
-    axes.set_ylabel("predicted, ms")
+    axes.set(xlabel="measured, ms", ylabel="predicted, ms")
     axes.legend(frameon=False)
 
 
@@ -133,7 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         runs = sorted(map(load, options.runs), key=lambda run: run["rate"])
         found = [check(curves, run) for run in runs]
         drawn = partial(draw, found=found)
-        Report("check", found, [text(found)], drawn, (5.5, 5)).write(options.out, quiet=False)
+        Report("check", found, blocks(found), drawn, (5.5, 5)).write(options.out, quiet=False)
 
 
 if __name__ == "__main__":

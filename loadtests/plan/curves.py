@@ -8,10 +8,11 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
+from loadtests.hybrid.traffic import reshared
+from loadtests.program import read_model
 from shelfbridge.errors import DataError
-from shelfbridge.request import explain
 
 
 class _Record(BaseModel):
@@ -19,21 +20,21 @@ class _Record(BaseModel):
 
 
 class Kind(_Record):
-    """One kind of request at one load; quantiles at equal steps from 0 to 1, in milliseconds."""
+    """One kind of request at one load; quantiles at equal steps from 0 to 1, in milliseconds.
+
+    service_ms: for which it occupies a process of its model. other_ms: in the client and the gateway. way_ms: from the
+    gateway to the site and back.
+    """
 
     service_ms: list[float] = Field(min_length=2)
-    """For which it occupies a process of its model."""
     other_ms: list[float] = Field(min_length=2)
-    """In the client and the gateway."""
     way_ms: list[float] = Field(min_length=2)
-    """From the gateway to the site and back."""
 
 
 class Point(_Record):
-    """One load."""
+    """One load: answers a second of one instance."""
 
     rate: float = Field(gt=0)
-    """Answers a second of one instance."""
     kinds: dict[str, Kind] = Field(min_length=1)
 
 
@@ -57,7 +58,10 @@ class Curve(_Record):
         low, high = self._points[max(0, place - 1)], self._points[min(place, len(self._points) - 1)]
         share = 0.0 if low is high else (rate - low.rate) / (high.rate - low.rate)
         a, b = low.kinds[name], high.kinds[name]
-        return [_between(getattr(a, part), getattr(b, part), share) for part in ("service_ms", "other_ms", "way_ms")]
+        return [
+            (1 - share) * np.asarray(getattr(a, part)) + share * np.asarray(getattr(b, part))
+            for part in ("service_ms", "other_ms", "way_ms")
+        ]
 
     @cached_property
     def _points(self) -> list[Point]:
@@ -83,20 +87,16 @@ class Curves(_Record):
         Raises:
             DataError: it cannot be read, or holds other things.
         """
-        try:
-            found = cls.model_validate_json(path.read_bytes())
-        except OSError as error:
-            raise DataError(f"{path}: {error.strerror}; measure it with python -m loadtests.hybrid curves") from error
-        except ValidationError as error:
-            raise DataError(f"{path}: {explain(error)}; measure it with python -m loadtests.hybrid curves") from error
-        for site, kinds in (("private", set(found.mix)), ("public", set(found.mix) - set(found.restricted))):
-            for point in found.sites[site].points if site in found.sites else ():
+        cure = "measure it with python -m loadtests.hybrid curves"
+        found = read_model(cls, path, DataError, cure)
+        if missing := {"private", "public"} - found.sites.keys():
+            raise DataError(f"{path}: nothing of the {', '.join(sorted(missing))} site; {cure}")
+        for site, kinds in (("private", found.mix.keys()), ("public", found.mix.keys() - found.restricted)):
+            for point in found.sites[site].points:
                 if missing := kinds - point.kinds.keys():
                     raise DataError(
-                        f"{path}: {site}, {point.rate:.0f} a second: nothing of {', '.join(sorted(missing))}"
+                        f"{path}: {site}, {point.rate:.0f} a second: nothing of {', '.join(sorted(missing))}; {cure}"
                     )
-        if missing_sites := {"private", "public"} - found.sites.keys():
-            raise DataError(f"{path}: nothing of the {', '.join(sorted(missing_sites))} site; measure both")
         return found
 
     def shares(self, restricted: float | None) -> Mapping[str, float]:
@@ -104,10 +104,4 @@ class Curves(_Record):
         usual = sum(share for kind, share in self.mix.items() if kind in self.restricted)
         if restricted is None or not 0 < usual < 1:
             return self.mix
-        factor = {True: restricted / usual, False: (1 - restricted) / (1 - usual)}
-        return {kind: share * factor[kind in self.restricted] for kind, share in self.mix.items()}
-
-
-def _between(low: list[float], high: list[float], share: float) -> NDArray[np.float64]:
-    mixed: NDArray[np.float64] = (1 - share) * np.asarray(low) + share * np.asarray(high)
-    return mixed
+        return reshared(self.mix, self.restricted, restricted)

@@ -1,12 +1,6 @@
-"""What instances cost, and how soon there are more of them."""
+"""What instances cost, and how soon there are more of them: a TOML file."""
 
-import tomllib
-from pathlib import Path
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from shelfbridge.errors import SettingsError
-from shelfbridge.request import explain
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class _Settings(BaseModel):
@@ -36,17 +30,3 @@ class Prices(_Settings):
 
     private: Private
     public: Public
-
-
-def read(path: Path) -> Prices:
-    """Read a TOML file.
-
-    Raises:
-        SettingsError: it cannot be read, or a value cannot be used.
-    """
-    try:
-        return Prices.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path}: {error}; give a TOML file, such as loadtests/plan/example/prices.toml") from error
-    except ValidationError as error:
-        raise SettingsError(f"{path}: {explain(error)}") from error

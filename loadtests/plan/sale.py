@@ -1,38 +1,16 @@
 """The plan's hardest moment: a sale that begins within seconds, while new instances take minutes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import Any
 
 from loadtests.hybrid.scenarios import Stage
-from loadtests.plan.curves import Curves
 from loadtests.plan.fleet import Fleet
 from loadtests.plan.search import Cell, Planner
-from loadtests.plan.simulate import Outcome, simulate
-from loadtests.slo import Slo
+from loadtests.plan.simulate import simulate
 
 BEFORE_S, SURGE_S, SPAN_S = 30.0, 5.0, 10.0
 AFTER_ARRIVAL_S = 60.0
-
-
-@dataclass(frozen=True)
-class Sale:
-    """What shoppers see of it, planned for and not."""
-
-    hour: str
-    rate: float
-    peak: float
-    before_s: float
-    surge_s: float
-    arrival_s: float
-    planned: float
-    """The promised percentile from the begin of the sale until new instances would arrive, milliseconds."""
-    reactive: float
-    """The same with instances for the rate alone, and those that are missing ordered when the sale begins."""
-    planned_refused: float
-    """Share of requests that found a site full."""
-    reactive_refused: float
-    planned_over_time: tuple[list[float], list[float]]
-    reactive_over_time: tuple[list[float], list[float]]
 
 
 def hardest(cells: Sequence[Cell]) -> Cell | None:
@@ -41,8 +19,13 @@ def hardest(cells: Sequence[Cell]) -> Cell | None:
     return cell if cell.hour.peak > cell.hour.rate else None
 
 
-def sale(planner: Planner, cell: Cell) -> Sale:
-    """Simulate an hour's peak, with the plan's instances and with those for the rate alone."""
+def sale(planner: Planner, cell: Cell) -> dict[str, Any]:
+    """Simulate an hour's peak, with the plan's instances (`planned`) and with those for the rate alone (`reactive`).
+
+    Of each it returns the promised percentile from the begin of the sale until the instances that are ordered then
+    would arrive, in milliseconds; the share of requests that found a site full (`_refused`); and the percentile span by
+    span (`_over_time`).
+    """
     hour, arrival = cell.hour, 60 * planner.prices.public.arrival_minutes[1]
     usual = planner.fleet(cell.fleet.strategy, replace(hour, peak=hour.rate), cell.fleet.private)
     small = usual if isinstance(usual, Fleet) else cell.fleet
@@ -53,35 +36,19 @@ def sale(planner: Planner, cell: Cell) -> Sale:
         Stage("surge", SURGE_S, hour.rate, hour.peak),
         Stage.level("sale", arrival + AFTER_ARRIVAL_S - SURGE_S, hour.peak),
     ]
-    planned, unplanned = (_run(planner.curves, fleet, stages, hour.restricted) for fleet in (cell.fleet, reactive))
-    return Sale(
-        hour.name,
-        hour.rate,
-        hour.peak,
-        BEFORE_S,
-        SURGE_S,
-        arrival,
-        _until(planned, BEFORE_S + arrival, planner.slo),
-        _until(unplanned, BEFORE_S + arrival, planner.slo),
-        _refused(planned),
-        _refused(unplanned),
-        _spans(planned, planner.slo),
-        _spans(unplanned, planner.slo),
-    )
-
-
-def _run(curves: Curves, fleet: Fleet, stages: Sequence[Stage], restricted: float | None) -> Outcome:
-    return simulate(curves, fleet, stages, restricted=restricted, patient=True)
-
-
-def _until(outcome: Outcome, end: float, slo: Slo) -> float:
-    return outcome.percentile(float(slo.percentile[1:]), slo.kind, begin=BEFORE_S, end=end, answered=True)
-
-
-def _spans(outcome: Outcome, slo: Slo) -> tuple[list[float], list[float]]:
-    begins, values = outcome.over_time(float(slo.percentile[1:]), SPAN_S, slo.kind)
-    return begins.tolist(), values.tolist()
-
-
-def _refused(outcome: Outcome) -> float:
-    return outcome.refused / max(1, outcome.refused + len(outcome.took))
+    found: dict[str, Any] = {
+        "hour": hour.name,
+        "rate": hour.rate,
+        "peak": hour.peak,
+        "before_s": BEFORE_S,
+        "surge_s": SURGE_S,
+        "arrival_s": arrival,
+    }
+    percent, kind = planner.slo.percent, planner.slo.kind
+    for name, fleet in (("planned", cell.fleet), ("reactive", reactive)):
+        outcome = simulate(planner.curves, fleet, stages, restricted=hour.restricted, patient=True)
+        found[name] = outcome.percentile(percent, kind, begin=BEFORE_S, end=BEFORE_S + arrival, answered=True)
+        found[f"{name}_refused"] = outcome.refused / max(1, outcome.refused + len(outcome.took))
+        spans = outcome.over_time(percent, SPAN_S, kind)
+        found[f"{name}_over_time"] = [spans.index.to_list(), spans.to_list()]
+    return found

@@ -21,6 +21,7 @@ THRESHOLDS = (1, 2, 3, 4, 6, 8)
 """Unrestricted requests in flight by private process, that are tried."""
 MARGIN = 0.95
 """A simulated percentile must be below so much of what is promised."""
+BEYOND = "would be loaded beyond what was measured"
 
 
 @dataclass(frozen=True)
@@ -89,34 +90,31 @@ class Planner:
         return Plan(strategy, tuple(self._cell(*each) for each in zip(hours, fleets, _before(fleets), strict=True)))
 
     def fleet(self, strategy: Strategy, hour: Hour, private: int) -> Fleet | str:
-        """The fleet with the fewest public instances that keeps the promise at an hour's rate and peak, or why none."""
-        limits = self._limits(hour, private)
-        if limits[0] > private:
-            return f"{private} private instances would be loaded beyond what was measured"
-        if strategy == "private":
-            fleet = Fleet(private, 0, ALWAYS_PRIVATE)
-            return fleet if self._keeps(fleet, hour) else self._missed(fleet, hour)
-        processes = self.curves.sites["private"].processes
-        thresholds = (0,) if strategy == "public" else tuple(per * processes * private for per in THRESHOLDS)
-        if strategy == "hybrid" and self._keeps(alone := Fleet(private, 0, ALWAYS_PRIVATE), hour):
-            return alone
-        fleet = Fleet(private, self.prices.public.at_most, thresholds[0])
-        for public in range(max(1, limits[1] if strategy == "public" else 1), self.prices.public.at_most + 1):
-            for threshold in thresholds:
-                fleet = Fleet(private, public, threshold)
-                if self._keeps(fleet, hour):
-                    return fleet
-        return self._missed(fleet, hour)
+        """Return the fleet with the fewest public instances that keeps the promise at an hour's rate and peak.
 
-    def _limits(self, hour: Hour, private: int) -> tuple[int, int]:
-        """Fewest private instances for the restricted load, and public ones for the rest, by what was measured."""
-        shares = self.curves.shares(hour.restricted)
-        restricted = sum(share for kind, share in shares.items() if kind in self.curves.restricted)
+        Where there is none it is the reason.
+        """
+        free = hour.peak * self._free(hour)
         most = {site: self.curves.sites[site].highest for site in ("private", "public")}
-        return (
-            math.ceil(hour.peak * restricted / most["private"]),
-            math.ceil(hour.peak * (1 - restricted) / most["public"]),
-        )
+        if math.ceil((hour.peak - free) / most["private"]) > private:
+            return f"{private} private instances {BEYOND}"
+        alone, at_most = Fleet(private, 0, ALWAYS_PRIVATE), self.prices.public.at_most
+        tried = [] if strategy == "public" else [alone]
+        if strategy != "private":
+            processes = self.curves.sites["private"].processes
+            thresholds = (0,) if strategy == "public" else tuple(per * processes * private for per in THRESHOLDS)
+            fewest = max(1, math.ceil(free / most["public"])) if strategy == "public" else 1
+            tried += [Fleet(private, public, each) for public in range(fewest, at_most + 1) for each in thresholds]
+            tried = tried or [Fleet(private, at_most, thresholds[0])]
+        for fleet in tried:
+            if self._keeps(fleet, hour):
+                return fleet
+        return self._missed(tried[-1], hour)
+
+    def _free(self, hour: Hour) -> float:
+        """Share of an hour's requests that may leave the private site."""
+        shares = self.curves.shares(hour.restricted)
+        return sum(share for kind, share in shares.items() if kind not in self.curves.restricted)
 
     def _within(self, fleet: Fleet, hour: Hour) -> bool:
         """Whether no instance is loaded beyond what was measured, by what the simulation sends to each site."""
@@ -124,9 +122,7 @@ class Planner:
         public = fleet.public * self.curves.sites["public"].highest
         if not fleet.public or hour.peak > private + public:
             return hour.peak <= private + public
-        shares = self.curves.shares(hour.restricted)
-        free = hour.peak * sum(share for kind, share in shares.items() if kind not in self.curves.restricted)
-        burst = free * self._outcome(fleet, hour.peak, hour.restricted).burst_share
+        burst = hour.peak * self._free(hour) * self._outcome(fleet, hour.peak, hour.restricted).burst_share
         return burst <= public and hour.peak - burst <= private
 
     def _keeps(self, fleet: Fleet, hour: Hour) -> bool:
@@ -137,12 +133,12 @@ class Planner:
     def _missed(self, fleet: Fleet, hour: Hour) -> str:
         instances = f"{fleet.private} private and {fleet.public} public instances"
         if not self._within(fleet, hour):
-            return f"{instances} would be loaded beyond what was measured"
+            return f"{instances} {BEYOND}"
         return f"{self.slo.percentile} is {self.predicted(fleet, hour.peak, hour.restricted):.0f} ms with {instances}"
 
     def predicted(self, fleet: Fleet, rate: float, restricted: float | None) -> float:
         """The promised percentile at a rate, milliseconds."""
-        return self._outcome(fleet, rate, restricted).percentile(float(self.slo.percentile[1:]), self.slo.kind)
+        return self._outcome(fleet, rate, restricted).percentile(self.slo.percent, self.slo.kind)
 
     def _outcome(self, fleet: Fleet, rate: float, restricted: float | None) -> Outcome:
         rounded = GRID ** math.ceil(math.log(rate, GRID))

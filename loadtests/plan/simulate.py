@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import simpy
-from numpy.typing import NDArray
 
 from loadtests.hybrid.scenarios import Stage, at
 from loadtests.plan.curves import Curve, Curves
@@ -34,14 +34,16 @@ REFUSED = 0.02
 
 @dataclass
 class Outcome:
-    """What became of the requests; milliseconds."""
+    """What became of the requests.
+
+    arrived: seconds after the begin, of those that were answered [N]; kinds: theirs [N]; took: milliseconds [N].
+    public: of the `unrestricted` requests, those that went to the public site.
+    """
 
     arrived: list[float] = field(default_factory=list)
-    """Seconds after the begin."""
     kinds: list[str] = field(default_factory=list)
     took: list[float] = field(default_factory=list)
     public: int = 0
-    """Of the unrestricted requests, those that went to the public site."""
     unrestricted: int = 0
     refused: int = 0
 
@@ -50,26 +52,25 @@ class Outcome:
         """Share of the unrestricted requests that went to the public site."""
         return self.public / max(1, self.unrestricted)
 
+    def of(self, kind: str) -> pd.Series:
+        """Return the milliseconds of all requests or of a kind, by their arrival."""
+        took = pd.Series(self.took, self.arrived, dtype=float)
+        return took if kind == "all" else took[np.array(self.kinds) == kind]
+
     def percentile(
         self, percent: float, kind: str = "all", *, begin: float = 0.0, end: float = math.inf, answered: bool = False
     ) -> float:
         """Of all requests or of a kind, that arrived between two times; infinite where any was refused, unless only the
         `answered` ones are asked for, or where there were none.
         """
-        rows = zip(self.arrived, self.kinds, self.took, strict=True)
-        took = [ms for when, of, ms in rows if begin <= when < end and kind in ("all", of)]
-        return math.inf if (self.refused and not answered) or not took else float(np.percentile(took, percent))
+        took = self.of(kind)
+        took = took[(took.index >= begin) & (took.index < end)]
+        return math.inf if (self.refused and not answered) or took.empty else float(np.percentile(took, percent))
 
-    def over_time(
-        self, percent: float, seconds: float, kind: str = "all"
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """A percentile of each span of time, by arrival: where the spans begin, and the milliseconds."""
-        asked = np.array([kind in ("all", of) for of in self.kinds])
-        spans = (np.asarray(self.arrived)[asked] // seconds).astype(int)
-        took = np.asarray(self.took)[asked]
-        found = [(span * seconds, float(np.percentile(took[spans == span], percent))) for span in np.unique(spans)]
-        begins, values = np.array(found).reshape(-1, 2).T
-        return begins, values
+    def over_time(self, percent: float, seconds: float, kind: str = "all") -> pd.Series:
+        """Return a percentile of each span of time, in milliseconds, by its begin in seconds."""
+        took = self.of(kind)
+        return took.groupby(took.index // seconds * seconds).quantile(percent / 100)
 
 
 class _Times:

@@ -1,17 +1,15 @@
 """The clients for event loops: those for threads with `await`, argument for argument."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from types import TracebackType
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
 from shelfbridge.client import _calls
-from shelfbridge.client._base import BaseClient, Call, like
-from shelfbridge.client._protocol import EventLike, Result
-from shelfbridge.client._results import Receipt
+from shelfbridge.client._base import Asked, BaseClient, Request, like
+from shelfbridge.client._protocol import Result
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -34,31 +32,29 @@ class LoopClient(BaseClient):
         if self._connected is not None:
             await self._connected.close()
 
-    async def _answer(self, call: Call[Result]) -> Result:
-        while True:
-            self._check_open()
-            try:
-                reply = await self._unless_closed(self._triton.infer(**call.attempt()))
-            except InferenceServerException as error:
-                await asyncio.sleep(call.pause_after(error))
-            else:
-                return call.result(reply)
-
-    async def _ready(self, model: str, timeout: float | None) -> bool:
-        seconds = self._seconds(timeout)
-        self._check_open()
-        asked = self._triton.is_model_ready(model, headers=self._headers, client_timeout=seconds)
+    async def _answer(self, asked: Asked[Result]) -> Result:
         try:
-            return bool(await self._unless_closed(asked))
-        except InferenceServerException as error:
-            return self._unready(error, seconds)
+            wait = next(asked)
+            while True:
+                self._check_open()
+                if not isinstance(wait, Request):
+                    await asyncio.sleep(wait)
+                    wait = next(asked)
+                    continue
+                try:
+                    reply = await self._unless_closed(getattr(self._triton, wait.method)(**wait.arguments))
+                except InferenceServerException as error:
+                    wait = asked.throw(error)
+                else:
+                    wait = asked.send(reply)
+        except StopIteration as answered:
+            result: Result = answered.value
+            return result
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *exception: object) -> None:
         await self.close()
 
     @property
@@ -83,7 +79,7 @@ class LoopClient(BaseClient):
 
 
 def _awaited(
-    build: Callable[Concatenate[BaseClient, P], Call[Result]],
+    build: Callable[Concatenate[BaseClient, P], Asked[Result]],
 ) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, Result]]:
     """A call as a coroutine method that returns its answer."""
 
@@ -98,31 +94,14 @@ class AsyncSearchClient(LoopClient):
     """Searches; see `BaseClient` for its arguments."""
 
     search = _awaited(_calls.search)
-
-    async def ready(self, *, deep: bool = False, timeout: float | None = None) -> bool:
-        """Whether a search would be taken up now; as `SearchClient.ready`."""
-        return await self._ready(_calls.ensemble(deep), timeout)
+    ready = _awaited(_calls.search_ready)
 
 
 class AsyncShopperClient(LoopClient):
     """Shelves, and what shoppers do; see `BaseClient` for its arguments."""
 
     recommend = _awaited(_calls.recommend)
+    send = _awaited(_calls.send)
     export = _awaited(_calls.export)
     forget = _awaited(_calls.forget)
-
-    async def send(
-        self,
-        events: Sequence[EventLike],
-        *,
-        user_tokens: Sequence[str] | None = None,
-        timeout: float | None = None,
-        request_id: str | None = None,
-    ) -> Receipt:
-        """Have events kept; as `ShopperClient.send`."""
-        calls = _calls.send(self, events, user_tokens, timeout, request_id)
-        return _calls.joined([await self._answer(call) for call in calls])
-
-    async def ready(self, *, timeout: float | None = None) -> bool:
-        """Whether a shelf would be filled now."""
-        return await self._ready("recommend", timeout)
+    ready = _awaited(_calls.shelf_ready)

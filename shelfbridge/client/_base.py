@@ -1,28 +1,30 @@
 """All of a call that is neither waiting nor sending: settings, the deadline, retries, and the result.
 
-Clients for threads and for event loops differ in how they wait; a `Call` is what they have in common.
+Clients for threads and for event loops differ in how they wait; a call is a generator of what is to be waited for.
 """
 
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
 from functools import update_wrapper
 from inspect import signature
-from typing import Any, Generic, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args
 from uuid import uuid4
 
-from tritonclient.grpc import InferResult
+from tritonclient.grpc import InferInput
 from tritonclient.utils import InferenceServerException
 
 from shelfbridge.client._connection import TLS, Connection, check_seconds, is_visible_ascii, token_header
 from shelfbridge.client._faults import fault, late
-from shelfbridge.client._protocol import Question, Reply, Result
+from shelfbridge.client._protocol import Reply, Result
 from shelfbridge.errors import (
     ConnectionFailed,
     DeadlineExceeded,
     InvalidQuery,
     Overloaded,
+    ServerFault,
     SettingsError,
 )
 
@@ -64,81 +66,85 @@ class RetryBudget:
             return True
 
 
-class Call(Generic[Result]):
-    """One question under way: the time it has left and the attempts it has made."""
+@dataclass(frozen=True)
+class Request:
+    """A request to be sent: a method of tritonclient's clients, and its arguments."""
 
-    def __init__(
-        self,
-        question: Question[Result],
-        *,
-        address: str,
-        headers: Mapping[str, str],
-        timeout: float,
-        retries: int,
-        budget: RetryBudget,
-        request_id: str,
-    ):
-        self._begun = time.monotonic()
-        self._question = question
-        self._address = address
-        self._headers = {**headers, "x-request-id": request_id}
-        self._timeout = timeout
-        self._retries = retries
-        self._budget = budget
-        self._request_id = request_id
-        self._attempts = 0
+    method: Literal["infer", "is_model_ready"]
+    arguments: dict[str, Any]
 
-    def attempt(self) -> dict[str, Any]:
-        """The arguments of the next `infer`; what is left of the deadline bounds it.
 
-        The server is told twice. gRPC's own deadline cancels the call there when it has passed. Triton's parameter
-        `timeout`, in microseconds, is what queues and steps can read before they begin: an ensemble hands each of its
-        steps the figure that it was given, so it counts from the arrival of the request.
+Asked = Generator[Request | float, Any, Result]
+"""A call under way. It yields what is to be waited for, a request or a pause in seconds, is sent the reply, or has the
+error of a request thrown into it, and returns the result."""
 
-        Raises:
-            DeadlineExceeded: nothing is left.
-        """
-        left = self._left()
+
+def ask(
+    client: "BaseClient",
+    model: str,
+    inputs: list[InferInput],
+    read: Callable[[Reply], Result],
+    *,
+    timeout: float | None = None,
+    request_id: str | None = None,
+) -> Asked[Result]:
+    """Ask a model, again where that is safe and the client's settings allow it; the time begins with the first request.
+
+    The server is told twice what is left of the deadline. gRPC's own deadline cancels the call there when it has
+    passed. Triton's parameter `timeout`, in microseconds, is what queues and steps can read before they begin: an
+    ensemble hands each of its steps the figure that it was given, so it counts from the arrival of the request.
+
+    Raises:
+        SearchError: there is no answer, and trying again is not safe, not allowed, beyond the client's budget of
+            retries, or would be too late.
+        ServerFault: the reply is not what the contract says.
+    """
+    seconds, name = client._seconds(timeout), _request_id(request_id)
+    begun, attempts = time.monotonic(), 0
+    about: dict[str, Any] = {"address": client.address, "timeout": seconds, "request_id": name}
+    headers = {**client._headers, "x-request-id": name}
+    while True:
+        left = begun + seconds - time.monotonic()
         if left <= 0:
-            raise late(address=self._address, timeout=self._timeout, request_id=self._request_id)
-        self._attempts += 1
-        return {
-            "model_name": self._question.model,
-            "inputs": self._question.inputs,
-            "request_id": self._request_id,
-            "headers": dict(self._headers),
-            "client_timeout": left,
-            "timeout": max(1, int(left * 1e6)),
-        }
+            raise late(**about)
+        attempts += 1
+        sent = {"model_name": model, "inputs": inputs, "request_id": name, "headers": headers}
+        try:
+            reply = yield Request("infer", {**sent, "client_timeout": left, "timeout": max(1, int(left * 1e6))})
+            break
+        except InferenceServerException as error:
+            found = fault(error, **about)
+            pause = FIRST_PAUSE * 2.0 ** (attempts - 1) * random.uniform(0.5, 1)
+            may_wait = found.again and attempts <= client._retries and pause < begun + seconds - time.monotonic()
+            if not may_wait or not client._budget.spend():
+                raise found.error from error
+        yield pause
+    client._budget.earn()
+    try:
+        return read(Reply(reply, model, name, 1000 * (time.monotonic() - begun), attempts))
+    except Exception as error:  # whatever a foreign reply breaks in numpy, json or tritonclient
+        raise ServerFault(
+            f"the reply of {model} does not follow the contract ({type(error).__name__}: {error}); "
+            "use a client and a server of one version",
+            request_id=name,
+        ) from error
 
-    def pause_after(self, error: InferenceServerException) -> float:
-        """Seconds to wait before the next attempt.
 
-        Raises:
-            SearchError: there is none: trying again is not safe, not allowed, beyond the client's budget of retries, or
-                would be too late.
-        """
-        found = fault(error, address=self._address, timeout=self._timeout, request_id=self._request_id)
-        pause = FIRST_PAUSE * 2.0 ** (self._attempts - 1) * random.uniform(0.5, 1)
-        may_wait = found.again and self._attempts <= self._retries and pause < self._left()
-        if not may_wait or not self._budget.spend():
-            raise found.error from error
-        return pause
+def ask_ready(client: "BaseClient", model: str, timeout: float | None) -> Asked[bool]:
+    """Ask whether a model would answer now.
 
-    def result(self, tensors: InferResult) -> Result:
-        """The reply as a result.
-
-        Raises:
-            ServerFault: the reply is not what the contract says.
-        """
-        milliseconds = 1000 * (time.monotonic() - self._begun)
-        self._budget.earn()
-        return self._question.result(
-            Reply(tensors, self._question.model, self._request_id, milliseconds, self._attempts)
-        )
-
-    def _left(self) -> float:
-        return self._begun + self._timeout - time.monotonic()
+    Raises:
+        SearchError: the server says more than that nothing is ready.
+    """
+    seconds = client._seconds(timeout)
+    arguments = {"model_name": model, "headers": client._headers, "client_timeout": seconds}
+    try:
+        return bool((yield Request("is_model_ready", arguments)))
+    except InferenceServerException as error:
+        found = fault(error, address=client.address, timeout=seconds, request_id=None).error
+        if isinstance(found, UNREADY):
+            return False
+        raise found from error
 
 
 class BaseClient:
@@ -191,40 +197,15 @@ class BaseClient:
         extras = f"tls={self._tls is not None}, token={'***' if self._headers else None}"
         return f"{type(self).__name__}({self.address!r}, {extras}, timeout={self._timeout:g}, retries={self._retries})"
 
-    def _call(
-        self, question: Question[Result], timeout: float | None = None, request_id: str | None = None
-    ) -> Call[Result]:
-        """A question of this client, begun now."""
-        return Call(
-            question,
-            address=self.address,
-            headers=self._headers,
-            timeout=self._seconds(timeout),
-            retries=self._retries,
-            budget=self._budget,
-            request_id=_request_id(request_id),
-        )
-
     def _seconds(self, timeout: float | None) -> float:
         return self._timeout if timeout is None else check_seconds("timeout", timeout)
-
-    def _unready(self, error: InferenceServerException, timeout: float) -> bool:
-        """Return False, what `ready` answers after such an error.
-
-        Raises:
-            SearchError: the error says more than that nothing is ready.
-        """
-        found = fault(error, address=self.address, timeout=timeout, request_id=None).error
-        if isinstance(found, UNREADY):
-            return False
-        raise found from error
 
     def _check_open(self) -> None:
         if self._closed:
             raise ConnectionFailed(f"this client of {self.address} was closed; make a new one")
 
 
-def like(build: Callable[..., Call[Any]]) -> Callable[[Method], Method]:
+def like(build: Callable[..., Asked[Any]]) -> Callable[[Method], Method]:
     """Give a method the name, the documentation and the arguments of the call that it waits for.
 
     It returns what the call results in, so that `help` and editors show the method as it is used.
@@ -232,7 +213,7 @@ def like(build: Callable[..., Call[Any]]) -> Callable[[Method], Method]:
 
     def dressed(method: Method) -> Method:
         update_wrapper(method, build)
-        (result,) = get_args(build.__annotations__["return"])
+        *_, result = get_args(build.__annotations__["return"])
         vars(method)["__signature__"] = signature(build).replace(return_annotation=result)
         return method
 

@@ -8,11 +8,10 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, cast, get_args
 
-from shelfbridge.client._base import BaseClient, Call
+from shelfbridge.client._base import Asked, BaseClient, ask, ask_ready
 from shelfbridge.client._protocol import (
     EventLike,
     FilterLike,
-    Question,
     Reply,
     as_json,
     column,
@@ -73,7 +72,7 @@ def search(
     items: Sequence[str] = (),
     timeout: float | None = None,
     request_id: str | None = None,
-) -> Call[SearchResult]:
+) -> Asked[SearchResult]:
     """The best `k` products for a query.
 
     Args:
@@ -109,7 +108,7 @@ def search(
     ]
     if personal:
         inputs += [one(USER_TOKEN, given(user_token)), ids(items)]
-    return client._call(Question(ensemble(deep, personal), inputs, _read_search), timeout, request_id)
+    return ask(client, ensemble(deep, personal), inputs, _read_search, timeout=timeout, request_id=request_id)
 
 
 def _read_search(reply: Reply) -> SearchResult:
@@ -129,7 +128,7 @@ def recommend(
     with_payload: bool = True,
     timeout: float | None = None,
     request_id: str | None = None,
-) -> Call[ShelfResult]:
+) -> Asked[ShelfResult]:
     """A shelf of `k` products.
 
     Args:
@@ -158,7 +157,7 @@ def recommend(
         one(FILTERS, as_json(filters or {})),
         one(WITH_PAYLOAD, with_payload),
     ]
-    return client._call(Question("recommend", inputs, _read_shelf), timeout, request_id)
+    return ask(client, "recommend", inputs, _read_shelf, timeout=timeout, request_id=request_id)
 
 
 def _read_shelf(reply: Reply) -> ShelfResult:
@@ -172,7 +171,7 @@ def _read_shelf(reply: Reply) -> ShelfResult:
 
 def export(
     client: BaseClient, user: str, *, user_token: str | None = None, timeout: float | None = None
-) -> Call[dict[str, Any]]:
+) -> Asked[dict[str, Any]]:
     """All that is kept of a user, as `ProfileStore.export` has it.
 
     Raises:
@@ -183,7 +182,7 @@ def export(
 
 def forget(
     client: BaseClient, user: str, *, user_token: str | None = None, timeout: float | None = None
-) -> Call[dict[str, Any]]:
+) -> Asked[dict[str, Any]]:
     """Remove all of that.
 
     Returns:
@@ -197,13 +196,13 @@ def forget(
 
 def _privacy(
     client: BaseClient, user: str, user_token: str | None, action: str, timeout: float | None
-) -> Call[dict[str, Any]]:
+) -> Asked[dict[str, Any]]:
     inputs = [
         column(WANTED_USER, [utf8("user", user)]),
         column(USER_TOKEN, [utf8("user_token", given(user_token))]),
         column(ACTION, [action.encode()]),
     ]
-    return client._call(Question("privacy", inputs, _read_record), timeout)
+    return ask(client, "privacy", inputs, _read_record, timeout=timeout)
 
 
 def _read_record(reply: Reply) -> dict[str, Any]:
@@ -214,25 +213,38 @@ def _read_record(reply: Reply) -> dict[str, Any]:
 def send(
     client: BaseClient,
     events: Sequence[EventLike],
-    user_tokens: Sequence[str] | None,
-    timeout: float | None,
-    request_id: str | None,
-) -> Iterator[Call[Receipt]]:
-    """Calls for events in batches that a server takes, each begun when it is its turn; their receipts say places among
-    all events.
+    *,
+    user_tokens: Sequence[str] | None = None,
+    timeout: float | None = None,
+    request_id: str | None = None,
+) -> Asked[Receipt]:
+    """Have events kept. Sending them again, alone or after a failure, changes nothing: their ids are known.
+
+    Args:
+        events: `shelfbridge.profiles.Event`, or mappings of its fields; any number, sent in batches.
+        user_tokens: proof for each that it is its user's, where the server asks for it.
+        timeout: seconds for each batch instead of the client's.
+        request_id: as for `search`; all batches bear it.
 
     Raises:
-        InvalidQuery: an event is no `Event` and no mapping that JSON can hold, or there are more or fewer tokens.
+        InvalidQuery: an event cannot be written as JSON, there are more or fewer tokens than events, or the server
+            refuses a batch as a whole.
+        SearchError: else as for `search`; send all again.
     """
     if user_tokens is not None and len(user_tokens) != len(events):
         raise InvalidQuery(f"{len(user_tokens)} user_tokens for {len(events)} events; give one for each, or none")
     encoded = [event(row) for row in events]
     tokens = [utf8("user_tokens", token) for token in user_tokens or ()]
+    accepted, refused = 0, list[RefusedEvent]()
     for part in _batches(encoded):
         inputs = [column(EVENTS, encoded[part])]
         if user_tokens is not None:
             inputs.append(column(USER_TOKENS, tokens[part]))
-        yield client._call(Question("events", inputs, partial(_read_receipt, first=part.start)), timeout, request_id)
+        read = partial(_read_receipt, first=part.start)
+        receipt = yield from ask(client, "events", inputs, read, timeout=timeout, request_id=request_id)
+        accepted += receipt.accepted
+        refused += receipt.refused
+    return Receipt(accepted, tuple(refused))
 
 
 def _batches(rows: Sequence[bytes]) -> Iterator[slice]:
@@ -257,7 +269,19 @@ def _read_receipt(reply: Reply, first: int) -> Receipt:
     return Receipt(sum(accepted), refused)
 
 
-def joined(receipts: Sequence[Receipt]) -> Receipt:
-    """The receipts of all batches as one."""
-    refused = tuple(one for receipt in receipts for one in receipt.refused)
-    return Receipt(sum(receipt.accepted for receipt in receipts), refused)
+def search_ready(client: BaseClient, *, deep: bool = False, timeout: float | None = None) -> Asked[bool]:
+    """Whether a search would be taken up now; False too where no server answers in time.
+
+    Raises:
+        PermissionRefused, ServerFault: as for `search`.
+    """
+    return ask_ready(client, ensemble(deep), timeout)
+
+
+def shelf_ready(client: BaseClient, *, timeout: float | None = None) -> Asked[bool]:
+    """Whether a shelf would be filled now; a release built without interactions has none.
+
+    Raises:
+        PermissionRefused, ServerFault: as for `recommend`.
+    """
+    return ask_ready(client, "recommend", timeout)

@@ -7,26 +7,17 @@ one raises InvalidQuery then, and the message does not show the value.
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from tritonclient.grpc import InferInput, InferResult
 
-from shelfbridge.contract import (
-    HIT_SCORES,
-    ITEMS,
-    PAYLOAD,
-    PRODUCT_IDS,
-    STEP_TIMES,
-    STEPS,
-    Tensor,
-)
-from shelfbridge.errors import InvalidQuery, ServerFault
+from shelfbridge.contract import HIT_SCORES, ITEMS, PAYLOAD, PRODUCT_IDS, STEP_TIMES, STEPS, Tensor
+from shelfbridge.errors import InvalidQuery
 from shelfbridge.profiles.events import Event
 from shelfbridge.request import Filters
 
-PERSONAL = "search_personal"
 Result = TypeVar("Result")
 FilterLike = Filters | Mapping[str, Any] | None
 EventLike = Event | Mapping[str, Any]
@@ -71,30 +62,6 @@ class Reply:
         scores = [float(score) for score in self.array(HIT_SCORES)]
         products = [json.loads(raw) for raw in self.array(PAYLOAD)] or [None] * len(ids)
         return list(zip(range(1, len(ids) + 1), ids, scores, products, strict=True))
-
-
-@dataclass(frozen=True)
-class Question(Generic[Result]):
-    """A model, its inputs, and what its reply means."""
-
-    model: str
-    inputs: list[InferInput]
-    read: Callable[[Reply], Result]
-
-    def result(self, reply: Reply) -> Result:
-        """The reply as a result.
-
-        Raises:
-            ServerFault: the reply is not what the contract says.
-        """
-        try:
-            return self.read(reply)
-        except Exception as error:  # whatever a foreign reply breaks in numpy, json or tritonclient
-            raise ServerFault(
-                f"the reply of {self.model} does not follow the contract ({type(error).__name__}: {error}); "
-                "use a client and a server of one version",
-                request_id=reply.request_id,
-            ) from error
 
 
 def given(value: str | None) -> str:

@@ -1,17 +1,15 @@
 """The clients for threads."""
 
 import time
-from collections.abc import Callable, Sequence
-from types import TracebackType
+from collections.abc import Callable
 from typing import Any, Concatenate, ParamSpec, Self
 
 from tritonclient.grpc import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
 from shelfbridge.client import _calls
-from shelfbridge.client._base import BaseClient, Call, like
-from shelfbridge.client._protocol import EventLike, Result
-from shelfbridge.client._results import Receipt
+from shelfbridge.client._base import Asked, BaseClient, Request, like
+from shelfbridge.client._protocol import Result
 
 P = ParamSpec("P")
 
@@ -34,35 +32,34 @@ class ThreadClient(BaseClient):
         self._closed = True
         self._triton.close()
 
-    def _answer(self, call: Call[Result]) -> Result:
-        while True:
-            self._check_open()
-            try:
-                reply = self._triton.infer(**call.attempt())
-            except InferenceServerException as error:
-                self._check_open()
-                time.sleep(call.pause_after(error))
-            else:
-                return call.result(reply)
-
-    def _ready(self, model: str, timeout: float | None) -> bool:
-        seconds = self._seconds(timeout)
-        self._check_open()
+    def _answer(self, asked: Asked[Result]) -> Result:
         try:
-            return bool(self._triton.is_model_ready(model, headers=self._headers, client_timeout=seconds))
-        except InferenceServerException as error:
-            return self._unready(error, seconds)
+            wait = next(asked)
+            while True:
+                self._check_open()
+                if not isinstance(wait, Request):
+                    time.sleep(wait)
+                    wait = next(asked)
+                    continue
+                try:
+                    reply = getattr(self._triton, wait.method)(**wait.arguments)
+                except InferenceServerException as error:
+                    self._check_open()
+                    wait = asked.throw(error)
+                else:
+                    wait = asked.send(reply)
+        except StopIteration as answered:
+            result: Result = answered.value
+            return result
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
 
-def _answered(build: Callable[Concatenate[BaseClient, P], Call[Result]]) -> Callable[Concatenate[Any, P], Result]:
+def _answered(build: Callable[Concatenate[BaseClient, P], Asked[Result]]) -> Callable[Concatenate[Any, P], Result]:
     """A call as a method that returns its answer."""
 
     @like(build)
@@ -76,50 +73,14 @@ class SearchClient(ThreadClient):
     """Searches; see `BaseClient` for its arguments."""
 
     search = _answered(_calls.search)
-
-    def ready(self, *, deep: bool = False, timeout: float | None = None) -> bool:
-        """Whether a search would be taken up now; False too where no server answers in time.
-
-        Raises:
-            PermissionRefused, ServerFault: as for `search`.
-        """
-        return self._ready(_calls.ensemble(deep), timeout)
+    ready = _answered(_calls.search_ready)
 
 
 class ShopperClient(ThreadClient):
     """Shelves, and what shoppers do; see `BaseClient` for its arguments."""
 
     recommend = _answered(_calls.recommend)
+    send = _answered(_calls.send)
     export = _answered(_calls.export)
     forget = _answered(_calls.forget)
-
-    def send(
-        self,
-        events: Sequence[EventLike],
-        *,
-        user_tokens: Sequence[str] | None = None,
-        timeout: float | None = None,
-        request_id: str | None = None,
-    ) -> Receipt:
-        """Have events kept. Sending them again, alone or after a failure, changes nothing: their ids are known.
-
-        Args:
-            events: `shelfbridge.profiles.Event`, or mappings of its fields; any number, sent in batches.
-            user_tokens: proof for each that it is its user's, where the server asks for it.
-            timeout: seconds for each batch instead of the client's.
-            request_id: as for `SearchClient.search`; all batches bear it.
-
-        Raises:
-            InvalidQuery: an event cannot be written as JSON, or the server refuses a batch as a whole.
-            SearchError: else as for `SearchClient.search`; send all again.
-        """
-        calls = _calls.send(self, events, user_tokens, timeout, request_id)
-        return _calls.joined([self._answer(call) for call in calls])
-
-    def ready(self, *, timeout: float | None = None) -> bool:
-        """Whether a shelf would be filled now, as `SearchClient.ready`; a release built without interactions has none.
-
-        Raises:
-            PermissionRefused, ServerFault: as for `recommend`.
-        """
-        return self._ready("recommend", timeout)
+    ready = _answered(_calls.shelf_ready)

@@ -20,8 +20,6 @@ MAX_AHEAD = 300.0
 Kind = Literal["view", "click", "cart", "buy", "remove"]
 """`remove` is out of the cart."""
 ProductId = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^\P{Cc}*$")]
-Quantity = Annotated[int, Field(ge=1, le=10_000)]
-Time = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Hidden = Annotated[str, StringConstraints(pattern=r"^[a-z2-7]{26}$")]
 """What `Pseudonyms` makes of an id."""
 
@@ -32,35 +30,33 @@ def _short(user: str) -> str:
     return user
 
 
-class Event(BaseModel):
-    """What a shopper did, as the shop tells it. `user` is the shop's own id and leaves no trace in a repr or a message.
+class Deed(BaseModel):
+    """What was done with a product, by whomever.
 
     `time` is in seconds since 1970, UTC; `context` is the product beside which `product_id` was shown.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
 
-    event_id: Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,64}$"), Field(repr=False)]
-    user: Annotated[str, AfterValidator(_short), Field(repr=False)]
     kind: Kind
     product_id: ProductId
-    quantity: Quantity = 1
-    time: Time
+    quantity: Annotated[int, Field(ge=1, le=10_000)] = 1
+    time: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     context: ProductId | None = None
 
 
-class Recorded(BaseModel):
-    """An event as it is kept: `who` is the user's pseudonym, `id` stands for the event's id."""
+class Event(Deed):
+    """A deed as the shop tells it. `user` is the shop's own id and leaves no trace in a repr or a message."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
+    event_id: Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,64}$"), Field(repr=False)]
+    user: Annotated[str, AfterValidator(_short), Field(repr=False)]
+
+
+class Recorded(Deed):
+    """An event as it is kept: `who` is the user's pseudonym, `id` stands for the event's id."""
 
     who: Hidden
     id: Hidden
-    kind: Kind
-    product_id: ProductId
-    quantity: Quantity = 1
-    time: Time
-    context: ProductId | None = None
 
 
 @dataclass(frozen=True)
@@ -87,26 +83,25 @@ def read_events(rows: Sequence[bytes], now: float) -> tuple[list[Event], list[Re
         raise InvalidEvents(f"the batch is {size:,} bytes long; send at most {MAX_BYTES:,} at a time")
     good, refused = [], []
     for place, row in enumerate(rows):
-        if len(row) > MAX_ROW_BYTES:
-            reason = f"it is {len(row):,} bytes long; an event has at most {MAX_ROW_BYTES:,}"
-            refused.append(Refused(place, reason))
-            continue
         try:
-            event = Event.model_validate_json(row)
-        except ValidationError as error:
-            refused.append(Refused(place, _reason(error)))
-            continue
-        if event.time > now + MAX_AHEAD:
-            ahead = f"time: {event.time - now:,.0f} seconds in the future"
-            refused.append(Refused(place, f"{ahead}; set the sender's clock (seconds since 1970, UTC)"))
-        else:
-            good.append(event)
+            good.append(_event(row, now))
+        except ValueError as error:  # pydantic's are among them
+            refused.append(Refused(place, explain(error) if isinstance(error, ValidationError) else str(error)))
     return good, refused
 
 
-def _reason(error: ValidationError) -> str:
-    if any(problem["type"] == "extra_forbidden" for problem in error.errors(include_input=False)):
-        return (
-            f"a field that events do not have; theirs are {', '.join(Event.model_fields)}"  # its name may be a user's
-        )
-    return explain(error)
+def _event(row: bytes, now: float) -> Event:
+    """The event of a row; a ValueError says why there is none."""
+    if len(row) > MAX_ROW_BYTES:
+        raise ValueError(f"it is {len(row):,} bytes long; an event has at most {MAX_ROW_BYTES:,}")
+    try:
+        event = Event.model_validate_json(row)
+    except ValidationError as error:
+        if any(problem["type"] == "extra_forbidden" for problem in error.errors(include_input=False)):
+            known = ", ".join(Event.model_fields)  # the name of the other may be a user's
+            raise ValueError(f"a field that events do not have; theirs are {known}") from None
+        raise
+    if event.time > now + MAX_AHEAD:
+        ahead = f"time: {event.time - now:,.0f} seconds in the future"
+        raise ValueError(f"{ahead}; set the sender's clock (seconds since 1970, UTC)")
+    return event

@@ -1,7 +1,8 @@
 """What is known of a shopper."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from shelfbridge.profiles.events import Kind
 
@@ -41,3 +42,9 @@ class Profile:
 
     recent: tuple[Recent, ...] = ()
     bought: Mapping[str, Bought] = field(default_factory=dict)
+
+    @property
+    def record(self) -> dict[str, list[dict[str, Any]]]:
+        """The same as JSON has it, what was bought in the order of the product ids."""
+        bought = [{"product_id": product_id} | asdict(how) for product_id, how in sorted(self.bought.items())]
+        return {"recent": [asdict(one) for one in self.recent], "bought": bought}

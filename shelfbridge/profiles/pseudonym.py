@@ -16,8 +16,6 @@ from shelfbridge.profiles.events import Event, Recorded
 KEY_BYTES = 32
 LENGTH = 26
 """Characters of a pseudonym or token: 130 bits of an HMAC-SHA256 in lower-case base 32."""
-_OTHERS = 0o037
-"""A key file may be read by its owner and, as orchestrators mount secrets, its group."""
 
 
 class Pseudonyms:
@@ -61,6 +59,20 @@ class Pseudonyms:
         return base64.b32encode(digest).decode().lower()[:LENGTH]
 
 
+def read_secret(path: Path) -> bytes:
+    """What a key file holds, which its owner alone and, as orchestrators mount secrets, its group may read.
+
+    Raises:
+        SettingsError: it cannot be read, or others may read it.
+    """
+    try:
+        if (mode := path.stat().st_mode & 0o777) & 0o037:
+            raise SettingsError(f"{path}: has mode {mode:o}, so that others may read the key; chmod 600 {path}")
+        return path.read_bytes()
+    except OSError as error:
+        raise SettingsError(f"{path}: {error.strerror}; name a key file (python -m deploy.security keys)") from error
+
+
 def load_or_make_key(path: Path) -> bytes:
     """The key that a file holds; made with mode 0600 if there is none.
 
@@ -70,9 +82,7 @@ def load_or_make_key(path: Path) -> bytes:
     try:
         if not path.exists():
             _make(path)
-        if (mode := path.stat().st_mode & 0o777) & _OTHERS:
-            raise SettingsError(f"{path}: has mode {mode:o}, so that others may read the key; chmod 600 {path}")
-        key = bytes.fromhex(path.read_text("ascii"))
+        key = bytes.fromhex(read_secret(path).decode("ascii"))
     except OSError as error:
         raise SettingsError(f"{path}: {error.strerror}; name a file for the key of pseudonyms") from error
     except ValueError as error:

@@ -1,6 +1,8 @@
 """Profiles in a SQLite file: what the embedded server uses. Several processes may write, one at a time."""
 
+import math
 import os
+import re
 import sqlite3
 import threading
 import time
@@ -14,24 +16,15 @@ from shelfbridge.errors import StoreUnavailable
 from shelfbridge.profiles import popularity
 from shelfbridge.profiles.events import Recorded, Refused
 from shelfbridge.profiles.profile import BOUGHT, RECENT, Bought, Profile, Recent
-from shelfbridge.profiles.store import DAY, unkept
+from shelfbridge.profiles.store import DAY, sifted
 
 PATIENCE = 5.0
 """Seconds that a writer waits for the others."""
 SWEEP = 3600.0
 """Seconds between sweeps through all profiles for what is older than the retention."""
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS recent (
-    position INTEGER PRIMARY KEY, who TEXT, time REAL, kind TEXT, quantity INTEGER, product TEXT, context TEXT);
-CREATE INDEX IF NOT EXISTS recent_of ON recent (who, time DESC, position DESC);
-CREATE TABLE IF NOT EXISTS bought (
-    who TEXT, product TEXT, times INTEGER, quantity INTEGER, first REAL, last REAL,
-    PRIMARY KEY (who, product)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS seen (who TEXT, id TEXT, time REAL, arrived REAL, PRIMARY KEY (who, id)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS forgotten (who TEXT PRIMARY KEY, until REAL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS popular (product TEXT PRIMARY KEY, level REAL) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS popular_first ON popular (level DESC, product DESC);
-"""
+_SCHEMA, *_NAMED = re.split(r"^-- (\w+): .*\n", Path(__file__).with_suffix(".sql").read_text("utf-8"), flags=re.M)
+SQL = dict(zip(_NAMED[::2], _NAMED[1::2], strict=True))
+"""Statements by name."""
 
 
 class SQLiteStore:
@@ -46,64 +39,42 @@ class SQLiteStore:
 
     def put(self, events: Sequence[Recorded]) -> list[Refused]:
         """As `ProfileStore.put`: one transaction."""
-        refused, changed = [], set()
         with self._transaction() as connection:
             now = self.clock()
-            for place, event in enumerate(events):
-                forgotten = self._forgotten(connection, event.who)
-                reason = unkept(event.time, now=now, retention=self._retention, forgotten=forgotten)
-                if reason:
-                    refused.append(Refused(place, reason))
-                elif self._is_new(connection, event, now):
-                    self._apply(connection, event)
-                    changed.add(event.who)
-            for who in changed:
-                self._trim(connection, who)
+            kept, refused = sifted(
+                events, now=now, retention=self._retention, forgotten=lambda who: self._forgotten(connection, who)
+            )
+            new = [
+                event
+                for event in kept
+                if connection.execute(SQL["see"], (event.who, event.id, event.time, now)).rowcount
+            ]
+            for event in new:
+                self._apply(connection, event)
+            for who in {event.who for event in new}:
+                connection.execute(SQL["trim_recent"], (who, RECENT))
+                connection.execute(SQL["trim_bought"], (who, BOUGHT))
             if now - self._swept > SWEEP:
                 self._sweep(connection, now - self._retention, now)
         return refused
 
     def profile(self, who: str) -> Profile:
         """As `ProfileStore.profile`."""
-        floor = self.clock() - self._retention
         with self._connection(self.timeout) as connection:
-            recent = connection.execute(
-                "SELECT product, kind, time, quantity, context FROM recent WHERE who = ? AND time >= ? "
-                "ORDER BY time DESC, position DESC LIMIT ?",
-                (who, floor, RECENT),
-            ).fetchall()
-            bought = connection.execute(
-                "SELECT product, times, quantity, first, last FROM bought WHERE who = ? AND last >= ?", (who, floor)
-            ).fetchall()
-        return Profile(tuple(Recent(*row) for row in recent), {product: Bought(*how) for product, *how in bought})
+            return self._profile(connection, who, self.clock() - self._retention, RECENT)
 
     def popular(self, now: float, most: int) -> list[tuple[str, float]]:
         """As `ProfileStore.popular`."""
         with self._connection(self.timeout) as connection:
-            rows = connection.execute(
-                "SELECT product, level FROM popular ORDER BY level DESC, product DESC LIMIT ?", (most,)
-            ).fetchall()
+            rows = connection.execute(SQL["popular"], (most,)).fetchall()
         return [(product, popularity.score(level, now)) for product, level in rows]
 
     def export(self, who: str) -> dict[str, Any]:
         """As `ProfileStore.export`; nothing waits here and nothing is set aside."""
         with self._transaction() as connection:
-
-            def rows(query: str) -> list[dict[str, Any]]:
-                cursor = connection.execute(query, (who,))
-                names = [column[0] for column in cursor.description]
-                return [dict(zip(names, row, strict=True)) for row in cursor]
-
             return {
-                "recent": rows(
-                    "SELECT product AS product_id, kind, time, quantity, context FROM recent WHERE who = ? "
-                    "ORDER BY time DESC, position DESC"
-                ),
-                "bought": rows(
-                    "SELECT product AS product_id, times, quantity, first, last FROM bought WHERE who = ? "
-                    "ORDER BY product"
-                ),
-                "event_ids": dict(connection.execute("SELECT id, arrived FROM seen WHERE who = ?", (who,)).fetchall()),
+                **self._profile(connection, who).record,
+                "event_ids": dict(connection.execute(SQL["arrivals"], (who,)).fetchall()),
                 "waiting": [],
                 "set_aside": [],
                 "forgotten": self._forgotten(connection, who),
@@ -112,13 +83,10 @@ class SQLiteStore:
     def forget(self, who: str) -> None:
         """As `ProfileStore.forget`; what is deleted is overwritten, in the file and its log."""
         with self._transaction() as connection:
-            latest = connection.execute("SELECT max(time) FROM recent WHERE who = ?", (who,)).fetchone()[0]
+            latest = connection.execute(SQL["latest"], (who,)).fetchone()[0]
             for table in ("recent", "bought", "seen"):
                 connection.execute(f"DELETE FROM {table} WHERE who = ?", (who,))
-            connection.execute(
-                "INSERT INTO forgotten VALUES (?, ?) ON CONFLICT DO UPDATE SET until = max(until, excluded.until)",
-                (who, max(self.clock(), latest or 0.0)),
-            )
+            connection.execute(SQL["forget"], (who, max(self.clock(), latest or 0.0)))
         with self._connection(PATIENCE) as connection:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
@@ -129,45 +97,23 @@ class SQLiteStore:
                 connection.close()
         self._opened, self._local = [], threading.local()
 
-    def _is_new(self, connection: sqlite3.Connection, event: Recorded, now: float) -> bool:
-        added = connection.execute(
-            "INSERT OR IGNORE INTO seen VALUES (?, ?, ?, ?)", (event.who, event.id, event.time, now)
-        )
-        return bool(added.rowcount)
+    def _profile(self, connection: sqlite3.Connection, who: str, floor: float = -math.inf, most: int = -1) -> Profile:
+        """What is kept from a time on, of what is recent at most so much; by default all."""
+        recent = connection.execute(SQL["recent"], (who, floor, most)).fetchall()
+        bought = connection.execute(SQL["bought"], (who, floor)).fetchall()
+        return Profile(tuple(Recent(*row) for row in recent), {product: Bought(*how) for product, *how in bought})
 
     def _forgotten(self, connection: sqlite3.Connection, who: str) -> float | None:
-        row = connection.execute("SELECT until FROM forgotten WHERE who = ?", (who,)).fetchone()
+        row = connection.execute(SQL["forgotten"], (who,)).fetchone()
         return row[0] if row else None
 
     def _apply(self, connection: sqlite3.Connection, event: Recorded) -> None:
-        connection.execute(
-            "INSERT INTO recent (who, time, kind, quantity, product, context) VALUES (?, ?, ?, ?, ?, ?)",
-            (event.who, event.time, event.kind, event.quantity, event.product_id, event.context),
-        )
+        deed = (event.who, event.time, event.kind, event.quantity, event.product_id, event.context)
+        connection.execute(SQL["add"], deed)
         if event.kind == "buy":
-            connection.execute(
-                "INSERT INTO bought VALUES (?, ?, 1, ?, ?, ?) ON CONFLICT DO UPDATE SET times = times + 1, "
-                "quantity = quantity + excluded.quantity, first = min(first, excluded.first), "
-                "last = max(last, excluded.last)",
-                (event.who, event.product_id, event.quantity, event.time, event.time),
-            )
+            connection.execute(SQL["buy"], (event.who, event.product_id, event.quantity, event.time))
         if popularity.WEIGHTS[event.kind]:
-            level = popularity.level(event.kind, event.time)
-            held = connection.execute("SELECT level FROM popular WHERE product = ?", (event.product_id,)).fetchone()
-            level = popularity.joined(held[0], level) if held else level
-            connection.execute("INSERT OR REPLACE INTO popular VALUES (?, ?)", (event.product_id, level))
-
-    def _trim(self, connection: sqlite3.Connection, who: str) -> None:
-        connection.execute(
-            "DELETE FROM recent WHERE position IN (SELECT position FROM recent WHERE who = ? "
-            "ORDER BY time DESC, position DESC LIMIT -1 OFFSET ?)",
-            (who, RECENT),
-        )
-        connection.execute(
-            "DELETE FROM bought WHERE who = ?1 AND product IN (SELECT product FROM bought WHERE who = ?1 "
-            "ORDER BY last DESC LIMIT -1 OFFSET ?2)",
-            (who, BOUGHT),
-        )
+            connection.execute(SQL["raise"], (event.product_id, popularity.level(event.kind, event.time)))
 
     def _sweep(self, connection: sqlite3.Connection, floor: float, now: float) -> None:
         for table, column in (("recent", "time"), ("bought", "last"), ("seen", "time"), ("forgotten", "until")):
@@ -209,9 +155,8 @@ class SQLiteStore:
             connection = sqlite3.connect(self.path, PATIENCE, isolation_level=None, check_same_thread=False)
             self._opened.append((process, connection))
             self._local.connection, self._local.process, self._local.file = connection, process, self.path.stat()
-            connection.executescript(
-                "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON;" + _SCHEMA
-            )
+            connection.create_function("joined", 2, popularity.joined, deterministic=True)
+            connection.executescript(_SCHEMA)
         found: sqlite3.Connection = self._local.connection
         return found
 

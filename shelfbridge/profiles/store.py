@@ -1,6 +1,6 @@
 """Where profiles are kept: in a SQLite file beside the server, or in Redis. One setting decides."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -65,20 +65,30 @@ class ProfileStore(Protocol):
         ...
 
 
-def unkept(time: float, *, now: float, retention: float, forgotten: float | None) -> str:
-    """Why a store does not keep an event; empty where it does.
+def sifted(
+    events: Sequence[Recorded], *, now: float, retention: float, forgotten: Callable[[str], float | None]
+) -> tuple[list[Recorded], list[Refused]]:
+    """The events that a store keeps, and those that it refuses, as `ProfileStore.put` has it.
 
     Args:
-        time: of the event, in seconds since 1970, as are `now` and `forgotten`.
+        events: to be put.
+        now: seconds since 1970.
         retention: seconds for which events are kept.
-        forgotten: up to when its user is; None where they are not.
+        forgotten: up to when a user is, in seconds since 1970; None where they are not.
     """
-    if time < now - retention:
-        age, limit = (now - time) / DAY, retention / DAY
-        return f"time: {age:,.0f} days ago, and events are kept for {limit:,.0f}; is it in seconds since 1970?"
-    if forgotten is not None and time <= forgotten:
-        return "time: from before its user was forgotten; drop it, or set the sender's clock if it happened afterwards"
-    return ""
+    kept, refused = [], []
+    for place, event in enumerate(events):
+        until = forgotten(event.who)
+        if event.time < now - retention:
+            age, limit = (now - event.time) / DAY, retention / DAY
+            reason = f"{age:,.0f} days ago, and events are kept for {limit:,.0f}; is it in seconds since 1970?"
+        elif until is not None and event.time <= until:
+            reason = "from before its user was forgotten; drop it, or set the sender's clock if it happened afterwards"
+        else:
+            kept.append(event)
+            continue
+        refused.append(Refused(place, f"time: {reason}"))
+    return kept, refused
 
 
 def open_store(uri: str, *, retention_days: float = RETENTION_DAYS, timeout: float = TIMEOUT) -> ProfileStore:

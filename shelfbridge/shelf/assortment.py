@@ -19,36 +19,24 @@ from shelfbridge.retrieval.names import Names
 from shelfbridge.retrieval.ragged import load
 from shelfbridge.retrieval.vectors import Vectors
 from shelfbridge.shelf.products import ShelfProducts
-from shelfbridge.shelf.signals import Allowed, Demand, Floats, Neighbours, Numbers, best
+from shelfbridge.shelf.signals import Allowed, Demand, Floats, Known, Neighbours, Rows, best
 
 GONE = -1
 
 
-@dataclass(frozen=True)
-class Rows:
-    """Vectors by row, as `signals.Table`."""
-
-    fetch: Callable[[NDArray[Any]], Floats]
-
-    def __getitem__(self, rows: Numbers) -> Floats:
-        return self.fetch(np.asarray(rows, np.int64))
-
-
 @dataclass(frozen=True, eq=False)
-class Assortment:
-    """`signals.Known` of N products, and what a shelf shows of them."""
+class Assortment(Known):
+    """`signals.Known` of N products, and what a shelf shows of them.
+
+    The prices are as the catalogue has them now, which are those that filters look at; what is gone keeps its last.
+    """
 
     products: ShelfProducts
-    texts_in_index: Vectors
-    facets: Facets
+    columns: Columns
+    """Of the index."""
     store: ProductStore
     row: Callable[[str], int]
     """The row of a product id, -1 if there is none."""
-    vectors: Rows
-    prices: Floats
-    """As the catalogue has them now, which are those that filters look at; what is gone keeps its last [N]."""
-    associated: Neighbours
-    companions: Neighbours
     demand: Demand
     """When the release was made; 0 of what came later."""
     later: Floats
@@ -60,17 +48,6 @@ class Assortment:
 
     def __len__(self) -> int:
         return len(self.prices)
-
-    @property
-    def texts(self) -> Rows:
-        """As `signals.Known.texts`; zeros for what is gone."""
-
-        def fetch(rows: NDArray[Any]) -> Floats:
-            at = self.index_rows(rows)
-            vectors: Floats = self.texts_in_index.fetch(np.maximum(at, 0)) * (at >= 0)[:, None]
-            return vectors
-
-        return Rows(fetch)
 
     def nearest(self, user: Floats, most: int, allowed: Allowed) -> NDArray[np.int64]:
         """As `signals.Known.nearest`."""
@@ -91,10 +68,9 @@ class Assortment:
             return at[:0]
         passing = allowed
         if self.indexed is not None:
-            passing = np.zeros(len(self.texts_in_index), bool)
+            passing = np.zeros(len(self.columns.vectors), bool)
             passing[self.indexed[allowed]] = True
-        near = self.texts_in_index.search(self.texts_in_index.fetch(at)[0], most, passing)
-        return self.rows_of(near)
+        return self.rows_of(self.columns.vectors.search(self.columns.vectors.fetch(at)[0], most, passing))
 
     def allowed(self, filters: Filters) -> NDArray[np.bool_]:
         """Which products may be shown [N]: those that pass the filters, are sold, and, unless the filters say
@@ -102,7 +78,7 @@ class Assortment:
         """
         if filters.in_stock is None:
             filters = filters.model_copy(update={"in_stock": True})
-        passing = self.facets.allowed(filters)
+        passing = self.columns.facets.allowed(filters)
         if self.indexed is None:
             return np.ones(len(self), bool) if passing is None else passing
         sold = self.indexed >= 0
@@ -126,13 +102,7 @@ class Assortment:
 
     @classmethod
     def open(cls, folder: Path, columns: Columns, store: ProductStore, ids: Names) -> "Assortment":
-        """Open a shelf's own files, beside what the release's index and store know.
-
-        Args:
-            folder: of the shelf's files.
-            columns: of the release's index.
-            store: of the release.
-            ids: rows of the release's product ids.
+        """Open a shelf's own files, beside what the release's index and store know, and the rows of its product ids.
 
         Raises:
             ArtefactError: a file is missing or damaged.
@@ -140,11 +110,11 @@ class Assortment:
         products = ShelfProducts.open(folder)
         return cls(
             products=products,
-            texts_in_index=columns.vectors,
-            facets=columns.facets,
+            columns=columns,
             store=store,
             row=ids.find,
             vectors=Rows(products.vectors.fetch),
+            texts=Rows(columns.vectors.fetch),
             prices=columns.facets.price,
             associated=products.associated,
             companions=products.companions,
@@ -157,15 +127,13 @@ class Assortment:
     ) -> "Assortment":
         """Return this and a generation of changes as one.
 
-        Args:
-            folder: of the generation.
-            columns, store: the index's and the store with the same generation, where they are open already.
+        `columns` and `store` are the index's and the store with the same generation, where they are open already.
 
         Raises:
             ArtefactError: a file is missing or damaged.
         """
         ids, base = Names.open(folder, "ids"), len(self.prices)
-        columns = columns or Columns(vectors=self.texts_in_index, facets=self.facets).with_changes(folder)
+        columns = columns or self.columns.with_changes(folder)
         facets = Facets.open(folder / "facets")
         indexed = np.arange(base)
         before = np.array([self.row(ids[number]) for number in range(len(ids))], np.int64)
@@ -174,26 +142,32 @@ class Assortment:
         place[new] = base + np.arange(len(new))
         gone = load(folder / "gone.npy")
         indexed[gone[gone < base]] = GONE
-        indexed = np.concatenate([indexed, np.full(len(new), GONE)])
+        indexed = np.pad(indexed, (0, len(new)), constant_values=GONE)
         there = np.setdiff1d(np.arange(len(ids)), gone[gone >= base] - base)
         indexed[place[there]] = base + there
         here = np.full(base + len(ids), GONE)
         here[indexed[indexed >= 0]] = np.flatnonzero(indexed >= 0)
-        prices = _longer(self.prices, np.zeros(len(new)))
+        prices = np.pad(self.prices, (0, len(new)))
         prices[place] = facets.price
         vectors = self.products.projection(columns.vectors.fetch(base + new)) if len(new) else self.later
         rows = {ids[number]: int(place[number]) for number in new}
+
+        def texts(some: NDArray[Any]) -> Floats:
+            at = indexed[some]
+            known: Floats = columns.vectors.fetch(np.maximum(at, 0)) * (at >= 0)[:, None]
+            return known
+
         return replace(
             self,
-            texts_in_index=columns.vectors,
-            facets=columns.facets,
+            columns=columns,
             store=store or self.store.with_changes(folder),
             row=lambda product_id: known if (known := self.row(product_id)) >= 0 else rows.get(product_id, -1),
             vectors=Rows(lambda some: _both(self.products.vectors, vectors, some)),
+            texts=Rows(texts),
             prices=prices,
             associated=_with(self.associated, len(new)),
             companions=_with(self.companions, len(new)),
-            demand=Demand(*(_longer(one, np.zeros(len(new))) for one in (self.demand.lately, self.demand.long))),
+            demand=Demand(*(np.pad(one, (0, len(new))) for one in vars(self.demand).values())),
             later=vectors,
             here=here,
             indexed=indexed,
@@ -208,10 +182,6 @@ def _both(base: Vectors, later: Floats, rows: NDArray[Any]) -> Floats:
     return found
 
 
-def _longer(values: Floats, more: NDArray[Any]) -> Floats:
-    longer: Floats = np.concatenate([values, more]).astype(np.float32)
-    return longer
-
-
 def _with(neighbours: Neighbours, more: int) -> Neighbours:
-    return replace(neighbours, places=np.concatenate([neighbours.places, np.full(more, -1, np.int32)]))
+    """As many products more, of which nothing is known."""
+    return replace(neighbours, places=np.pad(neighbours.places, (0, more), constant_values=-1))

@@ -7,6 +7,7 @@ from shelfbridge.contract import SHELF_CANDIDATES, Shelf
 from shelfbridge.request import Filters
 from shelfbridge.shelf.assortment import Assortment
 from shelfbridge.shelf.history import Shopper
+from shelfbridge.shelf.request import ShelfRequest
 from shelfbridge.shelf.shopper import in_cart
 from shelfbridge.shelf.signals import Demand, Floats, Numbers, best, candidates, worth
 
@@ -29,37 +30,23 @@ def shown(asked: Shelf, shopper: Shopper, assortment: Assortment, filters: Filte
     return "popular" if asked == "for_you" and not shopper.known else asked
 
 
-def gather(
-    kind: Shelf,
-    shopper: Shopper,
-    user: Floats,
-    *,
-    assortment: Assortment,
-    demand: Demand,
-    allowed: NDArray[np.bool_],
-    with_row: int | None,
-) -> Numbers:
-    """Distinct rows that may be shown, at most `SHELF_CANDIDATES`, int32 [C].
+def gather(request: ShelfRequest, shopper: Shopper, user: Floats, assortment: Assortment, demand: Demand) -> Numbers:
+    """Distinct rows that may be shown to a shopper whose vector is [W], at most `SHELF_CANDIDATES`, int32 [C].
 
     Never what is in the cart. *For you* and *goes with* leave out what was bought once; *buy again* is of what was
     bought.
-
-    Args:
-        user: vector of the shopper [W].
-        allowed: products that may be shown at all [N]; changed.
-        with_row: the product that *goes with* is beside.
     """
-    owned = shopper.owned
-    if kind == "buy_again":
+    owned, allowed, beside = shopper.owned, assortment.allowed(request.filters), request.with_row
+    if request.kind == "buy_again":
         return _again(shopper, allowed)
     allowed[list(in_cart(shopper))] = False
-    if kind == "popular":
+    if request.kind == "popular":
         return best(demand.lately, SHELF_CANDIDATES, allowed).astype(np.int32)
     allowed[owned.items[owned.times < HABIT]] = False
-    if with_row is not None:
-        allowed[with_row] = False
-        return _beside(with_row, assortment, allowed)
-    return candidates(shopper, user, assortment, demand, allowed)
+    if beside is None:
+        return candidates(shopper, user, assortment, demand, allowed)
+    allowed[beside] = False
+    return _beside(beside, assortment, allowed)
 
 
 def _again(shopper: Shopper, allowed: NDArray[np.bool_]) -> Numbers:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import get_args
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from shelfbridge.profiles.events import Kind
 from shelfbridge.profiles.profile import BOUGHT, RECENT
@@ -30,6 +30,12 @@ class Owned:
     last: NDArray[np.float32]
     """Days since the latest time."""
 
+    @classmethod
+    def of(cls, items: ArrayLike, times: ArrayLike, first: ArrayLike, last: ArrayLike) -> "Owned":
+        """Of anything like arrays."""
+        kinds = (np.int32, np.int64, np.float32, np.float32)
+        return cls(*map(np.array, (items, times, first, last), kinds))
+
 
 @dataclass(frozen=True, eq=False)
 class History:
@@ -42,6 +48,11 @@ class History:
     """Seconds since 1970."""
     kinds: NDArray[np.int64]
     """Numbers of `KINDS`."""
+
+    @classmethod
+    def of(cls, now: int, items: ArrayLike, times: ArrayLike, kinds: ArrayLike) -> "History":
+        """Of anything like arrays."""
+        return cls(now, np.array(items, np.int32), np.array(times, np.int64), np.array(kinds, np.int64))
 
     def __len__(self) -> int:
         return len(self.items)
@@ -69,7 +80,7 @@ class History:
         kept = np.sort(np.argsort(-latest, kind="stable")[:BOUGHT])
         items, start, count = items[kept], start[kept], count[kept]
         ages = ((self.now - moments[:, 1]) / DAY).astype(np.float32)
-        return Owned(items.astype(np.int32), count.astype(np.int64), ages[start], ages[start + count - 1])
+        return Owned.of(items, count, ages[start], ages[start + count - 1])
 
 
 @dataclass(frozen=True, eq=False)

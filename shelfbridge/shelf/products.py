@@ -63,13 +63,9 @@ class ShelfProducts:
         demand: Demand,
         place: str = "faiss",
     ) -> None:
-        """Write what is known of N products.
+        """Write what is known of N products with vectors [N, W], at a place that `retrieval.vectors` knows.
 
-        Args:
-            vectors: [N, W].
-            users: vectors of likely shoppers [Q, W]; search in a large catalogue is set up so that their nearest are
-                found.
-            place: where the vectors go, as `retrieval.vectors.write_vectors` takes it.
+        Search in a large catalogue is set up so that the nearest of likely users, with vectors [Q, W], are found.
         """
         folder.mkdir(parents=True, exist_ok=True)
         write_vectors(folder, vectors, queries=users, place=place)

@@ -33,11 +33,7 @@ class ShelfRequest(BaseModel):
 
 
 def check_kind(raw: bytes | None, beside: bool) -> Shelf:
-    """The kind of shelf that is asked for.
-
-    Args:
-        raw: its name; empty or None for the usual one.
-        beside: whether it stands beside a product.
+    """The kind of shelf that is asked for by its name, or the usual one, which may stand beside a product.
 
     Raises:
         InvalidQuery: no such kind, or `goes_with` without a product or a product without it.

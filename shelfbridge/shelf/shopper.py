@@ -16,31 +16,23 @@ LOOK = 1
 
 
 def shopper_of(profile: Profile, items: Sequence[str], find: Find, now: int) -> Shopper:
-    """Who a shopper is at a moment, by the products that are known.
+    """Who a shopper is at a moment, in seconds since 1970, by the products that are known.
 
-    Args:
-        profile: of a user; empty for a session without one.
-        items: product ids just looked at, the latest last.
-        find: rows.
-        now: seconds since 1970.
+    The profile is empty for a session without a user; items are product ids just looked at, the latest last.
     """
     events = [(find(event.product_id), event.time, KINDS.index(event.kind)) for event in reversed(profile.recent)]
     events += [(find(item), now - LOOK * (len(items) - place), VIEW) for place, item in enumerate(items)]
     events = [event for event in events if event[0] >= 0]
-    bought = {row: how for item, how in profile.bought.items() if (row := find(item)) >= 0}
-    rows = sorted(bought)
+    rows, times, kinds = zip(*events, strict=True) if events else ((), (), ())
+    found = ((find(item), how) for item, how in profile.bought.items())
+    bought = sorted(((row, how) for row, how in found if row >= 0), key=lambda one: one[0])
     return Shopper(
-        History(
-            now,
-            np.array([row for row, _, _ in events], np.int32),
-            np.array([min(time, now) for _, time, _ in events], np.int64),
-            np.array([kind for _, _, kind in events], np.int64),
-        ),
-        Owned(
-            np.array(rows, np.int32),
-            np.array([bought[row].times for row in rows], np.int64),
-            np.array([max(0, now - int(bought[row].first)) / DAY for row in rows], np.float32),
-            np.array([max(0, now - int(bought[row].last)) / DAY for row in rows], np.float32),
+        History.of(now, rows, np.minimum(times, now), kinds),
+        Owned.of(
+            [row for row, _ in bought],
+            [how.times for _, how in bought],
+            [max(0, now - int(how.first)) / DAY for _, how in bought],
+            [max(0, now - int(how.last)) / DAY for _, how in bought],
         ),
     )
 
@@ -54,30 +46,19 @@ def dump(shopper: Shopper) -> str:
 
 def load(raw: bytes | str) -> Shopper:
     """What `dump` wrote."""
-    now, (items, times, kinds), (owned, counts, first, last) = json.loads(raw)
-    return Shopper(
-        History(now, np.array(items, np.int32), np.array(times, np.int64), np.array(kinds, np.int64)),
-        Owned(
-            np.array(owned, np.int32),
-            np.array(counts, np.int64),
-            np.array(first, np.float32),
-            np.array(last, np.float32),
-        ),
-    )
+    now, events, owned = json.loads(raw)
+    return Shopper(History.of(now, *events), Owned.of(*owned))
 
 
 def beside(shopper: Shopper, row: int) -> Shopper:
     """The shopper as if they had just put a product into the cart."""
     recent = shopper.recent
-    return Shopper(
-        History(
-            recent.now,
-            np.append(recent.items, np.int32(row)),
-            np.append(recent.times, np.int64(recent.now)),
-            np.append(recent.kinds, np.int64(CART)),
-        ),
-        shopper.owned,
+    items, times, kinds = (
+        np.append(recent.items, row),
+        np.append(recent.times, recent.now),
+        np.append(recent.kinds, CART),
     )
+    return Shopper(History.of(recent.now, items, times, kinds), shopper.owned)
 
 
 def in_cart(shopper: Shopper) -> set[int]:

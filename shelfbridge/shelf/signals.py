@@ -13,8 +13,10 @@ Numpy alone, so that offline programs and a server compute the same. All that is
 - bought, visited: of the shopper: log of how many products they own; log of days since the latest event.
 """
 
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,58 +68,47 @@ class Neighbours:
         return summed.astype(np.float32)
 
 
-class Table(Protocol):
-    """Rows of numbers, wherever they are."""
+@dataclass(frozen=True)
+class Rows:
+    """A table [N, width] whose rows are fetched from wherever they are."""
 
-    def __getitem__(self, rows: Numbers, /) -> Floats:
-        """Of products [R], float32 [R, width]."""
-        ...
+    fetch: Callable[[NDArray[Any]], Floats]
+
+    def __getitem__(self, rows: Numbers) -> Floats:
+        return self.fetch(np.asarray(rows, np.int64))
 
 
-class Known(Protocol):
-    """What is known of N products."""
-
-    @property
-    def vectors(self) -> Table:
-        """That user vectors are multiplied with, W wide."""
-        ...
-
-    @property
-    def texts(self) -> Table:
-        """Unit vectors of the texts, D wide."""
-        ...
-
-    @property
-    def prices(self) -> Floats:
-        """NaN where not known [N]."""
-        ...
-
-    @property
-    def associated(self) -> Neighbours:
-        """By a regression of each product on the others."""
-        ...
-
-    @property
-    def companions(self) -> Neighbours:
-        """By the cosine of the baskets that they share."""
-        ...
-
-    def nearest(self, user: Floats, most: int, allowed: Allowed) -> NDArray[np.int64]:
-        """Rows of the products whose vectors have the largest products with a user's [W], at most so many."""
-        ...
+Table = Floats | Rows
 
 
 @dataclass(frozen=True, eq=False)
-class Products:
+class Known(ABC):
+    """What is known of N products."""
+
+    vectors: Table
+    """That user vectors are multiplied with, W wide."""
+    texts: Table
+    """Unit vectors of the texts, D wide; zeros for what is gone."""
+    prices: Floats
+    """NaN where not known [N]."""
+    associated: Neighbours
+    """By a regression of each product on the others."""
+    companions: Neighbours
+    """By the cosine of the baskets that they share."""
+
+    @abstractmethod
+    def nearest(self, user: Floats, most: int, allowed: Allowed) -> NDArray[np.int64]:
+        """Rows of the products whose vectors have the largest products with a user's [W], at most so many."""
+
+
+@dataclass(frozen=True, eq=False)
+class Products(Known):
     """`Known`, as arrays."""
 
     vectors: Floats
     texts: Floats
-    prices: Floats
-    associated: Neighbours
-    companions: Neighbours
 
-    def nearest(self, user: Floats, most: int, allowed: "Allowed") -> NDArray[np.int64]:
+    def nearest(self, user: Floats, most: int, allowed: Allowed) -> NDArray[np.int64]:
         """As `Known.nearest`."""
         return best(self.vectors @ user, most, allowed)
 
@@ -134,15 +125,7 @@ LATELY, LONG = 7.0, 56.0
 
 
 def candidates(shopper: Shopper, user: Floats, products: Known, demand: Demand, allowed: Allowed = None) -> Numbers:
-    """Distinct products from all sources, in no order that matters, int32 [C].
-
-    Args:
-        shopper: who they are for.
-        user: vector of the shopper [W].
-        products: all.
-        demand: at the moment.
-        allowed: which of them.
-    """
+    """Distinct products from all sources for a shopper whose vector is [W], in no order that matters, int32 [C]."""
     owned = shopper.owned
     some = np.ones(len(owned.items), bool) if allowed is None else allowed[owned.items]
     sources = (

@@ -3,7 +3,7 @@
 from shelfbridge.contract import CANDIDATE_ROWS, REQUEST, SCORES, SHELF_SCORES, SHOPPER
 from shelfbridge.release import Snapshot
 from shelfbridge.request import SearchRequest
-from shelfbridge.shelf.personal import blend
+from shelfbridge.shelf.arrange import blend
 from shelfbridge.shelf.shopper import load
 from shelfbridge.steps.postprocess import best_hits, step_times
 from shelfbridge.steps.step import Inputs, Outputs, Step

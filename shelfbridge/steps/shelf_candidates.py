@@ -35,15 +35,7 @@ class ShelfCandidates(Step):
         request = ShelfRequest.model_validate_json(inputs.value(SHELF_REQUEST))
         shopper, user = load(inputs.value(SHOPPER)), inputs[USER_VECTOR]
         assortment, demand = now.assortment, self.services.demand.now(now.assortment)
-        found = gather(
-            request.kind,
-            shopper,
-            user,
-            assortment=assortment,
-            demand=demand,
-            allowed=assortment.allowed(request.filters),
-            with_row=request.with_row,
-        )
+        found = gather(request, shopper, user, assortment, demand)
         known = shopper if request.with_row is None else beside(shopper, request.with_row)
         rows = np.full(SHELF_CANDIDATES, -1, np.int32)
         rows[: len(found)] = found

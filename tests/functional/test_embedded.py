@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from deploy import ROOT
 from deploy.embedded import EmbeddedServer, EmbeddedSettings, ServerError, State, wheel
-from deploy.embedded.__main__ import STOPPED, main
-from deploy.embedded.settings import ROOT
+from deploy.embedded.__main__ import main
 from deploy.embedded.wheel import shared_memory_prefix
 from shelfbridge.errors import PrerequisiteError
+from shelfbridge.program import INTERRUPTED
 from tests.functional.conftest import free_ports
 
 MakeSettings = Callable[..., EmbeddedSettings]
@@ -241,7 +242,7 @@ def test_who_stops_a_start_leaves_nothing(detached: EmbeddedServer) -> None:
         starting.terminate()
         assert starting.stderr
         assert starting.stderr.read() == b"stopped\n"
-    assert starting.returncode == STOPPED
+    assert starting.returncode == INTERRUPTED
     assert_down(detached)
 
 

@@ -39,6 +39,17 @@ def test_settings_are_in_the_config(topology: Topology) -> None:
     assert clusters["any"]["cluster_type"]["typed_config"]["clusters"] == ["private_gate", "public"]
 
 
+@pytest.mark.parametrize("value", ['x", y: "z', "x\ny: z", "{{ 7 * 7 }} # <&>", "é\u2028\N{CROSS MARK}\x85"])
+def test_a_value_is_one_value_whatever_it_holds(topology: Topology, value: str) -> None:
+    settings = Hybrid(topology).gateway.settings
+    changed = settings.model_copy(update={"private": settings.private.model_copy(update={"server_name": value})})
+    before, after = (yaml.safe_load(config(each))["static_resources"]["clusters"][1] for each in (settings, changed))
+    assert after["transport_socket"]["typed_config"].pop("sni") == value
+    assert before.keys() == after.keys()
+    names = after["transport_socket"]["typed_config"]["common_tls_context"]["validation_context"]
+    assert names["match_typed_subject_alt_names"] == [{"san_type": "DNS", "matcher": {"exact": value}}]
+
+
 def test_example_can_be_read() -> None:
     assert load(EXAMPLE).policies.burst_above > 0
 
@@ -79,6 +90,6 @@ def test_a_site_refuses_an_unsigned_release(topology: Topology, secrets: Path, t
     site = topology.public.model_copy(
         update={"release_key": secrets / "release.pub", "port": topology.public.port + 60}
     )
-    server = SiteServer("public", site, topology.security, tmp_path)
+    server = SiteServer("public", topology.model_copy(update={"public": site, "run_dir": tmp_path}))
     with pytest.raises(ServerError, match="manifest"):
         server.finish(server.start())

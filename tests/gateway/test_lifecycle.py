@@ -12,11 +12,10 @@ from typing import Any
 
 import pytest
 
-from deploy.audit.__main__ import read_chain
-from deploy.audit.log import files
-from deploy.audit.verify import verify
+from deploy import ROOT
+from deploy.audit.chain import read_chain
+from deploy.audit.log import files, verify
 from deploy.daemon import Daemon
-from deploy.embedded.settings import ROOT
 from deploy.hybrid import Hybrid, Topology, load
 from deploy.hybrid.sites import SiteServer
 from shelfbridge.client import TLS, SearchClient, ShopperClient
@@ -84,7 +83,7 @@ def test_lines_that_a_killed_collector_left_are_collected(file: Path, secrets: P
         assert command("up", file).returncode == 0
         with SearchClient(hybrid.gateway.address, tls=TLS(secrets / "ca.crt"), token=token()) as client:
             client.search("red running shoes")
-            (collector,) = hybrid.beside
+            (collector,) = hybrid.beside.values()
             os.kill(Daemon(hybrid.topology.run_dir / "audit", "collector").pid or 0, signal.SIGKILL)
             for number in range(3):
                 client.search(f"lamp {number}", user="u-4711")
@@ -134,7 +133,7 @@ def test_profiles_in_redis_are_the_private_sites(
     finally:
         down = command("down", file)
     assert down.returncode == 0, down.stderr
-    assert not [each.name for each in hybrid.beside if each.running]
+    assert not [name for name, each in hybrid.beside.items() if each.running]
 
 
 def of_site(site: SiteServer, name: str) -> bytes:

@@ -12,8 +12,7 @@ from deploy.hybrid import Topology
 from loadtests.hybrid.cloud import Cloud
 from loadtests.hybrid.run import Plan, drive, run
 from loadtests.hybrid.scenarios import Fault, Scenario, Stage
-from loadtests.hybrid.shop import Shop
-from loadtests.hybrid.traffic import MIX, RESTRICTED
+from loadtests.hybrid.traffic import MIX, RESTRICTED, Shop
 from tests.functional.tiny import catalogue
 
 pytestmark = pytest.mark.slow
@@ -41,35 +40,35 @@ def plan(shop: Path, folder: Path, mode: Any = "hybrid", workers: int = 1, fault
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_every_request_is_known_to_all_witnesses(cloud: Cloud, shop: Path, tmp_path: Path, workers: int) -> None:
-    driven = drive(cloud, plan(shop, tmp_path, workers=workers), lambda seconds: None)
-    answers = list(driven.answers()[1])
+    driven = drive(cloud, plan(shop, tmp_path, workers=workers), lambda text: None)
+    answers = driven.answers
     assert len(answers) > 0.5 * RATE * SECONDS
-    assert not [answer.row for answer in answers if answer.row.error]
-    assert {answer.row.kind for answer in answers} == set(MIX)
-    for answer in answers:
-        assert answer.site in ("private", "public")
-        assert sum(answer.parts.values()) == pytest.approx(answer.row.ms, rel=0.02)
-    seen = Counter((answer.site, answer.row.kind) for answer in answers)
+    assert not answers.error.any()
+    assert set(answers.kind) == set(MIX)
+    assert set(answers.site) <= {"private", "public"}
+    parts = answers.client + answers.gateway + answers.beyond + answers.in_steps
+    assert parts.to_numpy() == pytest.approx(answers.ms.to_numpy(), rel=0.02)
+    seen = Counter(zip(answers.site, answers.kind, strict=True))
     assert seen == {(site, kind): n for site, kinds in driven.counted.items() for kind, n in kinds.items() if n}
     assert (tmp_path / "locust.html").stat().st_size > 10_000
 
 
 def test_public_answers_what_may_leave_and_nothing_else(cloud: Cloud, shop: Path, tmp_path: Path) -> None:
-    record = run(cloud, plan(shop, tmp_path, "public"), lambda seconds: None)
+    record = run(cloud, plan(shop, tmp_path, "public"), lambda text: None)
     assert record["burst_share"] == 1
     assert not any(record["counted"]["public"].get(kind) for kind in RESTRICTED)
     assert all(record["counted"]["private"][kind] for kind in RESTRICTED)
 
 
 def test_private_answers_all(cloud: Cloud, shop: Path, tmp_path: Path) -> None:
-    record = run(cloud, plan(shop, tmp_path, "private"), lambda seconds: None)
+    record = run(cloud, plan(shop, tmp_path, "private"), lambda text: None)
     assert not any(record["counted"]["public"].values())
     assert record["failed"] == {"restricted": 0, "unrestricted": 0}
 
 
 def test_a_killed_site_is_seen_and_comes_back(cloud: Cloud, shop: Path, tmp_path: Path) -> None:
     fault = Fault("kill", at=1.0)
-    record = run(cloud, plan(shop, tmp_path, fault=fault), lambda seconds: None)
+    record = run(cloud, plan(shop, tmp_path, fault=fault), lambda text: None)
     assert record["failed"]["unrestricted"] == 0
     assert record["failed"]["restricted"] > 0
     assert all("must not leave" in error["words"] for error in record["errors"])

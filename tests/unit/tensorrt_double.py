@@ -45,10 +45,6 @@ class BuilderFlag(enum.Enum):
     VERSION_COMPATIBLE = "VERSION_COMPATIBLE"
 
 
-class MemoryPoolType(enum.Enum):
-    WORKSPACE = "WORKSPACE"
-
-
 class ProfilingVerbosity(enum.Enum):
     DETAILED = "DETAILED"
 
@@ -71,7 +67,6 @@ class TensorRTDouble:
     ILogger = ILogger
     IProgressMonitor = IProgressMonitor
     BuilderFlag = BuilderFlag
-    MemoryPoolType = MemoryPoolType
     ProfilingVerbosity = ProfilingVerbosity
     LayerInformationFormat = LayerInformationFormat
     ExecutionContextAllocationStrategy = ExecutionContextAllocationStrategy
@@ -169,9 +164,6 @@ class ConfigDouble:
         self._trt.calls.append(("set_flag", flag))
         self.flags.add(flag)
 
-    def set_memory_pool_limit(self, pool: MemoryPoolType, pool_size: int) -> None:
-        self._trt.calls.append(("set_memory_pool_limit", pool, pool_size))
-
     def add_optimization_profile(self, profile: ProfileDouble) -> int:
         self._trt.calls.append(("add_optimization_profile", dict(profile.shapes)))
         self.profiles.append(profile)
@@ -216,7 +208,6 @@ class BuilderDouble:
 
     def build_serialized_network(self, network: NetworkDouble, config: ConfigDouble) -> bytes | None:
         assert config.profiling_verbosity is ProfilingVerbosity.DETAILED
-        assert config._cache is not None
         assert isinstance(config.progress_monitor, IProgressMonitor)
         assert config.progress_monitor.ready
         model = onnx.load_from_string(network.graph)

@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deploy.audit.chain import BrokenChain, Chain
-from deploy.audit.log import HEAD, AuditLog, files
-from deploy.audit.verify import verify
+from deploy.audit.log import HEAD, AuditLog, files, verify
 from tests.unit.audit_lines import CHAIN, write_log
 
 LINES = 20

@@ -21,10 +21,8 @@ from hypothesis import strategies as st
 
 from deploy.audit.__main__ import main
 from deploy.audit.collector import collect, open_source
-from deploy.audit.log import HEAD, AuditLog, files
-from deploy.audit.record import Record, read
-from deploy.audit.verify import verify
-from deploy.audit.versions import served
+from deploy.audit.log import HEAD, AuditLog, files, verify
+from deploy.audit.record import Record, read, served
 from deploy.security.keys import write_new
 from shelfbridge.errors import ArtefactError, ShelfbridgeError
 from shelfbridge.profiles import Pseudonyms

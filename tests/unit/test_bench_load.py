@@ -234,6 +234,15 @@ async def peer(tmp_path):
     await runner.cleanup()
 
 
+async def test_every_failure_counts_however_many_kinds_there_are():
+    class Odd:
+        async def search(self, query: str, k: int) -> list[str]:
+            raise Overloaded(f"too much of {query}")
+
+    sample = await answered(Odd(), load(queries=[f"q{number}" for number in range(9)]))
+    assert (len(sample.errors), sample.errors["others"], sample.failed) == (6, 4, 9)
+
+
 async def test_infinity_embeds_searches_and_reranks(peer):
     address, shop = peer
     async with caller({"kind": "infinity", "address": address, "shop": str(shop), "candidates": 3}) as asked:

@@ -11,14 +11,14 @@ from rich.console import Console
 from loadtests import serving
 from loadtests.bench import rounds
 from loadtests.bench.__main__ import parser, plan_of, start
-from loadtests.bench.report import closed_loops, draw, ratios, relevance, table
+from loadtests.bench.report import blocks, closed_loops, draw, ratios, relevance
 from loadtests.bench.rounds import Course, Plan, figures
 from loadtests.bench.servers import Contender
 from loadtests.load import Load, Sample
 from loadtests.program import flags
 from loadtests.queries import QueryStream
 from shelfbridge.errors import PrerequisiteError
-from shelfbridge.measure.report import picture
+from shelfbridge.measure.report import markdown, picture
 
 PLAN = Plan(rounds=2, clients=(1, 4), rates=(5.0, 50.0), fractions=(0.5,), seconds=1.0, searches=10)
 SPEED = {"search": 100.0, "infinity": 10.0, "litserve": 20.0}
@@ -194,6 +194,10 @@ def record() -> dict[str, Any]:
         "relevance": relevance({"search": np.array([1.0, 0.5]), "infinity": np.array([0.9, 0.5])}),
         "closed": closed_loops(points), "ratios": ratios(points),
     }  # fmt: skip
+
+
+def table(record: dict[str, Any]) -> str:
+    return markdown(blocks(record))
 
 
 def test_the_table_tells_ratios_failures_and_a_busy_client():

@@ -9,8 +9,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from build.engines.buckets import (
+    CANDIDATES,
     DISTANCE,
-    KINDS,
+    EVENT,
     MOST,
     PAIR,
     QUERY,
@@ -28,6 +29,7 @@ from shelfbridge.contract import MODELS
 from shelfbridge.errors import ArtefactError
 from shelfbridge.lengths import padded
 
+KINDS = (QUERY, CANDIDATES, PAIR)
 NETWORKS = ("encoder", "ranker", "cross_encoder")
 LENGTHS = {"query": {4: 30, 8: 50, 20: 20}, "candidates": {20: 60, 33: 40, 64: 2}, "pair": {48: 10, 60: 30, 96: 8}}
 histograms = st.dictionaries(st.integers(1, 300), st.integers(1, 1000), min_size=1, max_size=40)
@@ -160,7 +162,14 @@ class TestProfiles:
 class TestReading:
     def test_gives_lengths_as_numbers(self, tmp_path):
         (tmp_path / "lengths.json").write_text(json.dumps(LENGTHS))
-        assert read_lengths(tmp_path / "lengths.json") == LENGTHS
+        (tmp_path / "manifest.json").write_text('{"release": 1}')
+        assert read_lengths(tmp_path) == LENGTHS
+
+    def test_the_events_of_a_shelf_are_cut_to_what_is_served(self, tmp_path):
+        (tmp_path / "lengths.json").write_text(json.dumps(LENGTHS))
+        told = {"release": 1, "shelf": {"events": {"0": 4, "12": 30, str(EVENT.most + 9): 2}}}
+        (tmp_path / "manifest.json").write_text(json.dumps(told))
+        assert read_lengths(tmp_path) == {**LENGTHS, "event": {1: 4, 12: 30, EVENT.most: 2}}
 
     @pytest.mark.parametrize(
         "content",
@@ -180,4 +189,4 @@ class TestReading:
         if content is not None:
             (tmp_path / "lengths.json").write_text(content)
         with pytest.raises(ArtefactError, match=r"lengths\.json.*build the release again"):
-            read_lengths(tmp_path / "lengths.json")
+            read_lengths(tmp_path)

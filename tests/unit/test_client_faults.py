@@ -12,9 +12,8 @@ import pytest
 from grpc import StatusCode
 from tritonclient.utils import InferenceServerException
 
-from shelfbridge.client import AsyncSearchClient, AsyncShopperClient, SearchClient, SearchResult, ShopperClient
-from shelfbridge.client._base import BURST, SHARE, Call, RetryBudget
-from shelfbridge.client._protocol import Question
+from shelfbridge.client import AsyncSearchClient, AsyncShopperClient, SearchClient, SearchResult, ShopperClient, _base
+from shelfbridge.client._base import BURST, SHARE, ask
 from shelfbridge.contract import DEFAULT_K
 from shelfbridge.errors import (
     ConnectionFailed,
@@ -199,17 +198,23 @@ def test_retries_stay_within_the_deadline(search):
 
 
 def test_does_not_pause_for_longer_than_is_left():
-    budget = RetryBudget()
-    call = Call(
-        Question("search", [], str), address="here", headers={}, timeout=0.02, retries=9, budget=budget, request_id="r"
-    )
-    call.attempt()
+    client = SearchClient("here", timeout=0.02, retries=9)
+    asked = ask(client, "search", [], str)
+    next(asked)
     with pytest.raises(ConnectionFailed):
-        call.pause_after(InferenceServerException("Server exiting", "StatusCode.UNAVAILABLE"))
-    assert [budget.spend() for _ in range(BURST + 1)] == [True] * BURST + [False]  # none was spent on it
+        asked.throw(InferenceServerException("Server exiting", "StatusCode.UNAVAILABLE"))
+    # none was spent on it
+    assert [client._budget.spend() for _ in range(BURST + 1)] == [True] * BURST + [False]
+
+
+def test_asks_no_more_when_nothing_is_left(monkeypatch):
+    monkeypatch.setattr(_base, "FIRST_PAUSE", 0.001)
+    asked = ask(SearchClient("here", timeout=0.02, retries=9), "search", [], str)
+    next(asked)
+    assert 0 < asked.throw(InferenceServerException("Server exiting", "StatusCode.UNAVAILABLE")) < 0.02
     time.sleep(0.02)
     with pytest.raises(DeadlineExceeded):
-        call.attempt()
+        next(asked)
 
 
 def test_the_deadline_is_one_for_all_attempts(search):

@@ -71,6 +71,15 @@ def test_layers_stay_in_floating_point_where_the_budget_is_broken(tmp_path, grap
     assert not set(record["chosen"]["kept"]) & set(qdq.linears(onnx.load(tmp_path / "int8.onnx")))
 
 
+def test_layers_are_reported_where_the_settings_ask_for_it(tmp_path, graph, batches):
+    record = run(tmp_path, graph, batches, judged(0.7, 0.7), methods=("max",), most_error=1e-9, sensitivity=True)
+    assert record["chosen"]["kept"] == []
+    told = json.loads((tmp_path / "sensitivity.json").read_text())
+    assert [layer["name"] for layer in told["layers"]] == qdq.linears(onnx.load(tmp_path / "int8.onnx"))
+    assert set(told["kept"]) <= {layer["name"] for layer in told["layers"]}
+    assert (tmp_path / "sensitivity.md").exists()
+
+
 def test_where_no_layer_is_to_blame_the_best_calibration_stays(tmp_path, graph, batches):
     record = run(tmp_path, graph, batches, judged(0.7, 0.6), methods=("percentile",), most_error=1.0)
     assert record["chosen"] == {"method": "percentile", "kept": [], "ndcg": 0.6}

@@ -13,7 +13,8 @@ import pytest
 
 from build import datasets
 from build.data.foreign import read_pairs
-from build.datasets import PUBLISHED, Published, download, esci, subset, wands, write, write_pairs
+from build.data.published import PUBLISHED, Published, download, esci, wands
+from build.datasets import subset, write, write_pairs
 from shelfbridge.catalogue import (
     Catalogue,
     Judgment,
@@ -25,6 +26,7 @@ from shelfbridge.catalogue import (
     split_of,
 )
 from shelfbridge.errors import DataError
+from shelfbridge.program import BAD_INPUT, OK
 
 
 def write_esci(folder: Path) -> None:
@@ -304,15 +306,14 @@ def test_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = ["datasets", "wands", "--folder", str(tmp_path), "--out", str(tmp_path / "ours")]
     arguments += ["--products", "2", "--pairs", "2"]
     monkeypatch.setattr("sys.argv", arguments)
-    datasets.main()
+    assert datasets.main() == OK
     assert len(written(tmp_path / "ours")[1].rows) == 2
     assert [pair.name for pair in read_pairs(tmp_path / "ours/pairs.parquet").rows] == [
         "solid wood platform bed",
         "slow cooker",
     ]
     (tmp_path / "label.csv").unlink()
-    with pytest.raises(SystemExit):
-        datasets.main()
+    assert datasets.main() == BAD_INPUT
 
 
 def test_a_real_subset() -> None:

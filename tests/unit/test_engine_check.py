@@ -77,6 +77,14 @@ def test_a_master_that_is_refused_ends_it_with_the_reason(release, by, capsys):
     assert "zero-point 0" in printed
 
 
+def test_a_file_alone_can_be_asked_about(release, by, capsys):
+    program.main(["check", str(release / "ranker/1/fp16.onnx")])
+    assert "| 1: fp16.onnx | taken |" in capsys.readouterr().out
+    write_asymmetric(release / "encoder/1/int8.onnx")
+    with pytest.raises(SystemExit, match=r"error: 1 of 1 graphs are not judged as they should be"):
+        program.main(["check", str(release / "encoder/1/int8.onnx")])
+
+
 def test_what_is_no_release_is_said(tmp_path, by):
     with pytest.raises(SystemExit, match="is not a release"):
         program.main(["check", str(tmp_path)])

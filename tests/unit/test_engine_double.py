@@ -41,7 +41,6 @@ def test_the_double_has_no_method_or_parameter_of_its_own(double):
     "kind",
     [
         tensorrt_double.BuilderFlag,
-        tensorrt_double.MemoryPoolType,
         tensorrt_double.ProfilingVerbosity,
         tensorrt_double.WithFlag,
         engine_double.LayerInformationFormat,

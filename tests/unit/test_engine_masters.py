@@ -17,11 +17,10 @@ from build.engines import api, buckets
 from build.engines.builder import Network, Options
 from build.engines.feeds import feeds
 from build.engines.operators import check_graph
-from build.shelf.export import export_head, export_user_encoder
-from build.shelf.network import Head, Shape, UserEncoder
+from build.shelf.network import Head, UserEncoder, export_head, export_user_encoder
 from build.training.models import CrossEncoder, Ranker
 from build.training.trees import Trees
-from shelfbridge.contract import MODELS, SHELF_SIGNALS
+from shelfbridge.contract import MODELS
 from shelfbridge.errors import ArtefactError
 from tests.unit.engine_samples import LENGTHS, QUIET
 from tests.unit.quantised import write_encoder
@@ -41,20 +40,16 @@ def write_cross_encoder(folder: Path) -> None:
 
 
 def write_ranker(folder: Path) -> None:
-    stump = {
-        "split_feature": 0,
-        "threshold": 0.1,
-        "left_child": {"leaf_value": -0.1},
-        "right_child": {"leaf_value": 0.1},
-    }
+    sides = {"left_child": {"leaf_value": -0.1}, "right_child": {"leaf_value": 0.1}}
+    stump = {"split_feature": 0, "threshold": 0.1, **sides}
     Ranker(1 / 127, Trees.of([stump, stump])).save(folder)
     export_ranker(folder, trained=folder)
 
 
 def write_user_encoder(folder: Path) -> None:
-    made = UserEncoder(Shape()).eval()
+    made = UserEncoder().eval()
     torch.nn.init.normal_(made.of_kinds.weight)
-    export_user_encoder(folder / "model.onnx", made)
+    export_user_encoder(folder, made)
 
 
 WRITERS = {
@@ -62,7 +57,7 @@ WRITERS = {
     "ranker": write_ranker,
     "cross_encoder": write_cross_encoder,
     "user_encoder": write_user_encoder,
-    "shelf_ranker": lambda folder: export_head(folder / "model.onnx", Head(len(SHELF_SIGNALS)).eval()),
+    "shelf_ranker": lambda folder: export_head(folder, Head().eval()),
 }
 """Each network with random weights, exported as a build does; the encoder's is that of queries and of products."""
 

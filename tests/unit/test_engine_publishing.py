@@ -93,7 +93,10 @@ class TestPublishing:
     def test_the_container_would_serve_it(self, made, monkeypatch):
         monkeypatch.setattr(serve, "tensorrt_version", lambda: "10.15.1")
         monkeypatch.setattr(serve, "compute_capabilities", lambda: {CpuDevice.name: "9.0"})
-        assert serve.prepare(made, None, [], models=made.with_name("models"))[0] == "tritonserver"
+        assert (
+            serve.prepare(serve.ContainerSettings(repository=made, models=made.with_name("models")))[0]
+            == "tritonserver"
+        )
 
     def test_the_build_takes_it_for_the_release_that_it_was_made_of(self, out, trt, built):
         made = run(out, trt)
@@ -181,10 +184,10 @@ def without(release: Path, file: str) -> None:
     write_manifest(release, number=1, about={})
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_a_release_without_masters_is_refused_by_name(out, trt, name):
-    without(out / "releases/1", f"{name}/1/int8.onnx")
-    with pytest.raises(ArtefactError, match=rf"{name}/1/int8\.onnx is missing: this release has no int8 masters"):
+def test_a_release_without_masters_is_refused_before_the_long_work(out, trt):
+    for name in (*NETWORKS, *OF_SHELF):
+        without(out / "releases/1", f"{name}/1/int8.onnx")
+    with pytest.raises(ArtefactError, match=r"encoder/1/int8\.onnx is missing: this release has no int8 masters"):
         run(out, trt)
     assert trt.calls == []
 
@@ -198,9 +201,42 @@ def test_a_release_without_masters_is_refused_by_name(out, trt, name):
     ],
 )
 def test_each_missing_precision_has_a_cure_of_its_own(out, precision, cure):
-    (out / f"releases/1/ranker/1/{precision}.onnx").unlink()
+    for name in NETWORKS:
+        (out / f"releases/1/{name}/1/{precision}.onnx").unlink()
     with pytest.raises(ArtefactError, match=f"has no {precision} masters; .*{cure}"):
         masters(out / "releases/1", precision, NETWORKS)
+
+
+class TestInt8ThatDidNotPass:
+    """The build kept a network in fp32, so its release has int8 masters of the others alone."""
+
+    @pytest.fixture(params=[*NETWORKS, *OF_SHELF])
+    def name(self, out, request):
+        without(out / "releases/1", f"{request.param}/1/int8.onnx")
+        return request.param
+
+    def test_fp16_takes_its_place(self, out, name):
+        found = masters(out / "releases/1", "int8", (*NETWORKS, *OF_SHELF))
+        assert {model: path.name for model, path in found.items()} == {
+            **dict.fromkeys(found, "int8.onnx"),
+            name: "fp16.onnx",
+        }
+
+    def test_without_fp16_the_reason_and_the_cure_are_said(self, out, name):
+        without(out / "releases/1", f"{name}/1/fp16.onnx")
+        with pytest.raises(ArtefactError) as refused:
+            masters(out / "releases/1", "int8", (*NETWORKS, *OF_SHELF))
+        assert f"{name}/1/fp16.onnx is missing: the model has no int8 master either" in str(refused.value)
+        assert "int8 did not pass (manifest.json says why under decisions)" in str(refused.value)
+        assert "--precision fp32" not in str(refused.value)
+
+
+def test_an_engine_in_fp16_beside_int8_ones_says_so(out, trt):
+    without(out / "releases/1", "encoder/1/int8.onnx")
+    made = run(out, trt)
+    assert read_record(made / "encoder/2/engine.json").precision == "fp16"
+    assert read_record(made / "ranker/2/engine.json").precision == "int8"
+    assert "| encoder | fp16 |" in (out / "report/engine_report.md").read_text()
 
 
 def test_a_release_without_fp32_is_refused_before_the_long_work(out, trt):

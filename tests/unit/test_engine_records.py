@@ -5,7 +5,6 @@ import os
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import yaml
@@ -14,6 +13,7 @@ from deploy.containers import serve
 from shelfbridge.engine import EngineRecord, Range, plan_refusal, read_record, refusal
 from shelfbridge.errors import ArtefactError, PrerequisiteError
 from shelfbridge.profiles import access
+from shelfbridge.program import FAILED
 
 CONTAINERS = Path(serve.__file__).parent
 PLAN = b"a plan"
@@ -159,8 +159,9 @@ def models_of(repository: Path) -> Path:
     return repository.with_name("models")
 
 
-def prepare(repository: Path, *arguments: Any) -> list[str]:
-    return serve.prepare(repository, *arguments, models=models_of(repository))
+def prepare(repository: Path, config_name: str | None, others: list[str]) -> list[str]:
+    settings = serve.ContainerSettings(repository=repository, config_name=config_name, models=models_of(repository))
+    return serve.prepare(settings, others)
 
 
 class TestServing:
@@ -213,7 +214,7 @@ class TestServing:
 
     def test_an_empty_folder_is_no_repository(self, tmp_path):
         with pytest.raises(ArtefactError, match="holds no model"):
-            serve.prepare(tmp_path, None, [], models=tmp_path / "models")
+            prepare(tmp_path, None, [])
 
     def test_the_process_becomes_the_server(self, repository, monkeypatch):
         became = []
@@ -221,13 +222,12 @@ class TestServing:
         serve.main(["--repository", str(repository), "--models", str(models_of(repository)), "--http-port=9000"])
         assert became == [("tritonserver", prepare(repository, None, ["--http-port=9000"]))]
 
-    def test_a_refusal_ends_it_with_the_reason(self, repository, monkeypatch):
+    def test_a_refusal_ends_it_with_the_reason(self, repository, monkeypatch, capsys):
         monkeypatch.setattr(serve, "tensorrt_version", lambda: "11.1.0")
         monkeypatch.setattr(serve.os, "execvp", lambda *_: pytest.fail("served what was refused"))
-        with pytest.raises(
-            SystemExit, match=r"error: ranker: its plan was built by TensorRT 10\.15\.1, but this is 11\.1\.0"
-        ):
-            serve.main(["--repository", str(repository)])
+        assert serve.main(["--repository", str(repository)]) == FAILED
+        said = capsys.readouterr().err
+        assert "error: ranker: its plan was built by TensorRT 10.15.1, but this is 11.1.0" in said
 
 
 @pytest.fixture(scope="module")

@@ -228,6 +228,22 @@ class TestCommandLine:
             program.read(tmp_path / "products.csv", None, "dev", unjudged=True)
         assert program.read(None, None, "dev", unjudged=True) is None
 
+    def test_queries_are_of_the_split_that_the_build_gave_them(self, tmp_path):
+        """A file without splits was once all of train, and had nothing to judge engines by."""
+        ids = [product.product_id for product in tiny.catalogue()[:40]]
+        (tmp_path / "products.jsonl").write_text(
+            "".join(json.dumps({"product_id": one, "title": one}) + "\n" for one in ids)
+        )
+        lines = "".join(f"{place}\tquery {place}\t{one}\tE\n" for place, one in enumerate(ids))
+        (tmp_path / "judgments.tsv").write_text("query_id\tquery\tproduct_id\tlabel\n" + lines)
+        found = [
+            program.read(*(tmp_path / name for name in ("products.jsonl", "judgments.tsv")), split, unjudged=False)
+            for split in ("train", "dev", "test")
+        ]
+        asked = [set(one.judgments.queries.values()) for one in found]
+        assert all(asked)
+        assert sum(map(len, asked)) == len(set.union(*asked)) == 40
+
     def test_the_whole_command_publishes(self, line, out, trt, machine, capsys):
         program.main(line)
         assert read_record(out / "releases/current/ranker/2/engine.json").precision == "fp16"

@@ -30,7 +30,7 @@ class TestSession:
     @pytest.fixture
     def session(self, trt, graphs, tmp_path):
         (tmp_path / "encoder").mkdir()
-        job = Job("encoder", graphs["encoder"], "fp16", profiles(MODELS["encoder"], LENGTHS, 4), PLAIN, WORDS)
+        job = Job("encoder", graphs["encoder"], profiles(MODELS["encoder"], LENGTHS, 4), PLAIN, WORDS)
         build_engine(
             tmp_path / "encoder", job=job, bench=Bench(trt, CpuDevice(), tmp_path / "caches", runs=3, console=QUIET)
         )

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,16 +13,16 @@ from rich.console import Console
 
 from build.engines import api
 from build.engines.buckets import profiles
-from build.engines.builder import Network, Options, Watch, build_plan, configure
+from build.engines.builder import Network, Options, Watch, configure
 from build.engines.runtime import Gpu
 from build.engines.stage import Bench
-from build.training.loop import progress
+from build.progress import progress
 from shelfbridge.contract import MODELS
 from shelfbridge.errors import ArtefactError, PrerequisiteError
 from tests.functional import tiny
 from tests.unit.engine_double import CpuDevice
 from tests.unit.engine_samples import LENGTHS, PLAIN, QUIET, write_graphs
-from tests.unit.tensorrt_double import BuilderFlag, MemoryPoolType, Severity, TensorRTDouble, WithFlag
+from tests.unit.tensorrt_double import TensorRTDouble, WithFlag
 
 RTX = api.tensorrt_rtx()
 DETERMINANT = """<ir_version: 9, opset_import: ["": 18]>
@@ -39,8 +40,11 @@ def trt():
     return TensorRTDouble()
 
 
-def plan(trt, graph, cache, options=PLAIN, console=QUIET):
-    return build_plan(trt, graph, profiles(MODELS["encoder"], LENGTHS, 4), options, cache=cache, console=console)
+def built(trt, graph, cache=None, options=PLAIN, console=QUIET):
+    """Its network, and the plan that came of it."""
+    network = Network.parsed(trt, graph)
+    made = profiles(MODELS["encoder"], LENGTHS, 4)
+    return network, network.serialised(made, options, cache=cache, console=console)
 
 
 class TestImporting:
@@ -84,33 +88,22 @@ class TestImporting:
         assert "NVIDIA Container Toolkit" in str(refused.value)
 
 
-class TestBuilding:
+class TestWhereNvidiasCannotBeAsked:
+    """Versions that have no wheel, what TensorRT-RTX leaves out (timings), and what needs a GPU (loading a plan)."""
+
     @pytest.mark.parametrize("flavour", FLAVOURS)
-    def test_the_network_is_strongly_typed_in_every_version(self, flavour, graphs, tmp_path):
+    def test_the_network_is_strongly_typed_in_every_version(self, flavour, graphs):
         version, flag = FLAVOURS[flavour]
         trt = TensorRTDouble(version, flag=flag)
-        plan(trt, graphs["encoder"], tmp_path / "cache")
+        built(trt, graphs["encoder"])
         assert trt.named("create_network") == [(1 << WithFlag.STRONGLY_TYPED if flag else 0,)]
         assert trt.named("set_flag") == []
 
-    def test_profiles_are_added_as_they_are(self, trt, graphs, tmp_path):
-        plan(trt, graphs["encoder"], tmp_path / "cache")
-        wanted = profiles(MODELS["encoder"], LENGTHS, 4)
-        assert len(wanted) > 1
-        assert trt.named("add_optimization_profile") == [
-            ({name: [shapes.min, shapes.opt, shapes.max] for name, shapes in profile.items()},) for profile in wanted
-        ]
-
-    def test_options_are_passed_on(self, trt, graphs, tmp_path):
-        plan(trt, graphs["encoder"], tmp_path / "cache", Options(True, True, 512))
-        assert trt.named("set_flag") == [(BuilderFlag.VERSION_COMPATIBLE,), (BuilderFlag.REFIT,)]
-        assert trt.named("set_memory_pool_limit") == [(MemoryPoolType.WORKSPACE, 512 * 2**20)]
-
     def test_timings_are_kept_and_used_again(self, trt, graphs, tmp_path):
         cache = tmp_path / "caches/a.timings"
-        plan(trt, graphs["encoder"], cache)
+        built(trt, graphs["encoder"], cache)
         assert cache.read_bytes() == b"+"
-        plan(trt, graphs["encoder"], cache)
+        built(trt, graphs["encoder"], cache)
         assert trt.named("set_timing_cache") == [(b"",), (b"+",)]
         assert cache.read_bytes() == b"++"
         assert [path.name for path in cache.parent.iterdir()] == ["a.timings"]
@@ -119,7 +112,7 @@ class TestBuilding:
         cache = tmp_path / "a.timings"
         cache.write_bytes(b"of another version")
         trt.refused_timings = {b"of another version"}
-        plan(trt, graphs["encoder"], cache)
+        built(trt, graphs["encoder"], cache)
         assert trt.named("set_timing_cache") == [(b"",)]
 
     def test_timings_of_another_gpu_or_version_are_not_looked_at(self, trt):
@@ -128,39 +121,52 @@ class TestBuilding:
 
         assert len({file(trt, "9.0"), file(trt, "8.9"), file(TensorRTDouble("11.1.0.106"), "9.0")}) == 3
 
-    def test_a_failed_build_tells_tensorrts_reason(self, trt, graphs, tmp_path):
+    def test_no_timings_are_kept_of_a_failed_build(self, trt, graphs, tmp_path):
         trt.build_error = "could not find any implementation for node X"
         with pytest.raises(ArtefactError, match=r"encoder\.onnx: could not find any implementation for node X; free"):
-            plan(trt, graphs["encoder"], tmp_path / "cache")
+            built(trt, graphs["encoder"], tmp_path / "cache")
         assert not (tmp_path / "cache").exists()
 
-    def test_layers_are_inspected(self, trt, graphs, tmp_path):
-        built = plan(trt, graphs["encoder"], tmp_path / "cache")
-        assert json.loads(built.layers)["Layers"][0]["LayerType"] == "gemm"
-        assert built.seconds > 0
+    def test_layers_are_inspected(self, trt, graphs):
+        network, plan = built(trt, graphs["encoder"])
+        assert json.loads(network.layers(plan, PLAIN))["Layers"][0]["LayerType"] == "gemm"
 
     @pytest.mark.parametrize(("inspects", "told"), [(True, "{nan"), (True, None), (False, None)])
-    def test_an_engine_is_kept_whatever_is_told_of_its_layers(self, trt, graphs, tmp_path, inspects, told):
+    def test_an_engine_is_kept_whatever_is_told_of_its_layers(self, trt, graphs, inspects, told):
         trt.inspects, trt.layers = inspects, told
-        built = plan(trt, graphs["encoder"], tmp_path / "cache")
-        assert json.loads(built.layers) == {"unreadable": told}
-        assert built.plan
+        network, plan = built(trt, graphs["encoder"])
+        assert json.loads(network.layers(plan, PLAIN)) == {"unreadable": told}
 
-    def test_only_the_last_errors_are_repeated(self, trt):
-        logger = api.make_logger(trt)
-        for number in range(5):
-            logger.log(Severity.ERROR, f"error {number}")
-        assert logger.cause() == "error 2; error 3; error 4"
+
+class Spy:
+    """NVIDIA's builder, and the profiles that it made."""
+
+    def __init__(self, builder) -> None:
+        self._builder, self.profiles = builder, []
+
+    def __getattr__(self, name):
+        return getattr(self._builder, name)
+
+    def create_optimization_profile(self):
+        self.profiles.append(self._builder.create_optimization_profile())
+        return self.profiles[-1]
 
 
 @pytest.mark.skipif(RTX is None, reason="TensorRT-RTX is not installed (make rtx)")
 class TestNvidia:
-    """The same code drives NVIDIA's own parser and builder; engines of TensorRT-RTX cannot be run without a GPU."""
+    """NVIDIA's own parser and builder; engines of TensorRT-RTX cannot be loaded or run without a GPU."""
 
     @pytest.mark.parametrize("name", ["encoder", "ranker", "cross_encoder"])
     def test_makes_a_plan_of_every_profile(self, graphs, name):
-        made = profiles(MODELS[name], LENGTHS, 4)
-        assert len(Network.parsed(RTX, graphs[name]).serialised(made, PLAIN, console=QUIET)) > 1000
+        wanted = profiles(MODELS[name], LENGTHS, 4)
+        network = Network.parsed(RTX, graphs[name])
+        spied = replace(network, builder=Spy(network.builder))
+        assert len(spied.serialised(wanted, PLAIN, console=QUIET)) > 1000
+        assert len(wanted) > 1
+        for made, profile in zip(spied.builder.profiles, wanted, strict=True):
+            assert {name: made.get_shape(name) for name in profile} == {
+                name: [one.min, one.opt, one.max] for name, one in profile.items()
+            }
 
     def test_takes_our_options(self, graphs):
         """Building a refittable engine needs a GPU."""
@@ -169,6 +175,9 @@ class TestNvidia:
         assert config.get_flag(RTX.BuilderFlag.VERSION_COMPATIBLE)
         assert config.get_flag(RTX.BuilderFlag.REFIT)
         assert config.get_memory_pool_limit(RTX.MemoryPoolType.WORKSPACE) == 512 * 2**20
+        plain = Network.parsed(RTX, graphs["encoder"]).builder.create_builder_config()
+        configure(RTX, plain, PLAIN)
+        assert not any(plain.get_flag(flag) for flag in (RTX.BuilderFlag.VERSION_COMPATIBLE, RTX.BuilderFlag.REFIT))
 
     def test_names_the_node_that_the_parser_refuses(self, tmp_path):
         tiny.write_model(tmp_path / "g.onnx", DETERMINANT)
@@ -188,9 +197,25 @@ class TestNvidia:
         with pytest.raises(ArtefactError, match=r"builds no engine from .*encoder\.onnx: .*attention_mask"):
             Network.parsed(RTX, graphs["encoder"]).serialised([profile], PLAIN, console=QUIET)
 
-    def test_reports_phases_and_ends_at_ctrl_c(self, graphs, monkeypatch):
-        phases, pressed = [], threading.Event()
-        monkeypatch.setattr(Watch, "phase_start", lambda self, name, parent, steps: phases.append(name))
+    def test_a_plan_that_cannot_be_loaded_is_said_with_the_reason(self, graphs):
+        network, _ = built(RTX, graphs["encoder"])
+        with pytest.raises(ArtefactError, match=r"cannot load the plan that it built \(\[.*\); build it again"):
+            network.layers(b"no plan", PLAIN)
+
+    def test_only_the_last_errors_are_repeated(self):
+        logger = api.make_logger(RTX)
+        for number in range(5):
+            logger.log(RTX.ILogger.Severity.ERROR, f"error {number}")
+        logger.log(RTX.ILogger.Severity.WARNING, "a warning that is no cause")
+        assert logger.cause() == "error 2; error 3; error 4"
+
+    def test_phases_are_shown(self, graphs):
+        shown = io.StringIO()
+        built(RTX, graphs["encoder"], console=Console(file=shown, force_terminal=True))
+        assert "Building engine" in shown.getvalue()
+
+    def test_ctrl_c_ends_the_build_at_the_next_step(self, graphs, monkeypatch):
+        pressed = threading.Event()
 
         def press(self, name, step):
             if not pressed.is_set():
@@ -200,41 +225,13 @@ class TestNvidia:
             return not self._cancelled.is_set()
 
         monkeypatch.setattr(Watch, "step_complete", press)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        network = Network.parsed(RTX, graphs["encoder"])
-        with pytest.raises(KeyboardInterrupt):
-            network.serialised(profiles(MODELS["encoder"], LENGTHS, 4), PLAIN, console=QUIET)
-        assert phases[0] == "Building engine"
-
-
-class TestProgress:
-    def test_phases_are_shown(self, graphs, tmp_path):
-        shown = io.StringIO()
-        trt = TensorRTDouble()
-        plan(trt, graphs["encoder"], tmp_path / "cache", console=Console(file=shown, force_terminal=True))
-        assert len(trt.named("step")) == 7
-        assert "Building engine" in shown.getvalue()
-        assert "Timing kernels" in shown.getvalue()
-
-    def test_ctrl_c_ends_the_build_at_the_next_step(self, trt, graphs, tmp_path):
-        pressed = threading.Event()
-
-        def press() -> None:
-            if not pressed.is_set():
-                pressed.set()
-                os.kill(os.getpid(), signal.SIGINT)
-            else:
-                threading.Event().wait(1.0)
-
         signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell takes from what it puts behind
-        trt.during_build = press
         with pytest.raises(KeyboardInterrupt):
-            plan(trt, graphs["encoder"], tmp_path / "cache")
-        assert 1 <= len(trt.named("step")) < 7
-        assert not (tmp_path / "cache").exists()
+            built(RTX, graphs["encoder"])
 
-    def test_an_unknown_phase_is_no_failure(self):
-        with progress(QUIET) as bar:
-            watch = Watch(bar, threading.Event())
-            assert watch.step_complete("never begun", 3)
-            watch.phase_finish("never begun")
+
+def test_an_unknown_phase_is_no_failure():
+    with progress(QUIET) as bar:
+        watch = Watch(bar, threading.Event())
+        assert watch.step_complete("never begun", 3)
+        watch.phase_finish("never begun")

@@ -6,18 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from loadtests.hybrid import compare, report
+from loadtests.hybrid.answers import NOWHERE, join, lines, rows
 from loadtests.hybrid.faults import Failure
-from loadtests.hybrid.joined import NOWHERE, Line, join, lines
-from loadtests.hybrid.latencies import Latencies, decode, encode, joined, ms, summary
-from loadtests.hybrid.measured import Seen, measured
-from loadtests.hybrid.rows import Row, Writer, read
-from loadtests.hybrid.scenarios import WARM_UP_S, site_killed, steady
-from loadtests.hybrid.verdict import verdict
+from loadtests.hybrid.load import START as BEGUN
+from loadtests.hybrid.load import Row
+from loadtests.hybrid.measured import TAIL, latency, measured, verdict
+from loadtests.hybrid.scenarios import WARM_UP_S, scenario
+from loadtests.program import reason
 from loadtests.slo import Slo
-from shelfbridge.errors import DataError
+from shelfbridge.errors import DataError, Overloaded
 
 START = 1000.0
 
@@ -26,35 +27,43 @@ def row(number: int, at: float, kind: str = "search", took: float = 10.0, error:
     return Row(START + at, kind, took, f"id-{number}", error, "words" if error else "", {"encoder": 2.0, "ranker": 1.0})
 
 
+Line = tuple[str, float, float]
+"""Site, and the milliseconds that a request took at the gateway and beyond it."""
+
+
 def line(site: str = "private") -> Line:
-    return Line(site, took_ms=8.0, beyond_ms=7.0, attempts=1, bytes=500)
+    return site, 8.0, 7.0
 
 
-def record(rows: list[Row], known: dict[str, Line], *, failure: Failure | None = None, **others: Any) -> dict[str, Any]:
-    scenario = site_killed(10, 40) if failure else steady(10, 10)
+def joined(sent: list[Row], known: dict[str, Line]) -> pd.DataFrame:
+    told = [(number, *of, 500) for number, of in known.items()]
+    columns = ["id", "site", "took_ms", "beyond_ms", "bytes"]
+    return join(pd.DataFrame(sent, columns=Row._fields), pd.DataFrame(told, columns=columns))
+
+
+def record(sent: list[Row], known: dict[str, Line], *, failure: Failure | None = None, **others: Any) -> dict[str, Any]:
+    run = scenario("site_killed", 10, 40) if failure else scenario("steady", 10, 10)
     return {
         "name": "steady hybrid",
-        "about": scenario.about,
+        "about": run.about,
         "mode": "hybrid",
         "machine": {"cores": 2, "processor": "one"},
         "wan": "none",
         "start": START,
         "failure": vars(failure) if failure else None,
         "counted": {"private": {}, "public": {}},
-        **measured(join(rows, known), Seen(START, scenario, failure)),
+        **measured(joined(sent, known), START, run, failure),
         **others,
     }
 
 
-class TestRows:
-    def test_come_back_as_they_were(self, tmp_path: Path) -> None:
-        writer = Writer(tmp_path / "rows.jsonl", START)
-        given = [row(1, 0.5), row(2, 0.7, error="Overloaded")]
-        writer.write(list(one) for one in given)
-        writer.close()
-        start, found = read(tmp_path / "rows.jsonl")
-        assert start == START
-        assert list(found) == given
+def test_rows_come_back_as_they_were(tmp_path: Path) -> None:
+    given = [row(1, 0.5), row(2, 0.7, error="Overloaded")]
+    written = [json.dumps({BEGUN: START}), *(json.dumps(one) for one in given)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(written))
+    start, found = rows(tmp_path / "rows.jsonl")
+    assert start == START
+    assert [Row(*one) for one in found.to_numpy()] == given
 
 
 class TestLines:
@@ -65,41 +74,33 @@ class TestLines:
         told = {"request_id": "a", "site": "public", "took_us": 9000, "upstream_us": 8000, "attempts": 2, "bytes": 77}
         with file.open("a") as opened:
             opened.write(f"{json.dumps(told)}\n{json.dumps({'request_id': 'b', 'site': 'any'})}\n{{cut")
-        assert lines(file, offset) == {"a": Line("public", 9.0, 8.0, 2, 77), "b": Line(NOWHERE, 0.0, 0.0, 0, 0)}
+        found = lines(file, offset)
+        assert found.to_numpy().tolist() == [["a", "public", 9.0, 8.0, 77], ["b", NOWHERE, 0.0, 0.0, 0]]
 
     def test_a_requests_parts_are_all_of_its_time(self) -> None:
-        (answer,) = join([row(1, 5)], {"id-1": line()})
-        assert answer.parts == {"client": 2.0, "gateway": 1.0, "beyond": 4.0, "encoder": 2.0, "ranker": 1.0}
-        assert sum(answer.parts.values()) == 10.0
+        (answer,) = joined([row(1, 5)], {"id-1": line()}).to_dict("records")
+        assert {part: answer[part] for part in ("client", "gateway", "beyond", "in_steps")} == {
+            "client": 2.0, "gateway": 1.0, "beyond": 4.0, "in_steps": 3.0
+        }  # fmt: skip
+        assert answer["steps"] == {"encoder": 2.0, "ranker": 1.0}
 
     def test_without_a_line_a_request_was_nowhere(self) -> None:
-        (answer,) = join([row(1, 5)], {})
-        assert (answer.site, answer.parts) == (NOWHERE, {})
+        (answer,) = joined([row(1, 5)], {}).to_dict("records")
+        assert answer["site"] == NOWHERE
+        assert np.isnan(answer["client"])
 
 
-class TestLatencies:
-    def test_percentiles_of_joined_histograms_are_those_of_all_values(self) -> None:
-        chance, held = np.random.default_rng(1), Latencies[int]()
-        values = chance.lognormal(2, 1, 5000)
-        for place, value in enumerate(values):
-            held.add(place % 3, float(value))
-        found = summary(held.all())
-        assert found["count"] == 5000
-        for name, percent in (("p50", 50), ("p95", 95), ("p99", 99)):
-            assert found[name] == pytest.approx(np.percentile(values, percent), rel=0.02)
-        assert found["max"] == pytest.approx(values.max(), rel=0.002)
+class TestLatency:
+    def test_percentiles_are_times_that_so_many_do_not_exceed(self) -> None:
+        found = latency([float(n) for n in range(1, 1001)])
+        assert found == {"count": 1000, "p50": 500.0, "p95": 950.0, "p99": 990.0, "p99.9": 1000.0, "max": 1000.0}
 
-    def test_a_histogram_comes_back_from_its_text(self) -> None:
-        held = Latencies[str]()
-        for value in (1.0, 20.0, 300.0):
-            held.add("a", value)
-        again = decode(encode(held.all()))
-        assert summary(joined([again, again])) == {**summary(held.all()), "count": 6}
+    def test_nothing_has_none(self) -> None:
+        assert latency([]) == {"count": 0} | dict.fromkeys(("p50", "p95", "p99", "p99.9", "max"))
 
-    def test_what_is_beyond_the_scale_counts_as_its_end(self) -> None:
-        held = Latencies[str]()
-        held.add("a", 1e9)
-        assert ms(held.all(), 100) == pytest.approx(120_000, rel=0.002)
+    def test_the_tail_goes_to_four_nines(self) -> None:
+        assert TAIL[0] == 0
+        assert TAIL[-1] == pytest.approx(99.99)
 
 
 class TestMeasured:
@@ -108,15 +109,23 @@ class TestMeasured:
         assert (found["requests"], found["warm_up"]) == (1, 1)
         assert found["rate"] == pytest.approx(0.1)
 
+    def test_the_record_can_be_written(self) -> None:
+        found = record([row(1, 5), row(2, 5, error="Overloaded")], {"id-1": line()})
+        assert json.loads(json.dumps(found)) == found
+
+    def test_where_nothing_is_answered_no_promise_is_kept(self) -> None:
+        found = record([row(1, 5, error="Overloaded")], {})
+        assert found["latency"] == {"all": latency([])}
+        assert not verdict(found, [Slo("all", "p99", 150.0)])["rows"][0]["kept"]
+
     def test_the_bursts_share_is_of_what_may_burst(self) -> None:
         rows = [row(1, 5), row(2, 5), row(3, 5, "recommend"), row(4, 5, "events")]
         known = {"id-1": line(), "id-2": line("public"), "id-3": line(), "id-4": line()}
         assert record(rows, known)["burst_share"] == 0.5
 
     def test_errors_are_one_by_cause_not_by_request(self) -> None:
-        rows = [
-            row(n, 5, error="Overloaded")._replace(words=f"full (request {n:032x})") for n in range(5)
-        ]  # fmt: skip
+        words = [reason(Overloaded("full", request_id=f"{n:032x}")) for n in range(5)]
+        rows = [row(n, 5, error="Overloaded")._replace(words=words[n]) for n in range(5)]
         (error,) = record([*rows, row(9, 5)], {"id-9": line()})["errors"]
         assert (error["count"], error["words"]) == (5, "full")
 
@@ -132,7 +141,7 @@ class TestMeasured:
 
     def test_the_way_to_a_site_and_the_wait_there(self) -> None:
         rows = [row(n, 5) for n in range(200)]
-        known = {f"id-{n}": Line("private", 8.0, 4.0 + (n >= 100), 1, 0) for n in range(200)}
+        known = {f"id-{n}": ("private", 8.0, 4.0 + (n >= 100)) for n in range(200)}
         where = {part["part"]: part for part in record(rows, known)["where"]}
         assert where["network"]["p50"] == pytest.approx(1.0, rel=0.01)
         assert where["queue"]["p99"] == pytest.approx(1.0, rel=0.02)
@@ -198,6 +207,12 @@ class TestSlo:
 
 
 class TestReport:
+    def test_the_parts_of_a_request_stand_beside_each_other(self, tmp_path: Path) -> None:
+        report.write(tmp_path, self.made(20))
+        text = (tmp_path / "run.md").read_text()
+        for part in ("client | 12 | 12", "gateway | 1 | 1", "network | 4 | 4", "queue | 0 | 0", "encoder | 2 | 2"):
+            assert f"| private | search | {part} |" in text
+
     def made(self, took: float) -> dict[str, Any]:
         found = record([row(n, 5, took=took) for n in range(10)], {f"id-{n}": line() for n in range(10)})
         return {**found, "verdict": verdict(found, [Slo("all", "p99", 50.0)])}

@@ -7,13 +7,16 @@ from pathlib import Path
 import pytest
 
 from loadtests.hybrid.load import Load
-from loadtests.hybrid.scenarios import SCENARIOS, SURGE, SURGE_S, WARM_UP, WARM_UP_S, flash_sale, visitors
-from loadtests.hybrid.session import mix_of
-from loadtests.hybrid.shop import Shop
-from loadtests.hybrid.traffic import MIX, RESTRICTED, draw
+from loadtests.hybrid.scenarios import SCENARIOS, WARM_UP, WARM_UP_S, at, scenario, visitors
+from loadtests.hybrid.traffic import MIX, RESTRICTED, Shop, draw, mix_of
+from loadtests.program import read_model
 from shelfbridge.errors import DataError, SettingsError
 
 SHOP = Shop(queries=[f"query {n}" for n in range(100)], products=["cup", "pot"], shoppers=["ann", "ben", "cem"])
+
+
+def read_shop(file: Path) -> Shop:
+    return read_model(Shop, file, DataError, "write it with python -m loadtests.hybrid shop")
 
 
 class TestShop:
@@ -32,17 +35,17 @@ class TestShop:
 
     def test_comes_back_from_its_file(self, tmp_path: Path) -> None:
         (tmp_path / "shop.json").write_text(SHOP.model_dump_json())
-        assert Shop.load(tmp_path / "shop.json") == SHOP
+        assert read_shop(tmp_path / "shop.json") == SHOP
 
     @pytest.mark.parametrize("text", ["{}", "no JSON", '{"queries": [], "products": ["a"], "shoppers": ["b"]}'])
     def test_another_file_is_refused_by_its_name(self, tmp_path: Path, text: str) -> None:
         (tmp_path / "shop.json").write_text(text)
         with pytest.raises(DataError, match=r"shop\.json.*python -m loadtests\.hybrid shop"):
-            Shop.load(tmp_path / "shop.json")
+            read_shop(tmp_path / "shop.json")
 
     def test_a_missing_file_too(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match="No such file"):
-            Shop.load(tmp_path / "shop.json")
+            read_shop(tmp_path / "shop.json")
 
 
 class TestMix:
@@ -65,21 +68,30 @@ class TestMix:
 class TestScenarios:
     @pytest.mark.parametrize("name", SCENARIOS)
     def test_begins_with_a_warm_up_and_is_as_long_as_asked(self, name: str) -> None:
-        scenario = SCENARIOS[name](10, 48)
-        assert scenario.name == name
-        assert scenario.at(0)[0] == WARM_UP
-        assert scenario.seconds == pytest.approx(48 + WARM_UP_S)
-        assert scenario.at(scenario.seconds + 0.01) is None
-        if scenario.fault:
-            assert WARM_UP_S < scenario.fault.at <= scenario.fault.at + scenario.fault.seconds < scenario.seconds
+        made = scenario(name, 10, 48)
+        assert made.name == name
+        assert made.phase(0) == WARM_UP
+        assert made.stages[0].end == made.stages[1].begin
+        assert made.seconds == pytest.approx(48 + WARM_UP_S)
+        assert at(made.stages, made.seconds + 0.01) is None
+        if made.fault:
+            assert WARM_UP_S < made.fault.at <= made.fault.at + made.fault.seconds < made.seconds
+
+    def test_has_a_length_of_its_own(self) -> None:
+        assert scenario("flash_sale", 10).seconds == pytest.approx(28 + WARM_UP_S)
 
     def test_a_flash_sale_is_ten_times_the_rate_within_two_seconds(self) -> None:
-        scenario = flash_sale(10, 34)
+        stages = scenario("flash_sale", 10, 34).stages
         begin = WARM_UP_S + 10
-        assert scenario.at(begin - 0.01) == ("before", 10)
-        assert scenario.at(begin + SURGE_S / 2) == ("surge", pytest.approx(10 * (1 + SURGE) / 2))
-        assert scenario.at(begin + SURGE_S + 0.01) == ("sale", 100)
-        assert scenario.at(33 + WARM_UP_S) == ("after", 10)
+        assert at(stages, begin - 0.01) == ("before", 10)
+        assert at(stages, begin + 1) == ("surge", pytest.approx(55))
+        assert at(stages, begin + 2.01) == ("sale", 100)
+        assert at(stages, 33 + WARM_UP_S) == ("after", 10)
+
+    def test_a_day_has_24_hours_that_follow_each_other(self) -> None:
+        hours = scenario("day", 10, 48).stages[1:]
+        assert [hour.name for hour in hours] == [f"{hour:02}:00" for hour in range(24)]
+        assert all(hour.end == after.begin for hour, after in zip(hours, [*hours[1:], hours[0]], strict=True))
 
     def test_so_many_visitors_make_a_rate(self) -> None:
         assert visitors(10, 1.5) == 15
@@ -88,11 +100,13 @@ class TestScenarios:
 
 class TestLoad:
     def test_comes_back_from_its_file(self, tmp_path: Path) -> None:
-        load = Load(shop=tmp_path / "shop.json", stages=flash_sale(10, 34).stages, rows=tmp_path / "rows.jsonl")
+        load = Load(
+            shop=tmp_path / "shop.json", stages=scenario("flash_sale", 10, 34).stages, rows=tmp_path / "rows.jsonl"
+        )
         (tmp_path / "load.json").write_text(load.model_dump_json())
-        assert Load.load(tmp_path / "load.json") == load
+        assert read_model(Load, tmp_path / "load.json", SettingsError, "name another") == load
 
     def test_an_unknown_field_is_named(self, tmp_path: Path) -> None:
         (tmp_path / "load.json").write_text('{"shop": "a", "rows": "b", "stages": [], "speed": 3}')
         with pytest.raises(SettingsError, match="speed"):
-            Load.load(tmp_path / "load.json")
+            read_model(Load, tmp_path / "load.json", SettingsError, "name another")

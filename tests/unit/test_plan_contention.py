@@ -1,20 +1,24 @@
 """The planner's tail: a site whose kinds share its cores is predicted without bias, and the check tells the sign."""
 
 from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from loadtests.hybrid import curves as program
 from loadtests.hybrid.contention import LEAST, in_flight, slowdown, unhindered
-from loadtests.hybrid.curves import Load, _sample, _site
-from loadtests.hybrid.joined import Answer
-from loadtests.hybrid.rows import Row
-from loadtests.hybrid.scenarios import Stage
-from loadtests.plan.check import text
+from loadtests.hybrid.curves import curve, point
+from loadtests.hybrid.run import Driven, Plan
+from loadtests.hybrid.scenarios import Stage, scenario
+from loadtests.plan.check import blocks
 from loadtests.plan.curves import Curves
 from loadtests.plan.fleet import ALWAYS_PRIVATE, Fleet
 from loadtests.plan.simulate import simulate
+from shelfbridge.measure.report import markdown
 
 MIX = {"search": 0.6, "recommend": 0.28, "search_personal": 0.12}
 WORK_S = (0.006, 0.005, 0.010)
@@ -108,19 +112,42 @@ def test_few_requests_tell_no_slowdown_of_their_own():
 
 def test_curves_tell_service_without_the_slowdown_and_the_slowdown_apart():
     """Answers of 10 ms, and of 20 ms where another was in flight when they were sent."""
-    answers = []
-    for at in range(200):
-        for offset, service in ((0.0, 10.0), (0.004, 20.0)):
-            row = Row(at + offset, "search", service + 3, f"{at} {offset}")
-            answers.append(Answer(row, "private", {"client": 1.0, "gateway": 1.0, "beyond": 1.0, "ranker": service}))
-    met = in_flight([one.row.time for one in answers], [one.row.ms for one in answers])
-    sample = _sample(list(zip(answers, met.tolist(), strict=True)), occupied_ms=0.0, processes=2)
-    site = _site([Load(400.0, {"search": sample})], processes=2)
+    sent = [(at + offset, service) for at in range(200) for offset, service in ((0.0, 10.0), (0.004, 20.0))]
+    answers = pd.DataFrame(sent, columns=["time", "in_steps"])
+    answers = answers.assign(
+        site="private", kind="search", ms=answers.in_steps + 3, client=1.0, gateway=1.0, beyond=1.0
+    )
+    found = point(answers, "private", begin=-1.0, occupied_ms={"search": 0.0}, processes=2)
+    site = curve([(400.0, found)], processes=2)
     assert site["slowdown"] == pytest.approx([1.0, 2.0], rel=0.01)
     kind = site["points"][0]["kinds"]["search"]
     assert kind["count"] == 400
     assert kind["service_ms"] == pytest.approx([10.0] * len(kind["service_ms"]), rel=0.05)
     assert kind["latency_ms"]["p99"] == 23.0
+
+
+def test_the_planner_reads_what_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chance = np.random.default_rng(5)
+
+    def driven(cloud: Any, plan: Plan, tell: Any) -> Driven:
+        plan.folder.mkdir(parents=True, exist_ok=True)
+        count = 800
+        answers = pd.DataFrame({"time": np.sort(chance.uniform(0, plan.scenario.seconds, count)), "error": ""})
+        answers["kind"] = chance.choice(list(MIX), count, p=list(MIX.values()))
+        answers["site"] = np.where((answers.kind == "search") & (chance.random(count) < 0.5), "public", "private")
+        answers = answers.assign(ms=15.0, in_steps=9.0, client=1.0, gateway=1.0, beyond=4.0, bytes=700)
+        return Driven(0.0, answers, None, {}, {site: dict.fromkeys(MIX, 10.0) for site in ("private", "public")})
+
+    monkeypatch.setattr(program, "drive", driven)
+    site, wan = SimpleNamespace(processes=2), SimpleNamespace(words="none")
+    cloud = SimpleNamespace(topology=SimpleNamespace(private=site, public=site), hybrid=SimpleNamespace(wan=wan))
+    plan = Plan(scenario("steady", 1), "hybrid", tmp_path / "shop.json", tmp_path, MIX, think=1, workers=1, seed=1)
+    program.curves(cloud, plan, lambda text: None, rates=[20.0, 40.0], held_out=[], seconds=10)
+    curves = Curves.read(tmp_path / "curves.json")
+    assert curves.bytes_per_answer == 700
+    assert [point.kinds["search"].service_ms[100] for point in curves.sites["public"].points] == [10.0] * 4
+    assert curves.sites["private"].points[0].kinds["recommend"].way_ms[0] == 3.0
+    assert "| public |" in (tmp_path / "curves.md").read_text()
 
 
 def run(error: float) -> dict[str, Any]:
@@ -131,6 +158,10 @@ def run(error: float) -> dict[str, Any]:
     ]
     share = {"measured": 0.1, "predicted": 0.1}
     return {"name": "steady", "rate": 30.0, "requests": 1000, "rows": rows, "burst_share": share}
+
+
+def text(found: list[dict[str, Any]]) -> str:
+    return markdown(blocks(found))
 
 
 def test_the_check_tells_the_sign_and_whether_the_margin_covers_it():

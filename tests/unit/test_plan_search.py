@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from loadtests.plan import demand, prices, search
+from loadtests.plan import demand, search
 from loadtests.plan.__main__ import main
 from loadtests.plan.check import check, fleet
 from loadtests.plan.demand import Hour
@@ -16,6 +16,7 @@ from loadtests.plan.fleet import ALWAYS_PRIVATE, Fleet, Strategy
 from loadtests.plan.prices import Prices, Private, Public
 from loadtests.plan.sale import hardest, sale
 from loadtests.plan.search import GRID, Planner
+from loadtests.program import read_model
 from loadtests.slo import Slo
 from shelfbridge.errors import DataError, SettingsError
 from tests.unit.test_plan_simulate import curves
@@ -125,8 +126,8 @@ class TestSale:
         assert cell is not None
         assert cell.hour.name == "sale"
         found = sale(plans, cell)
-        assert found.planned <= SLO.ms * 1.05
-        assert found.reactive > SLO.ms
+        assert found["planned"] <= SLO.ms * 1.05
+        assert found["reactive"] > SLO.ms
 
     def test_without_a_peak_there_is_none(self) -> None:
         assert hardest(planner().plan("hybrid", HOURS[:2]).cells) is None
@@ -155,11 +156,11 @@ class TestFiles:
     def test_prices_that_cannot_be_used_are_named(self, tmp_path: Path, text: str) -> None:
         (tmp_path / "prices.toml").write_text(text)
         with pytest.raises(SettingsError, match=r"prices\.toml"):
-            prices.read(tmp_path / "prices.toml")
+            read_model(Prices, tmp_path / "prices.toml", SettingsError, "give another")
 
     def test_the_examples_can_be_read(self) -> None:
         assert len(demand.read(EXAMPLE / "demand.csv")) == 24
-        assert prices.read(EXAMPLE / "prices.toml").public.arrival_minutes == (4, 7)
+        assert read_model(Prices, EXAMPLE / "prices.toml", SettingsError, "").public.arrival_minutes == (4, 7)
 
 
 class TestProgram:

@@ -121,8 +121,8 @@ class TestPolicy:
     def test_instances_that_arrive_help_from_then_on(self) -> None:
         fleet = Fleet(1, 1, 0, arriving=1, arriving_at=30.0)
         outcome = simulate(curves(), fleet, level(115, 60), patient=True)
-        _, values = outcome.over_time(99, 10)
-        assert values[2] > 5 * values[5]
+        values = outcome.over_time(99, 10)
+        assert values[20.0] > 5 * values[50.0]
 
 
 class TestCurves:

@@ -7,11 +7,12 @@ from contextlib import closing
 
 import pytest
 
-from deploy.consumer import Totals, main, run
+from deploy.consumer import Totals, consume, main
 from shelfbridge.errors import StoreUnavailable
 from shelfbridge.profiles import open_store
 from shelfbridge.profiles.consuming import Delivery, Step
 from shelfbridge.profiles.store import TIMEOUT
+from shelfbridge.program import BAD_INPUT
 from tests.unit.profile_events import NAMES, event
 from tests.unit.redis_server import RedisServer, wait_for
 
@@ -63,11 +64,11 @@ class TestAbsence:
 
 class TestProgram:
     def test_refuses_a_store_that_needs_none(self, capsys):
-        assert main(["--profiles", "sqlite:///x.db"]) == 1
+        assert main(["--profiles", "sqlite:///x.db"]) == BAD_INPUT
         assert "needs no consumer" in capsys.readouterr().err
 
     def test_refuses_an_address_that_is_none(self, capsys):
-        assert main(["--profiles", "redis://"]) == 1
+        assert main(["--profiles", "redis://"]) == BAD_INPUT
         assert "give redis://" in capsys.readouterr().err
 
     def test_says_how_it_stands(self):
@@ -87,7 +88,7 @@ class TestProgram:
                     stop.set()
                 raise StoreUnavailable("away")
 
-        run(Away(), None, stop, 60)
+        consume(Away(), None, stop, 60)
         gaps = [b - a for a, b in itertools.pairwise(tries)]
         assert len(tries) == 4
         assert 0.05 <= gaps[0] < gaps[2]

@@ -142,8 +142,7 @@ class TestConsumers:
 
     def test_one_that_leaves_is_forgotten_unless_it_holds_something(self, store, client, redis):
         def names() -> set[bytes]:
-            streams = (keys.events(number) for number in range(keys.STREAMS))
-            return {one["name"] for stream in streams for one in redis.xinfo_consumers(stream, GROUP)}
+            return {one["name"] for stream in keys.STREAMS for one in redis.xinfo_consumers(stream, GROUP)}
 
         source, _ = member(client)
         store.put([event("a")])
@@ -177,7 +176,7 @@ class TestPoison:
         ],
     )
     def test_is_set_aside_with_a_reason_and_the_rest_counts(self, store, client, redis, fields):
-        redis.xadd(keys.events(3), fields)
+        redis.xadd(keys.STREAMS[3], fields)
         store.put([event("a"), event("b")])
         assert step(*member(client), 1.0) == Step(2, 1, pytest.approx(0, abs=5))
         ((_, kept),) = all_streams(redis, "set_aside")
@@ -259,4 +258,4 @@ def test_marks_order_entries_within_a_millisecond():
 
 def test_keys_of_a_script_share_a_slot(redis):
     assert len({key[key.index("{") : key.index("}")] for key in keys.of_user(NAMES.of("a"))}) == 1
-    assert {keys.number(NAMES.of(f"u{n}")) for n in range(100)} == set(range(keys.STREAMS))
+    assert {keys.events(NAMES.of(f"u{n}")) for n in range(100)} == set(keys.STREAMS)

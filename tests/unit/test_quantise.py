@@ -1,6 +1,6 @@
 """From fp32 to int8: what is written, how near it comes, and what is refused."""
 
-import sys
+from typing import get_args
 
 import numpy as np
 import onnx
@@ -13,11 +13,14 @@ from torch import nn
 from build.compression import qdq, quantise
 from build.compression.export import export_ranker
 from build.compression.fidelity import cosines, hold, outputs, session
-from build.compression.quantise import METHODS, check_feeds, percentiles, quantise_ranker, write
+from build.compression.quantise import check_feeds, percentiles, quantise_ranker, write
 from build.engines.operators import check_graph
+from build.settings import Method
 from build.training.models import Ranker
 from shelfbridge.contract import CANDIDATES, SIGNALS, TOKEN_WIDTH
 from shelfbridge.errors import ArtefactError, DataError
+
+METHODS = get_args(Method)
 
 
 @pytest.fixture(scope="module")
@@ -172,21 +175,3 @@ class TestRanker:
             feed["candidate_lengths"][:, 10:] = 0
         with pytest.raises(DataError, match=r"too small \(30 rows\)"):
             quantise_ranker(folder, graph=folder / "fp32.onnx", feeds=given)
-
-
-class TestCommandLine:
-    def test_reads_batches_and_writes_both_files(self, graph, tmp_path, monkeypatch):
-        for place, feed in enumerate(feeds()):
-            np.savez(tmp_path / f"{place}.npz", **feed)
-        files = sorted(map(str, tmp_path.glob("*.npz")))
-        said = ["quantise", "--graph", str(graph), "--out", str(tmp_path / "out"), "--method", "max", "--feeds", *files]
-        monkeypatch.setattr(sys, "argv", said)
-        quantise.main()
-        assert {path.name for path in (tmp_path / "out").iterdir()} == {"int8.onnx", "model.onnx"}
-
-    def test_ends_with_a_sentence_where_a_file_holds_no_arrays(self, graph, tmp_path, monkeypatch):
-        (tmp_path / "feed.npz").write_text("no arrays")
-        said = ["quantise", "--graph", str(graph), "--out", str(tmp_path), "--feeds", str(tmp_path / "feed.npz")]
-        monkeypatch.setattr(sys, "argv", said)
-        with pytest.raises(SystemExit, match=r"error: .*feed\.npz holds no named arrays"):
-            quantise.main()

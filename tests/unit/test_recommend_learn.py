@@ -13,14 +13,12 @@ from rich.console import Console
 from build.compression.qdq import work_per_value
 from build.compression.quantise import LEAST_WORK
 from build.inputs import add_arguments, chosen
-from build.settings import Compression, Training
+from build.settings import Compression, ShelfSettings, Training
 from build.shelf import baselines
-from build.shelf.baselines import ItemItem, OfSold, ease
+from build.shelf.baselines import ease, item_item, of_sold
 from build.shelf.compress import choose
 from build.shelf.learn import Behaviour, learn, weeks_for
-from build.shelf.network import Shape
 from build.shelf.ranker import neighbours
-from build.shelf.train import Settings
 from shelfbridge.catalogue import Catalogue, Product
 from shelfbridge.contract import SHELF_CANDIDATES, SHELF_EVENTS, SHELF_SIGNALS, SHELF_WIDTH
 from shelfbridge.errors import DataError
@@ -30,9 +28,7 @@ from shelfbridge.shelf.products import ShelfProducts
 from tests.unit.recommend_shop import EACH, GROUPS, NOW, shop, texts
 
 QUIET = Console(quiet=True)
-SETTINGS = Settings(
-    Shape(width=SHELF_WIDTH, heads=2, dropout=0.1), Training(epochs=4, batch=64, learning_rate=1e-2), refresh=1
-)
+SETTINGS = ShelfSettings(training=Training(epochs=4, batch=64, learning_rate=1e-2), refresh=1, weeks=2)
 NEW = 3
 """Products of the second kind that nobody bought."""
 
@@ -68,7 +64,6 @@ def learned(tmp_path_factory, behaviour):
             prices=np.array([product.price for product in catalogue().products], np.float32),
             settings=SETTINGS,
             compression=Compression(methods=("percentile",), budget=0.02),
-            weeks=2,
             place="faiss",
             console=QUIET,
         )
@@ -122,12 +117,12 @@ def test_shoppers_who_never_come_back_are_refused(behaviour):
 
 def test_ease_of_what_was_sold_is_the_same_among_more(behaviour):
     def fit(some):
-        return ItemItem(ease(some, 10.0), 60)
+        return item_item(ease(some, 10.0), 60)
 
     items = np.array([0, NEW, NEW + 9], np.int32)
     history = History(NOW, items, np.full(3, NOW - DAY), np.full(3, BUY, np.int64))
-    whole = fit(behaviour.interactions).score(history)
-    assert OfSold(behaviour.interactions, fit).score(history) == pytest.approx(whole, abs=1e-5)
+    whole = fit(behaviour.interactions)(history)
+    assert of_sold(behaviour.interactions, fit)(history) == pytest.approx(whole, abs=1e-5)
     assert np.abs(whole).max() > 0.01
 
 

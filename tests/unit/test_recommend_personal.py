@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from build.shelf.personal import KINDS, WEIGHTS, Wish, reciprocal, table, wished
+from build.shelf.personal import KINDS, WEIGHTS, Wish, reciprocal, report, wished
 from build.shelf.split import Case, cases
 from shelfbridge.catalogue import Catalogue, Product
 from shelfbridge.shelf.history import BUY, DAY, History
@@ -80,6 +80,6 @@ def test_a_rank_is_that_of_what_was_bought_and_taste_moves_it(search, shelf):
 
 def test_the_table_has_a_row_for_each_kind():
     one = {"mrr": 0.5, "difference": 0.1, "low": -0.1, "high": 0.3, "users": 3}
-    said = table({"by_kind": {kind: {str(weight): one for weight in WEIGHTS} for kind in KINDS}})
+    said = report({"by_kind": {kind: {str(weight): one for weight in WEIGHTS} for kind in KINDS}}).markdown
     assert said.count("0.500 (+0.100 [-0.100, +0.300])") == len(KINDS) * (len(WEIGHTS) - 1)
     assert "| category | 0.500 | " in said

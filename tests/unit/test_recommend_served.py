@@ -14,16 +14,14 @@ from hypothesis import strategies as st
 from rich.console import Console
 from scipy.stats import spearmanr
 
-from build.settings import Compression, Training
+from build.settings import Compression, ShelfSettings, Training
 from build.shelf import learn as learning
 from build.shelf.interactions import Interactions
 from build.shelf.learn import Behaviour, learn
-from build.shelf.network import Shape
 from build.shelf.ranker import Knowledge
 from build.shelf.split import KEPT, cases
-from build.shelf.train import Settings
 from shelfbridge.catalogue import Catalogue, Product
-from shelfbridge.contract import SHELF_SIGNALS, SHELF_WIDTH
+from shelfbridge.contract import SHELF_SIGNALS
 from shelfbridge.profiles import Event, Profile
 from shelfbridge.profiles.sqlite import SQLiteStore
 from shelfbridge.profiles.store import RETENTION_DAYS
@@ -39,12 +37,7 @@ from tests.unit.profile_events import NAMES, NUMBERS
 from tests.unit.recommend_shop import NOW, shop, texts
 
 QUIET = Console(quiet=True)
-SETTINGS = Settings(
-    Shape(width=SHELF_WIDTH, heads=2, dropout=0.1),
-    Training(epochs=2, batch=64, learning_rate=1e-2),
-    refresh=1,
-    head_epochs=4,
-)
+SETTINGS = ShelfSettings(training=Training(epochs=2, batch=64, learning_rate=1e-2), refresh=1, head_epochs=4, weeks=2)
 PRICE = SHELF_SIGNALS.index("price")
 
 
@@ -122,7 +115,6 @@ def build(folder: Path, known: Interactions) -> Built:
             prices=np.array([product.price for product in products], np.float32),
             settings=SETTINGS,
             compression=Compression(methods=("percentile",), budget=0.02, half=False, precision="fp32"),
-            weeks=2,
             place="faiss",
             console=QUIET,
         )

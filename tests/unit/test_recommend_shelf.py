@@ -8,26 +8,24 @@ import torch
 from rich.console import Console
 from threadpoolctl import threadpool_limits
 
-from build.settings import Training
+from build.settings import ShelfSettings, Training
 from build.shelf import baselines
 from build.shelf.__main__ import main
-from build.shelf.baselines import Als, ItemItem, Model, Own, Popular, ease, together
+from build.shelf.baselines import Model, Popularity, als, ease, item_item, own, popular, scored, together
 from build.shelf.evaluate import evaluate
 from build.shelf.interactions import Interactions
 from build.shelf.metrics import measure
-from build.shelf.network import Shape
-from build.shelf.popularity import Popularity
-from build.shelf.ranker import Knowledge, Lists, paid, popularities, train_head
-from build.shelf.report import write_report
-from build.shelf.shelf import shelves, with_history
-from build.shelf.split import Split, cases
-from build.shelf.train import Settings, Trained, train
+from build.shelf.ranker import Knowledge, Lists, paid, shelves, train_head
+from build.shelf.report import report
+from build.shelf.split import Split, cases, with_history
+from build.shelf.train import Users, train
 from shelfbridge.contract import SHELF_SIGNALS
 from shelfbridge.errors import DataError
+from shelfbridge.program import BAD_INPUT
 from shelfbridge.shelf.history import BUY, DAY, History
 from tests.unit.recommend_shop import EACH, GROUPS, NOW, shop, texts
 
-SETTINGS = Settings(Shape(width=16, heads=2, dropout=0.1), Training(epochs=4, batch=64, learning_rate=1e-2), refresh=1)
+SETTINGS = ShelfSettings(training=Training(epochs=4, batch=64, learning_rate=1e-2), refresh=1, weeks=2)
 QUIET = Console(quiet=True)
 SPLIT = Split.of(shop(), weeks=2)
 
@@ -47,35 +45,31 @@ def liked(model: Model, user: int, items: list[int]) -> float:
     history = History(
         NOW, np.array(items, np.int32), np.full(len(items), NOW - DAY), np.full(len(items), BUY, np.int64)
     )
-    return float(np.mean(np.argsort(-model.score(history))[:EACH] // EACH == user % GROUPS))
+    return float(np.mean(np.argsort(-model(history))[:EACH] // EACH == user % GROUPS))
 
 
 class TestBaselines:
     @pytest.mark.parametrize(
         "model",
         [
-            lambda past: ItemItem(ease(past, 5.0), 1000),
-            lambda past: ItemItem(together(past), 1000),
-            lambda past: ItemItem(together(past, "basket"), 1000),
-            lambda past: Als(past, factors=8, strength=2.0),
+            lambda past: item_item(ease(past, 5.0), 1000),
+            lambda past: item_item(together(past), 1000),
+            lambda past: item_item(together(past, "basket"), 1000),
+            lambda past: als(past, factors=8, strength=2.0),
         ],
     )
     def test_find_the_kind_of_a_history(self, model):
         assert liked(model(shop()), 2, [16, 17, 20]) > 0.9
 
     def test_popular_is_the_same_for_everyone(self):
-        model = Popular(Popularity(shop(), 7))
-        assert (
-            model.score(with_history(cases(shop(), 0, SPLIT.end))[-1].history).argmax()
-            == model.score(
-                History(SPLIT.end - 1, np.zeros(0, np.int32), np.zeros(0, np.int64), np.zeros(0, np.int64))
-            ).argmax()
-        )
+        model = popular(Popularity(shop(), 7))
+        nobody = History.of(SPLIT.end - 1, [], [], [])
+        assert model(with_history(cases(shop(), 0, SPLIT.end))[-1].history).argmax() == model(nobody).argmax()
 
     def test_own_comes_before_popular(self):
         items = np.array([3, 3, 5], np.int32)
         times = NOW - np.array([30, 20, 20]) * DAY
-        scores = Own(Popularity(shop(), 7), 60).score(History(NOW, items, times, np.full(3, BUY, np.int64)))
+        scores = own(Popularity(shop(), 7), 60)(History(NOW, items, times, np.full(3, BUY, np.int64)))
         assert np.argsort(-scores)[:2].tolist() == [3, 5]
         assert (scores > 0).sum() > 20
 
@@ -120,27 +114,27 @@ class TestNoPeeking:
         )
 
     @staticmethod
-    def lists(known: Interactions, cut: int, moment: int, users: Trained) -> list[tuple[np.ndarray, np.ndarray]]:
-        knowledge = Knowledge.fit(users, texts(), known.before(cut), popularities(known), paid(known.before(cut)))
+    def lists(known: Interactions, cut: int, moment: int, users: Users) -> list[tuple[np.ndarray, np.ndarray]]:
+        knowledge = Knowledge.fit(users, texts(), known, cut, paid(known.before(cut)))
         asked = with_history(cases(known, cut, moment))
         assert len(asked) > 20
         return knowledge.lists([case.history for case in asked], QUIET)
 
-    def test_what_comes_after_a_moment_changes_no_signal_before_it(self, tmp_path):
+    def test_what_comes_after_a_moment_changes_no_signal_before_it(self):
         moment, known = SPLIT.test, shop()
         past, changed = cases(known, 0, SPLIT.validation), self.shuffled(known, moment)
         assert (changed.item != known.item).any()
-        one = train(texts(), past, SETTINGS, folder=tmp_path, console=QUIET)
-        other = train(texts(), cases(changed, 0, SPLIT.validation), SETTINGS, folder=tmp_path, console=QUIET)
+        one = train(texts(), past, SETTINGS, console=QUIET)
+        other = train(texts(), cases(changed, 0, SPLIT.validation), SETTINGS, console=QUIET)
         before = self.lists(known, SPLIT.validation, moment, one)
         after = self.lists(changed, SPLIT.validation, moment, other)
         for (rows, table), (rows_after, table_after) in zip(before, after, strict=True):
             assert (rows == rows_after).all()
             assert (table == table_after).all()
 
-    def test_what_comes_before_it_does(self, tmp_path):
+    def test_what_comes_before_it_does(self):
         moment, known = SPLIT.test, shop()
-        users = train(texts(), cases(known, 0, SPLIT.validation), SETTINGS, folder=tmp_path, console=QUIET)
+        users = train(texts(), cases(known, 0, SPLIT.validation), SETTINGS, console=QUIET)
         earlier = self.shuffled(known, SPLIT.validation - 5 * DAY)
         first, second = (
             self.lists(known, SPLIT.validation, moment, users),
@@ -183,24 +177,24 @@ def test_the_shelf_beats_chance_and_what_is_popular():
     known = shop()
     (shelf,) = shelves(known, texts(), (SPLIT.validation, SPLIT.test), SETTINGS, QUIET, prices=lambda _: paid(known))
     asked = with_history(cases(known, SPLIT.test, SPLIT.end))
-    ours = measure(asked, shelf.scores(shelf.candidates([case.history for case in asked], QUIET)))
-    popular = measure(asked, baselines.scored(Popular(popularities(known)[0]), [case.history for case in asked]))
-    assert ours.mean("overall", "ndcg") > popular.mean("overall", "ndcg") + 0.1
+    ours = measure(asked, shelf.scores([case.history for case in asked], QUIET))
+    plain = measure(asked, scored(popular(shelf.knowledge.popularities[0]), asked))
+    assert ours.mean("overall", "ndcg") > plain.mean("overall", "ndcg") + 0.1
 
 
 def test_an_evaluation_is_whole(tmp_path, monkeypatch):
-    monkeypatch.setattr("build.shelf.contenders.GRIDS", {
+    monkeypatch.setattr("build.shelf.baselines.GRIDS", {
         "popular": {"half_life": (7, 28)},
         "own": {"half_life": (60,)},
         "EASE": {"penalty": (5, 50), "half_life": (60,)},
     })  # fmt: skip
     monkeypatch.setattr("build.shelf.metrics.CUT", 5)
-    record = evaluate(shop(), texts(), console=QUIET, weeks=2, settings=SETTINGS)
-    write_report(tmp_path, record)
+    record = evaluate(shop(), texts(), SETTINGS, QUIET)
+    report(record).write(tmp_path)
     assert json.loads((tmp_path / "recommend.json").read_text()) == json.loads(json.dumps(record))
     assert (tmp_path / "recommend.png").read_bytes().startswith(b"\x89PNG")
-    report = (tmp_path / "recommend.md").read_text()
-    assert all(f"| {name} |" in report for name in ("popular", "own", "EASE", "user encoder", "shelf"))
+    text = (tmp_path / "recommend.md").read_text()
+    assert all(f"| {name} |" in text for name in ("popular", "own", "EASE", "user encoder", "shelf"))
     difference = record["differences"]["overall"]["recall"]
     assert difference["low"] <= difference["difference"] <= difference["high"]
     best = max(record["test"][name]["overall"]["recall"] for name in ("popular", "own", "EASE"))
@@ -208,10 +202,12 @@ def test_an_evaluation_is_whole(tmp_path, monkeypatch):
     assert record["cold"]["encoder"]["held"] >= 0
 
 
-def test_the_program_says_what_is_wrong(tmp_path, monkeypatch):
+def test_the_program_says_what_is_wrong(tmp_path, monkeypatch, capsys):
     file = tmp_path / "shop.csv"
     file.write_text("user,thing\n1,2\n")
     arguments = ["evaluate", "--interactions", str(file), "--release", "none", "--out", "out"]
     monkeypatch.setattr("sys.argv", ["build.shelf", *arguments])
-    with pytest.raises(SystemExit, match=r"^error: .*shop.csv: needs the columns user, product_id, time; it has user"):
-        main()
+    assert main() == BAD_INPUT
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert "shop.csv: needs the columns user, product_id, time; it has user" in said

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from build.shelf.baselines import Popularity
 from build.shelf.interactions import Interactions
-from build.shelf.popularity import Popularity
 from shelfbridge.contract import SHELF_SIGNALS
 from shelfbridge.shelf.history import BUY, DAY, KINDS, History, Shopper
 from shelfbridge.shelf.signals import Demand, Neighbours, Products, candidates, signals

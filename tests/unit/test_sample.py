@@ -12,8 +12,7 @@ import bm25s
 import ir_measures
 import pytest
 
-from build.sample import Sample, generate, make_sample
-from build.sample.__main__ import write
+from build.sample import Sample, make_sample
 from build.sample.generate import QUERIES
 from build.sample.products import Item
 from build.sample.queries import MOST_ANSWERS
@@ -32,7 +31,7 @@ def sample() -> Sample:
 
 @pytest.fixture(scope="module")
 def products(sample: Sample) -> list[Product]:
-    return [item.product for item in sample.items]
+    return sample.products
 
 
 @pytest.fixture(scope="module")
@@ -43,19 +42,19 @@ def judged(sample: Sample) -> dict[str, dict[str, Judgment]]:
     return table
 
 
-def fingerprint(products: list[Product], judgments: list[Judgment]) -> str:
-    rows = [row.model_dump_json() for row in (*products, *judgments)]
+def fingerprint(sample: Sample) -> str:
+    rows = [row.model_dump_json() for row in (*sample.products, *sample.judgments)]
     return sha256("\n".join(rows).encode()).hexdigest()
 
 
 def test_another_process_makes_the_same() -> None:
-    code = "from test_sample import *; print(fingerprint(*generate(3, 400)))"
+    code = "from test_sample import *; print(fingerprint(make_sample(3, 400)))"
     environment = {"PYTHONHASHSEED": "12345", "PYTHONPATH": f"{Path(__file__).parents[2]}:{Path(__file__).parent}"}
     there = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     ).stdout.strip()
-    assert there == fingerprint(*generate(3, 400))
-    assert there != fingerprint(*generate(4, 400))
+    assert there == fingerprint(make_sample(3, 400))
+    assert there != fingerprint(make_sample(4, 400))
 
 
 def test_counts(sample: Sample, products: list[Product]) -> None:
@@ -66,7 +65,7 @@ def test_counts(sample: Sample, products: list[Product]) -> None:
 
 
 def test_it_is_written_and_read_without_loss(tmp_path: Path, sample: Sample, products: list[Product]) -> None:
-    write(tmp_path, products, sample.judgments)
+    sample.write(tmp_path)
     catalogue = read_catalogue(tmp_path / "products.jsonl")
     judgments = read_judgments(tmp_path / "judgments.tsv", catalogue)
     assert list(catalogue.products) == products

@@ -9,9 +9,8 @@ from random import Random
 import pytest
 
 from build.sample import Sample, make_sample
-from build.sample.__main__ import write
 from build.sample.products import Item
-from build.sample.shoppers import CONSUMABLES, END, SHOPPERS, WEEK, WEEKS, Purchase, make_purchases
+from build.sample.shoppers import END, SHOPPERS, WEEK, WEEKS, Purchase, make_purchases
 from build.sample.vocabulary import load
 from build.shelf.interactions import read
 
@@ -59,8 +58,9 @@ def test_some_products_are_never_sold(sample: Sample, items: dict[str, Item]) ->
 def test_consumables_are_bought_again_and_others_hardly(sample: Sample, items: dict[str, Item]) -> None:
     times = Counter((purchase.user, purchase.product_id) for purchase in sample.purchases)
     again: dict[bool, list[bool]] = {True: [], False: []}
+    types = load().types
     for (_, product), count in times.items():
-        again[items[product].kind in CONSUMABLES].append(count > 1)
+        again[types[items[product].kind].runs_out].append(count > 1)
     consumed, kept = (sum(again[kind]) / len(again[kind]) for kind in (True, False))
     assert consumed > 0.2
     assert kept < 0.05
@@ -99,7 +99,7 @@ def test_sells_by_season(sample: Sample, items: dict[str, Item]) -> None:
 
 
 def test_is_read_as_interactions(sample: Sample, tmp_path: Path) -> None:
-    write(tmp_path, [], [], sample.purchases[:500])
+    Sample([], {}, [], sample.purchases[:500]).write(tmp_path)
     found = read(tmp_path / "interactions.jsonl")
     assert len(found) == 500
     assert all(first <= second for first, second in pairwise(found.time.tolist()))

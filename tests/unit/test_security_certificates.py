@@ -13,9 +13,9 @@ from cryptography import x509
 
 from deploy.security.__main__ import main
 from deploy.security.certificates import make_certificates
-from deploy.security.keys import read_secret
 from deploy.security.tokens import make_token
 from shelfbridge.errors import SettingsError
+from shelfbridge.profiles.pseudonym import read_secret
 
 
 @pytest.fixture(scope="module")

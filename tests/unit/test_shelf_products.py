@@ -14,6 +14,7 @@ from shelfbridge.shelf.demand import LiveDemand
 from shelfbridge.shelf.gather import gather, shown
 from shelfbridge.shelf.history import Owned, Shopper
 from shelfbridge.shelf.products import ShelfProducts
+from shelfbridge.shelf.request import ShelfRequest
 from shelfbridge.shelf.shopper import shopper_of
 from shelfbridge.shelf.signals import signals
 from tests.functional import tiny
@@ -165,8 +166,7 @@ class TestKinds:
             shopper = owner(one, SHOE)
             kind = shown("buy_again", shopper, one, Filters())
             assert kind == wanted
-            user, allowed = np.zeros(SHELF_WIDTH, np.float32), one.allowed(Filters())
-            found = gather(kind, shopper, user, assortment=one, demand=one.demand, allowed=allowed, with_row=None)
+            found = gather(ShelfRequest(kind=kind), shopper, np.zeros(SHELF_WIDTH, np.float32), one, one.demand)
             assert (len(found) == 1) == (one is was)
             assert len(found)
             assert one.sells(found).all()

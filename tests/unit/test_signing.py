@@ -18,6 +18,7 @@ from deploy.security import signing
 from deploy.security.__main__ import main
 from deploy.security.keys import write_new
 from deploy.security.new_keys import make_keys
+from shelfbridge.changes import MANIFEST
 from shelfbridge.errors import ArtefactError, PrerequisiteError, SettingsError
 
 
@@ -43,6 +44,12 @@ def release(tmp_path: Path, keys: Path) -> Path:
     (folder.parent / "current").symlink_to("3")
     assert signing.sign(folder.parent / "current", keys / "release.key") == 3
     return folder
+
+
+def contained(release: Path, keys: Path) -> serve.ContainerSettings:
+    """Settings of a container that wants the release signed."""
+    models, key = release.with_name("models"), keys / "release.pub"
+    return serve.ContainerSettings(repository=release, config_name="cpu", release_key=key, models=models)
 
 
 def served(release: Path, run_dir: Path, key: Path | None) -> None:
@@ -108,7 +115,7 @@ def test_no_byte_of_manifest_or_signature_may_differ(
     (folder / "a").write_text("a")
     (folder / "manifest.json").write_text(json.dumps({"files": {"a": file_digest(folder / "a")}}))
     signing.sign(folder, keys / "release.key")
-    file = folder / data.draw(st.sampled_from([signing.MANIFEST, signing.SIGNATURE]))
+    file = folder / data.draw(st.sampled_from([MANIFEST, signing.SIGNATURE]))
     content = file.read_bytes().strip()
     at = data.draw(st.integers(0, len(content) - 1))
     other = data.draw(st.integers(0, 255).filter(lambda byte: byte != content[at] and not bytes([byte]).isspace()))
@@ -188,22 +195,21 @@ def test_the_program(release: Path, keys: Path, capsys: pytest.CaptureFixture[st
 
 class TestContainer:
     def test_what_was_signed_is_served(self, release: Path, keys: Path) -> None:
-        assert (
-            serve.prepare(release, "cpu", [], keys / "release.pub", models=release.with_name("models"))[0]
-            == "tritonserver"
-        )
+        assert serve.prepare(contained(release, keys))[0] == "tritonserver"
 
     def test_what_was_altered_is_not(self, release: Path, keys: Path) -> None:
         change(release / "encoder/3/model.onnx")
         with pytest.raises(ArtefactError, match=r"model\.onnx"):
-            serve.prepare(release, "cpu", [], keys / "release.pub", models=release.with_name("models"))
+            serve.prepare(contained(release, keys))
 
-    def test_nor_what_another_signed(self, release: Path, keys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_nor_what_another_signed(
+        self, release: Path, keys: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         monkeypatch.setenv("SHELFBRIDGE_RELEASE_KEY", str(keys / "other/release.pub"))
-        with pytest.raises(SystemExit, match=r"error: .*manifest\.json is not what the holder of"):
-            serve.main(
-                ["--repository", str(release), "--config-name", "cpu", "--models", str(release.with_name("models"))]
-            )
+        monkeypatch.setattr(serve.os, "execvp", lambda *_: pytest.fail("served what was refused"))
+        flags = ["--repository", str(release), "--config-name", "cpu", "--models", str(release.with_name("models"))]
+        assert serve.main(flags) == 1
+        assert "manifest.json is not what the holder of" in capsys.readouterr().err
 
     def test_an_empty_name_is_no_key(self, release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         became = []

@@ -1,1 +1,1 @@
-"""Services that run inside the peers' own environments: each is one file that imports nothing of this project."""
+"""Services that run inside the peers' own environments; they import nothing of this project but each other."""

@@ -6,7 +6,6 @@ pipeline. It runs in Shelfbridge's own Python and takes FastAPI alone from an en
 Tuning: one worker reads one search at a time, with all cores in its networks.
 """
 
-import argparse
 import json
 import os
 import sys
@@ -14,19 +13,16 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 
+from serving import command_line, serve
+
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = command_line(__doc__)
     parser.add_argument("--release", type=Path, required=True)
-    parser.add_argument("--shop", type=Path, required=True, help="its products.json names the ids")
     parser.add_argument("--packages", type=Path, required=True, help="folder of the packages that hold FastAPI")
-    parser.add_argument("--port", type=int, required=True)
     options = parser.parse_args()
     sys.path.append(str(options.packages))  # behind our own, which come first where both have one
-
-    import uvicorn
-    from fastapi import Body, FastAPI
 
     from build.evaluation.offline import session
     from build.release.publish import open_release, read_manifest
@@ -35,23 +31,16 @@ def main() -> None:
     opened = open_release(options.release)
     ensembles = replace(opened, ranker=session(options.release / "ranker" / number / "model.onnx", threads=0))
     ids = json.loads((options.shop / "products.json").read_text())["ids"]
-    ensembles.ranked("warm up")
     turn = threading.Lock()
-    app = FastAPI()
 
-    @app.post("/search")
-    def search(query: str = Body(), k: int = Body()) -> list[str]:
+    def search(query: str, k: int) -> list[str]:
         with turn:
             rows, _ = ensembles.ranked(query)
         return [ids[row] for row in rows[:k]]
 
-    @app.get("/health")
-    def health() -> str:
-        return "ready"
-
-    uvicorn.run(app, host="127.0.0.1", port=options.port, log_level="warning", access_log=False)
+    serve(search, options.port)
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, os.fspath(Path(__file__).parents[3]))
+    sys.path.insert(1, os.fspath(Path(__file__).parents[3]))
     main()

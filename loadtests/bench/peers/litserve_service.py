@@ -7,14 +7,13 @@ latency of a lone one.
 """
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
-import faiss
 import litserve
 import numpy as np
 import onnxruntime
+from serving import Products, neural
 from tokenizers import Tokenizer
 
 PAIR_TOKENS = 128
@@ -63,12 +62,7 @@ class SearchAPI(litserve.LitAPI):
         ending = "onnx" if kind == "fp32" else f"{kind}.onnx"
         self.encoder = Network(shop / f"encoder.{ending}", shop / "encoder", threads)
         self.reader = Network(shop / f"cross-encoder.{ending}", shop / "cross-encoder", threads)
-        products = json.loads((shop / "products.json").read_text())
-        self.ids, self.texts = products["ids"], products["texts"]
-        vectors = np.load(shop / "vectors.npy")
-        self.index = faiss.IndexFlatIP(vectors.shape[1])
-        self.index.add(vectors)
-        faiss.omp_set_num_threads(threads)
+        self.products = Products(shop, threads)
         self.search([{"query": "warm up", "k": 10}])
 
     def decode_request(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -95,25 +89,20 @@ class SearchAPI(litserve.LitAPI):
         """Ids of the best products for each query."""
         queries = [one["query"] for one in asked]
         vectors = self.encoder.run(queries, self.options.batch)
-        found = self.index.search(vectors, self.options.candidates)[1]
-        pairs = [(query, self.texts[row]) for query, rows in zip(queries, found, strict=True) for row in rows]
+        found = self.products.index.search(vectors, self.options.candidates)[1]
+        pairs = [(query, self.products.texts[row]) for query, rows in zip(queries, found, strict=True) for row in rows]
         scores = self.reader.run(pairs, self.options.batch).reshape(found.shape)
         best = np.argsort(-scores, axis=1, kind="stable")
         return [
-            [self.ids[row] for row in rows[places[: one["k"]]]]
+            [self.products.ids[row] for row in rows[places[: one["k"]]]]
             for one, rows, places in zip(asked, found, best, strict=True)
         ]
 
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--shop", type=Path, required=True)
-    parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--threads", type=int, required=True)
-    parser.add_argument("--candidates", type=int, required=True)
+    parser = neural(__doc__)
     parser.add_argument("--precision", choices=("fp32", "int8"), default="fp32")
-    parser.add_argument("--batch", type=int, default=16, help="pairs read at a time")
     parser.add_argument("--together", type=int, default=4, help="searches batched at most")
     server = litserve.LitServer(SearchAPI(options := parser.parse_args()), accelerator="cpu", timeout=120)
     server.run(host="127.0.0.1", port=options.port, generate_client_file=False, log_level="warning", num_api_servers=1)

@@ -3,6 +3,8 @@
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -51,13 +53,14 @@ class Client:
             cure = "see that it runs and is reached, and has memory and disk left"
             raise StoreUnavailable(f"profiles in Redis at {self.place}: {_cause(error)}; {cure}") from None
 
-    def run(self, script: str, keys: Sequence[str], *arguments: Any) -> Any:
-        """The result of a script."""
+    def run(self, name: str, keys: Sequence[str], *arguments: Any) -> Any:
+        """The result of a script of the folder `scripts`."""
         with self.explained() as client:
-            return client.eval(script, len(keys), *keys, *arguments)
+            return client.eval(_script(name), len(keys), *keys, *arguments)
 
-    def run_all(self, script: str, calls: Sequence[tuple[Sequence[str], Sequence[Any]]]) -> list[Any]:
+    def run_all(self, name: str, calls: Sequence[tuple[Sequence[str], Sequence[Any]]]) -> list[Any]:
         """The results of a script for keys and arguments of many calls, sent as one; a call may answer an error."""
+        script = _script(name)
         with self.explained() as client:
 
             def answers(command: str, text: str, some: Sequence[int]) -> list[Any]:
@@ -90,6 +93,12 @@ class Client:
         # Once more, on a new connection, where the old one broke; never after a wait
         again = Retry(NoBackoff(), 1, (redis.ConnectionError,))
         return redis.Redis.from_url(self._uri, retry=again, **options)
+
+
+@cache
+def _script(name: str) -> str:
+    """What Redis does as one: each script touches one slot, and doing it twice is doing it once."""
+    return (Path(__file__).parent / "scripts" / f"{name}.lua").read_text(encoding="utf-8")
 
 
 def _place(uri: str) -> str:

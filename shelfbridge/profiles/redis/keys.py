@@ -18,7 +18,7 @@ from zlib import crc32
 
 from shelfbridge.profiles.events import Recorded
 
-STREAMS = 8
+STREAMS = tuple(f"sb:{{s:{number}}}:events" for number in range(8))
 """A user's events are in one of these; more than consumers and nodes, and never changed while events wait."""
 POPULAR = ("sb:{pop}:levels", "sb:{pop}:counted", "sb:{pop}:settled")
 LEVELS = POPULAR[0]
@@ -35,19 +35,14 @@ def forgotten(who: str) -> str:
     return of_user(who)[-1]
 
 
-def events(number: int) -> str:
-    """A stream."""
-    return f"sb:{{s:{number}}}:events"
+def events(who: str) -> str:
+    """The stream of a user."""
+    return STREAMS[crc32(who.encode()) % len(STREAMS)]
 
 
-def set_aside(number: int) -> str:
+def set_aside(stream: str) -> str:
     """A stream's poison."""
-    return f"sb:{{s:{number}}}:set_aside"
-
-
-def number(who: str) -> int:
-    """Of the stream of a user."""
-    return crc32(who.encode()) % STREAMS
+    return stream.replace(":events", ":set_aside")
 
 
 def member(event: Recorded, mark: int) -> str:

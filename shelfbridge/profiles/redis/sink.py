@@ -12,7 +12,7 @@ from shelfbridge.profiles import popularity
 from shelfbridge.profiles.consuming import Delivery
 from shelfbridge.profiles.events import Recorded
 from shelfbridge.profiles.profile import BOUGHT, RECENT
-from shelfbridge.profiles.redis import keys, scripts
+from shelfbridge.profiles.redis import keys
 from shelfbridge.profiles.redis.client import Client
 from shelfbridge.profiles.store import DAY
 
@@ -55,7 +55,7 @@ class RedisSink:
         calls = [(keys.of_user(group[0][1].who), [*self._arguments(group)]) for group in groups]
         counts: list[Pair] = []
         refused: dict[Delivery, str] = {}
-        for group, answer in zip(groups, self._client.run_all(scripts.APPLY, calls), strict=True):
+        for group, answer in zip(groups, self._client.run_all("apply", calls), strict=True):
             if isinstance(answer, ResponseError):
                 refused |= {delivery: _poison(answer) for delivery, _ in group}
             else:
@@ -77,7 +77,7 @@ class RedisSink:
                 arguments += [_entry(delivery), event.product_id, repr(popularity.level(event.kind, event.time))]
             calls.append((keys.POPULAR, arguments))
             settled = []
-        for answer in self._client.run_all(scripts.COUNT, calls):
+        for answer in self._client.run_all("count", calls):
             if isinstance(answer, ResponseError):
                 raise _unavailable(answer)
         self._settled = settled

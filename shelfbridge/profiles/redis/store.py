@@ -1,9 +1,9 @@
 """The `ProfileStore` in Redis: reads profiles, and puts events where consumers find them."""
 
 import json
+import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from pydantic import ValidationError
@@ -12,10 +12,10 @@ from shelfbridge.clock import Clock
 from shelfbridge.profiles import popularity
 from shelfbridge.profiles.events import Recorded, Refused
 from shelfbridge.profiles.profile import RECENT, Bought, Profile, Recent
-from shelfbridge.profiles.redis import keys, scripts
+from shelfbridge.profiles.redis import keys
 from shelfbridge.profiles.redis.client import Client
 from shelfbridge.profiles.redis.stream import GROUP
-from shelfbridge.profiles.store import DAY, unkept
+from shelfbridge.profiles.store import DAY, sifted
 
 PAGE = 1000
 
@@ -31,19 +31,14 @@ class RedisStore:
     def put(self, events: Sequence[Recorded]) -> list[Refused]:
         """As `ProfileStore.put`; they count when a consumer has taken them, mostly within milliseconds."""
         users = list({event.who for event in events})
-        refused = []
         with self._writer.explained() as client:
             line = client.pipeline(transaction=False)
             for who in users:
                 line.get(keys.forgotten(who))
             forgotten = {who: float(until) for who, until in zip(users, line.execute(), strict=True) if until}
-            now = self.clock()
-            for place, event in enumerate(events):
-                until = forgotten.get(event.who)
-                if reason := unkept(event.time, now=now, retention=self._retention, forgotten=until):
-                    refused.append(Refused(place, reason))
-                else:
-                    line.xadd(keys.events(keys.number(event.who)), {"event": event.model_dump_json()})
+            kept, refused = sifted(events, now=self.clock(), retention=self._retention, forgotten=forgotten.get)
+            for event in kept:
+                line.xadd(keys.events(event.who), {"event": event.model_dump_json()})
             line.execute()
         return refused
 
@@ -56,7 +51,7 @@ class RedisStore:
             line.zrevrangebyscore(recent, "+inf", floor, start=0, num=RECENT)
             line.hgetall(bought)
             members, products = line.execute()
-        return Profile(_recent(members), {name: how for name, how in _bought(products) if how.last >= floor})
+        return _profile(members, products, floor)
 
     def popular(self, now: float, most: int) -> list[tuple[str, float]]:
         """As `ProfileStore.popular`."""
@@ -67,7 +62,7 @@ class RedisStore:
     def export(self, who: str) -> dict[str, Any]:
         """As `ProfileStore.export`."""
         recent, bought, _, seen, forgotten = keys.of_user(who)
-        number = keys.number(who)
+        stream = keys.events(who)
         with self._writer.explained() as client:
             line = client.pipeline(transaction=False)
             line.zrevrange(recent, 0, -1)
@@ -76,22 +71,21 @@ class RedisStore:
             line.get(forgotten)
             members, products, ids, until = line.execute()
         return {
-            "recent": [asdict(one) for one in _recent(members)],
-            "bought": [{"product_id": name} | asdict(how) for name, how in sorted(_bought(products))],
+            **_profile(members, products).record,
             "event_ids": {name.decode(): mark / 1e6 for name, mark in ids},
-            "waiting": [_text(fields) for _, fields in self._of(who, keys.events(number))],
-            "set_aside": [_text(fields) for _, fields in self._of(who, keys.set_aside(number))],
+            "waiting": [_text(fields) for _, fields in self._of(who, stream)],
+            "set_aside": [_text(fields) for _, fields in self._of(who, keys.set_aside(stream))],
             "forgotten": float(until) if until else None,
         }
 
     def forget(self, who: str) -> None:
         """As `ProfileStore.forget`; first the time, so that no consumer counts what it holds already."""
-        number = keys.number(who)
-        waiting = [_time(fields) for _, fields in self._of(who, keys.events(number))]
-        self._writer.run(scripts.FORGET, keys.of_user(who), repr(max([self.clock(), *waiting])), self._retention)
-        for stream in (keys.events(number), keys.set_aside(number)):
-            for entry, _ in self._of(who, stream):
-                self._writer.run(scripts.FINISH, [stream], GROUP, entry)
+        stream = keys.events(who)
+        waiting = [_time(fields) for _, fields in self._of(who, stream)]
+        self._writer.run("forget", keys.of_user(who), repr(max([self.clock(), *waiting])), self._retention)
+        for one in (stream, keys.set_aside(stream)):
+            for entry, _ in self._of(who, one):
+                self._writer.run("finish", [one], GROUP, entry)
 
     def close(self) -> None:
         """As `ProfileStore.close`."""
@@ -124,14 +118,15 @@ def _text(fields: dict[bytes, bytes]) -> dict[str, str]:
     return {name.decode(errors="replace"): value.decode(errors="replace") for name, value in fields.items()}
 
 
-def _recent(members: Sequence[bytes]) -> tuple[Recent, ...]:
-    return tuple(
-        Recent(product, kind, time, quantity, context)
-        for _, time, kind, quantity, product, context in json.loads(b"[" + b",".join(members) + b"]")
-    )
-
-
-def _bought(products: dict[bytes, bytes]) -> Iterator[tuple[str, Bought]]:
+def _profile(members: Sequence[bytes], products: dict[bytes, bytes], floor: float = -math.inf) -> Profile:
+    """A profile as `keys.member` and the script `apply` write it, with what was bought from a time on."""
+    recent = json.loads(b"[" + b",".join(members) + b"]")
+    bought = {}
     for product, how in products.items():
         times, quantity, first, last = how.split(b",")
-        yield product.decode(), Bought(int(times), int(quantity), float(first), float(last))
+        if float(last) >= floor:
+            bought[product.decode()] = Bought(int(times), int(quantity), float(first), float(last))
+    return Profile(
+        tuple(Recent(product, kind, time, quantity, context) for _, time, kind, quantity, product, context in recent),
+        bought,
+    )

@@ -10,7 +10,7 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from shelfbridge.profiles.consuming import Delivery
-from shelfbridge.profiles.redis import keys, scripts
+from shelfbridge.profiles.redis import keys
 from shelfbridge.profiles.redis.client import Client
 from shelfbridge.profiles.store import DAY
 
@@ -54,31 +54,28 @@ class RedisSource:
         by_stream: dict[str, list[str]] = {}
         for delivery in deliveries:
             by_stream.setdefault(delivery.stream, []).append(delivery.id)
-        self._client.run_all(scripts.FINISH, [([stream], [GROUP, *entries]) for stream, entries in by_stream.items()])
+        self._client.run_all("finish", [([stream], [GROUP, *entries]) for stream, entries in by_stream.items()])
 
     def set_aside(self, delivery: Delivery, reason: str) -> None:
         """As `Source.set_aside`: in a stream beside the other, for as long as events are kept."""
-        beside = delivery.stream.replace(":events", ":set_aside")
-        self._client.run(
-            scripts.SET_ASIDE, [delivery.stream, beside], GROUP, delivery.id, reason, max(1, int(self._retention))
-        )
+        streams, kept = [delivery.stream, keys.set_aside(delivery.stream)], max(1, int(self._retention))
+        self._client.run("set_aside", streams, GROUP, delivery.id, reason, kept)
 
     def waiting(self) -> int:
         """Entries of all streams that do not count yet."""
         with self._client.explained() as client:
             line = client.pipeline(transaction=False)
-            for number in range(keys.STREAMS):
-                line.xlen(keys.events(number))
+            for stream in keys.STREAMS:
+                line.xlen(stream)
             return sum(line.execute())
 
     def leave(self) -> None:
         """End this membership; what is not finished goes to the others."""
-        for number in range(keys.STREAMS):
-            self._client.run(scripts.LEAVE, [keys.events(number)], GROUP, self.name)
+        for stream in keys.STREAMS:
+            self._client.run("leave", [stream], GROUP, self.name)
 
     def _join(self, client: Any) -> None:
-        for number in range(keys.STREAMS):
-            stream = keys.events(number)
+        for stream in keys.STREAMS:
             try:
                 client.xgroup_create(stream, GROUP, "0", mkstream=True)
             except ResponseError as error:
@@ -86,24 +83,22 @@ class RedisSource:
                     raise
             for one in client.xinfo_consumers(stream, GROUP):
                 if one["idle"] > GONE * 1000:
-                    client.eval(scripts.LEAVE, 1, stream, GROUP, one["name"])
+                    self._client.run("leave", [stream], GROUP, one["name"])
         self._joined = True
 
     def _take_from_the_dead(self, client: Any) -> list[Delivery]:
         found: list[Delivery] = []
-        for number in range(keys.STREAMS):
-            stream = keys.events(number)
+        for stream in keys.STREAMS:
             answer = client.xautoclaim(stream, GROUP, self.name, int(self._take_over * 1000), count=BATCH)
             found += _deliveries(stream, answer[1])
         return found
 
     def _read(self, client: Any, wait: float) -> list[Delivery]:
-        streams = [keys.events(number) for number in range(keys.STREAMS)]
         if not self._client.clustered:
-            return self._read_some(client, streams, max(1, int(wait * 1000)))
+            return self._read_some(client, keys.STREAMS, max(1, int(wait * 1000)))
         until = time.monotonic() + wait
         while True:
-            found = [delivery for stream in streams for delivery in self._read_some(client, [stream], None)]
+            found = [delivery for stream in keys.STREAMS for delivery in self._read_some(client, [stream], None)]
             if found or time.monotonic() > until:
                 return found
             time.sleep(POLL)

@@ -88,7 +88,7 @@ def test_a_request_keeps_its_snapshot_while_a_new_one_is_opened(release):
     after = opened.now()
     for now, price in ((before, b"3"), (after, b"4")):
         assert now.store is now.assortment.store
-        assert now.index.vectors is now.assortment.texts_in_index
+        assert now.index.vectors is now.assortment.columns.vectors
         row = now.assortment.index_rows(np.array([now.assortment.row("new-1")]))
         assert price in now.store.payloads(row)[0]
     assert before.generation != after.generation

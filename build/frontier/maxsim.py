@@ -1,25 +1,16 @@
-"""What late interaction costs on stored token vectors of other forms: the served arithmetic, in onnxruntime."""
+"""Late interaction on stored token vectors of other forms: the served arithmetic, as an ONNX graph to be timed."""
 
 import tempfile
-import time
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import onnxruntime
 import torch
-from numpy.typing import NDArray
-from rich.console import Console
 from torch import Tensor, nn
 
 from build.compression.export import OPSET
 from build.evaluation.offline import session
-from build.frontier.token_codes import Codes, Recoded, unit
-from build.progress import progress
-
-ROUNDS = 15
+from build.frontier.token_codes import Codes
 
 
 class MaxSim(nn.Module):
@@ -50,26 +41,8 @@ class MaxSim(nn.Module):
         return similar.masked_fill(~there.unsqueeze(-1), -1.0).amax(1).mean(-1)
 
 
-def seconds(variants: Sequence[Recoded], queries: Sequence[str], console: Console) -> NDArray[np.float64]:
-    """Time of late interaction over some queries, [ROUNDS, variants]; in each round the variants take turns."""
-    prepared = [(_maxsim(one.codes), [_feed(one, query) for query in queries]) for one in variants]
-    times = np.zeros((ROUNDS, len(prepared)))
-    with progress(console) as bar:
-        for number in bar.track(range(-1, ROUNDS), description="timing"):  # the first round warms up
-            for place, (maxsim, feeds) in enumerate(prepared):
-                begun = time.perf_counter()
-                for feed in feeds:
-                    maxsim.run(None, feed)
-                times[max(number, 0), place] = time.perf_counter() - begun
-    return times / len(queries)
-
-
-def _feed(retrieval: Recoded, query: str) -> dict[str, NDArray[Any]]:
-    packed, lengths = retrieval.packed(query)
-    return {"queries": unit(retrieval.encode(query).token_vectors[0]), "packed": packed, "lengths": lengths}
-
-
-def _maxsim(codes: Codes) -> onnxruntime.InferenceSession:
+def maxsim(codes: Codes) -> onnxruntime.InferenceSession:
+    """A session that runs late interaction on vectors of a variant's form, on one thread."""
     example = torch.from_numpy(codes.packed.values[:4])[None]
     queries, lengths = torch.zeros(3, codes.variant.width), torch.tensor([4], dtype=torch.int32)
     with warnings.catch_warnings(), torch.inference_mode(), tempfile.TemporaryDirectory() as folder:
