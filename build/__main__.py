@@ -12,14 +12,18 @@ With --interactions the release has shelves too: a file of what shoppers bought 
 since 1970 or ISO 8601), and basket, quantity, price where they are known; six weeks at least.
 
 Stages: encoder -> its ONNX graph -> index -> cross-encoder -> ranker -> students -> int8 and fp16 -> gate -> shelf ->
-release -> evaluation. Each skips what is unchanged, so a second run takes seconds and an interrupted one goes on where
+evaluation -> release. Each skips what is unchanged, so a second run takes seconds and an interrupted one goes on where
 it stopped; --list shows how they stand, --why what a stage would run again for, --from runs one and all after it again.
 A changed price trains nothing. A student or an int8 form that loses more nDCG@10 than the budget is left out, and its
 original is served; the manifest says so. A learned order is served only as far as dev can tell that it is better than
 the fusion's.
+
+`python -m build diff A B` shows what is another in release B than in release A: figures, data, settings, decisions.
 """
 
 import argparse
+import sys
+from pathlib import Path
 
 from rich.console import Console
 
@@ -27,38 +31,51 @@ from build.inputs import add_arguments, given_by, read_shop
 from build.pipeline import Plan, build, check_name, names
 from build.workspace import State, Workspace
 from shelfbridge.errors import ShelfbridgeError
+from shelfbridge.program import command_line
 
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m build", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line("build", __doc__ or "")
     add_arguments(parser)
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument("--list", action="store_true", help="show the stages and how they stand; run nothing")
     instead.add_argument("--why", metavar="STAGE", help="show what changed since the stage's last result; run nothing")
     instead.add_argument("--from", dest="again", metavar="STAGE", help="run this stage and all after it again")
-    options = parser.parse_args()
-    console = Console()
     try:
-        given = given_by(options)
-        if name := options.why or options.again:
-            check_name(name, names(given.settings, shelf=given.interactions is not None))
-        shop = read_shop(given, console)
-        if options.list or options.why:
-            plan = Plan.of(shop, given.out)
-            states = list(Workspace(given.out / "stages", console).states(plan.all).values())
-            text = listed(states) if options.list else told(states, options.why)
-            console.print(text, soft_wrap=True, highlight=False, markup=False)
-            return
-        made, figures = build(given.out, shop, options.again)
+        if sys.argv[1:2] == ["diff"]:
+            print(_diff(sys.argv[2:]), end="")
+        else:
+            _run(parser.parse_args())
     except ShelfbridgeError as error:
         raise SystemExit(f"error: {error}") from error
     except KeyboardInterrupt:
         raise SystemExit("stopped; the same command goes on where this one ended") from None
-    console.print(figures, highlight=False)
-    console.print(f"release: {made}")
+
+
+def _diff(arguments: list[str]) -> str:
+    parser = command_line("build diff", "What is another in a release than in an earlier one: figures, data, settings.")
+    parser.add_argument("before", type=Path, help="folder of a release, as out/releases/3")
+    parser.add_argument("after", type=Path, help="folder of another")
+    options = parser.parse_args(arguments)
+    from build.release.record import compared  # takes seconds to import
+
+    return compared(options.before, options.after)
+
+
+def _run(options: argparse.Namespace) -> None:
+    console, given = Console(), given_by(options)
+    if name := options.why or options.again:
+        check_name(name, names(given.settings, shelf=given.interactions is not None))
+    shop = read_shop(given, console)
+    if options.list or options.why:
+        states = list(Workspace(given.out / "stages", console).states(Plan.of(shop).all).values())
+        text = listed(states) if options.list else told(states, options.why)
+        console.print(text, soft_wrap=True, highlight=False, markup=False)
+    else:
+        made, figures = build(given.out, shop, options.again)
+        console.print(figures, highlight=False)
+        console.print(f"release: {made}")
 
 
 def listed(states: list[State]) -> str:

@@ -31,6 +31,7 @@ from build.workspace import unfinished
 from shelfbridge.catalogue import Product, read_catalogue, summary
 from shelfbridge.changes import generation, sync, write_record
 from shelfbridge.errors import ArtefactError, DataError, ShelfbridgeError
+from shelfbridge.program import command_line
 from shelfbridge.retrieval import CandidateIndex, ProductStore
 
 LIMIT = 10_000
@@ -193,9 +194,7 @@ def check_served(release: Release, address: str) -> str:
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m build.change", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line("build.change", __doc__ or "")
     parser.add_argument("--release", type=Path, required=True, help="folder of the release, or out/releases/current")
     parser.add_argument(
         "--server",

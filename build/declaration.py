@@ -20,6 +20,8 @@ from pydantic_core import to_jsonable_python
 
 Recipe = dict[str, Any]
 """All that a result was made from, as JSON."""
+UNNEEDED = "unneeded"
+"""File in a result that says: stages that were to come only after it have nothing to do."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,11 +66,18 @@ class Stage:
     """Distributions that do its arithmetic."""
     learns: bool = False
     """Whether the kind of device changes the result."""
+    only_after: "Stage | None" = None
+    """A stage that may find this one unneeded: then nothing is made but a file that says so."""
 
     @property
     def before(self) -> dict[str, "Stage"]:
         """The stages that it reads, by the names that it knows them by."""
         return {name: one for name, one in self.inputs.items() if isinstance(one, Stage)}
+
+    @cached_property
+    def unneeded(self) -> "Stage":
+        """What takes its place where it has nothing to do."""
+        return Stage(self.name, f"{__name__}:say_unneeded", 1)
 
     def recipe(self, contents: Mapping[str, str]) -> Recipe:
         """All that the result depends on.
@@ -95,6 +104,11 @@ class Stage:
         data = {name: one.value for name, one in self.inputs.items() if isinstance(one, Data)}
         given = {name: one for name, one in self.given.items() if not isinstance(one, Stage)}
         pkgutil.resolve_name(self.work)(folder, **before, **data, **self.parameters, **given)
+
+
+def say_unneeded(folder: Path) -> None:
+    """Write the file that says that nothing comes of a result."""
+    (folder / UNNEEDED).touch()
 
 
 @cache

@@ -7,7 +7,6 @@ recall@100 of exact products. Intervals are bootstrapped over queries (BCa), the
 permutation test, both by SciPy (`shelfbridge.measure`).
 """
 
-import argparse
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ from shelfbridge.contract import CANDIDATES
 from shelfbridge.errors import DataError, ShelfbridgeError
 from shelfbridge.measure.intervals import Interval, mean_interval, paired_difference, paired_p
 from shelfbridge.measure.ranking import MEASURES, Run, by_place, per_query
+from shelfbridge.program import command_line
 
 STAGES = ("lexical", "dense", "fused", "ranked", "deep")
 BASES = {"fused": ("lexical",), "ranked": ("lexical", "fused"), "deep": ("ranked",)}
@@ -96,14 +96,17 @@ def compare(values: NDArray[Any], base: NDArray[Any], before: NDArray[Any] | Non
 def evaluate(
     folder: Path,
     *,
-    release: Path,
+    steps: Ensembles,
     catalogue: Catalogue,
     judgments: Judgments,
     split: Split,
     console: Console,
     served: str | None = None,
-) -> dict[str, dict[str, Figure]]:
-    """Measure a release on a split and write `evaluation.json`, `.md` and `.png` to `folder`.
+) -> None:
+    """Measure all steps on a split and write `evaluation.json`, `.md` and `.png` to `folder`.
+
+    Args:
+        served: address of a server whose answers are measured beside them.
 
     Raises:
         DataError: the split has no judgment.
@@ -111,7 +114,7 @@ def evaluate(
     chosen = judgments.of(split)
     if not chosen.rows:
         raise DataError(f"no judgment in split {split!r}; choose another or add judged queries to it")
-    runs = offline_runs(open_release(release), catalogue, chosen, console)
+    runs = offline_runs(steps, catalogue, chosen, console)
     if served:
         runs |= {f"{stage}, served": run for stage, run in served_runs(served, chosen, console).items()}
     figures = measure(runs, chosen)
@@ -122,14 +125,25 @@ def evaluate(
         "stages": {stage: {name: asdict(figure) for name, figure in row.items()} for stage, row in figures.items()},
     }
     write_report(folder, record)
-    return figures
+
+
+def evaluate_parts(
+    folder: Path, *, catalogue: Catalogue, judgments: Judgments, split: Split, console: Console, **parts: Path
+) -> None:
+    """As `evaluate`, of what is to go into a release: the folders that `Ensembles.open` takes."""
+    evaluate(
+        folder,
+        steps=Ensembles.open(**parts),
+        catalogue=catalogue,
+        judgments=judgments,
+        split=split,
+        console=console,
+    )
 
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m build.evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line("build.evaluate", __doc__ or "")
     parser.add_argument("--release", type=Path, required=True, help="folder of a release, with its manifest.json")
     parser.add_argument("--catalogue", type=Path, required=True)
     parser.add_argument("--judgments", type=Path, required=True)
@@ -144,7 +158,7 @@ def main() -> None:
         catalogue = read_catalogue(options.catalogue)
         evaluate(
             options.out,
-            release=options.release,
+            steps=open_release(options.release),
             catalogue=catalogue,
             judgments=with_all_splits(read_judgments(options.judgments, catalogue))[0],
             split=options.split,

@@ -29,11 +29,11 @@ class Plan:
     """By model, what goes into its version folder."""
     shelf: Stage | None
     evaluation: Stage
-    """Of the release; it runs after all others."""
+    """Of what goes into the release."""
 
     @classmethod
-    def of(cls, shop: Shop, out: Path) -> "Plan":
-        """The plan for a shop whose releases go to `out`. No data are read."""
+    def of(cls, shop: Shop) -> "Plan":
+        """The plan for a shop. No data are read."""
         stages, settings = Stages(shop), shop.settings
         if settings.encoder_student or settings.cross_encoder_student:
             _ = stages.prunable
@@ -48,7 +48,7 @@ class Plan:
             "postprocess": made.store,
             **networks.parts,
         }
-        return cls(stages, made, served, shelf, stages.evaluation(served, out / "releases" / "current"))
+        return cls(stages, made, served, shelf, stages.evaluation(networks.parts))
 
     @property
     def all(self) -> list[Stage]:
@@ -87,11 +87,11 @@ def names(settings: Settings, *, shelf: bool) -> list[str]:
         Console(quiet=True),
         behaviour=anything if shelf else None,
     )
-    return list(Plan.of(shop, Path()).stages.declared)
+    return list(Plan.of(shop).stages.declared)
 
 
 def build(out: Path, shop: Shop, again: str | None = None) -> tuple[Path, str]:
-    """Run all stages, publish the best release that passes, and measure it.
+    """Run all stages, measure what passed, and publish it as a release.
 
     Args:
         out: results of stages and releases go there.
@@ -99,23 +99,25 @@ def build(out: Path, shop: Shop, again: str | None = None) -> tuple[Path, str]:
         again: the stage from which on everything is made anew.
 
     Returns:
-        Folder of the release, and its figures as a table. Its manifest says under `decisions` what passed the gate and
-        what did not.
+        Folder of the release, and its figures as a table. Its manifest is the record of the run: data, settings,
+        figures with their intervals, and under `decisions` what passed the gate and what did not.
 
     Raises:
         ArtefactError: a network cannot be used, or what the caller asked for by name does not pass; what was current
             stays.
     """
-    space, plan, settings = Workspace(out / "stages", shop.console), Plan.of(shop, out), shop.settings
+    space, plan, settings = Workspace(out / "stages", shop.console), Plan.of(shop), shop.settings
     if again is not None:
         plan.named(again)
         space.forget(plan.stages.after([again]))
-    folders = {stage.name: space.run(stage) for stage in plan.all if stage is not plan.evaluation}
-    from build.release import gate
-    from build.release import publish as release  # takes seconds to import, as what follows does
+    folders = {stage.name: space.run(stage) for stage in plan.all}
+    from build.release import gate  # takes seconds to import, as what follows does
+    from build.release import publish as release
+    from build.release.record import data_report
     from build.shelf.learn import PARTS_OF_RELEASE, RECORD
 
     parts = {model: folders[stage.name] for model, stage in plan.parts.items()}
+    figures = folders[plan.evaluation.name]
     about: dict[str, object] = {}
     if plan.shelf is not None:
         learned = folders[plan.shelf.name]
@@ -132,11 +134,13 @@ def build(out: Path, shop: Shop, again: str | None = None) -> tuple[Path, str]:
             "base": settings.base,
             "teacher": settings.teacher or settings.base,
             "data": shop.data,
-            "pairs": len(shop.foreign.rows),
+            "shop": {**data_report(shop.catalogue, shop.judgments), "pairs_of_another_shop": len(shop.foreign.rows)},
+            "settings": settings.model_dump(mode="json"),
+            "figures": json.loads((figures / "evaluation.json").read_text()),
             "originals": {one.name: f"{one.name}/{folders[one.name].name}" for one in plan.originals.networks},
             "decisions": {name: one for folder in folders.values() for name, one in gate.read(folder).items()},
             **about,
         },
         since=shop.written,
     )
-    return made, (space.run(plan.evaluation) / "evaluation.md").read_text()
+    return made, (figures / "evaluation.md").read_text()

@@ -3,7 +3,6 @@
 python -m build.readme          a test holds the pages against what this would write
 """
 
-import argparse
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -13,6 +12,7 @@ from typing import Any
 from build.evaluation.report import table
 from build.frontier.report import summary
 from shelfbridge.measure.report import Table
+from shelfbridge.program import command_line
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "docs" / "results"
@@ -147,9 +147,7 @@ def _first_line(file: Path) -> str:
 
 def main() -> None:
     """Run the command line."""
-    argparse.ArgumentParser(
-        prog="python -m build.readme", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    ).parse_args()
+    command_line("build.readme", __doc__ or "").parse_args()
     for page in pages():
         page.write_text(filled(page.read_text()))
 

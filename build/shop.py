@@ -20,7 +20,6 @@ from build.workspace import tree_digest
 from shelfbridge.catalogue import Catalogue, Judgments, Product, Split
 
 if TYPE_CHECKING:
-    from build.evaluation.panel import Panel
     from build.shelf.learn import Behaviour
 
 TEXTS = ("product_id", "title", "brand", "color", "bullet_points", "description", "category")
@@ -95,13 +94,6 @@ class Shop:
     def bought(self) -> Data:
         """What shoppers did."""
         return Data(lambda: self.behaviour, lambda found: str(found.identity))
-
-    @property
-    def panel(self) -> "Panel":
-        """The queries that compression is judged by."""
-        from build.evaluation.panel import Panel
-
-        return Panel.of(self.catalogue, self.judgments, self.settings.compression.queries)
 
 
 def digest(rows: object) -> str:

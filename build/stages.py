@@ -11,7 +11,6 @@ Raise a stage's version when its function, or one that it calls, computes someth
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from build.declaration import Stage
@@ -26,6 +25,7 @@ INFERENCE = ("onnxruntime", "tokenizers", "numpy")
 EXPORT = ("torch", "transformers", "onnx", "onnxscript")
 INT8 = ("nvidia-modelopt", "onnx", "onnx-graphsurgeon", "onnxslim", "polygraphy", *INFERENCE)
 INDEX = ("faiss-cpu", "PyStemmer", "rapidfuzz", *INFERENCE)
+HEADS = ("lightgbm", "scipy", *EXPORT, *INDEX)
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +41,7 @@ class Originals:
     retrieve: Stage
     cross_encoder: Stage
     ranker: Stage
-    ranker_graph: Stage
+    """The head, and its graph."""
     feeds: Stage
 
     @property
@@ -58,7 +58,7 @@ class Originals:
         """All that a search reads, as `build.works.ensembles` takes it, with a cross-encoder's graph."""
         return {
             **self.retrieval,
-            "ranker_graph": self.ranker_graph,
+            "ranker_graph": self.ranker,
             "pieces": self.pieces,
             "reader_graph": reader,
         }
@@ -82,7 +82,7 @@ class Stages:
         """Stages, and all that read their results, directly or not."""
         found: dict[str, Stage] = {}
         for name, stage in self.declared.items():
-            if name in names or any(one.name in found for one in stage.before.values()):
+            if name in names or any(one.name in found for one in (*stage.before.values(), stage.only_after) if one):
                 found[name] = stage
         return list(found.values())
 
@@ -148,8 +148,8 @@ class Stages:
         )
         head = self.declare(
             "ranker",
-            "build.training.ranker:train",
-            version=2,
+            "build.release.decide:train_ranker",
+            version=3,
             inputs={
                 **known,
                 "tokenizer": words,
@@ -160,11 +160,8 @@ class Stages:
             },
             parameters={"settings": only(settings, "ranker")},
             given=given,
-            libraries=("torch", "scipy", *INDEX),
+            libraries=HEADS,
             learns=True,
-        )
-        head_graph = self.declare(
-            "ranker-onnx", "build.compression.export:export_ranker", inputs={"trained": head}, libraries=EXPORT
         )
         feeds = self.declare(
             "feeds",
@@ -175,13 +172,13 @@ class Stages:
                 "tokenizer": words,
                 "graph": graph,
                 "index": index,
-                "ranker": head_graph,
+                "ranker": head,
                 "pieces": pieces,
             },
             version=2,
             libraries=INDEX,
         )
-        return Originals(words, pieces, store, trained, graph, index, retrieve, teacher, head, head_graph, feeds)
+        return Originals(words, pieces, store, trained, graph, index, retrieve, teacher, head, feeds)
 
     @cached_property
     def prunable(self) -> Stage:
@@ -229,8 +226,8 @@ class Stages:
             learns=True,
         )
 
-    def cross_encoder_student(self, student: Student) -> Stage:
-        """A pruned and distilled cross-encoder."""
+    def cross_encoder_student(self, student: Student, only_after: Stage | None = None) -> Stage:
+        """A pruned and distilled cross-encoder, of which `only_after` may say that none is needed."""
         made, shop = self.originals, self.shop
         known = {"catalogue": shop.products(*TEXTS), "judgments": shop.learnable}
         asked = self.declare(
@@ -241,6 +238,7 @@ class Stages:
             given={"console": shop.console},
             libraries=("torch", "transformers", *INDEX),
             learns=True,
+            only_after=only_after,
         )
         cut = self.declare(
             f"cross-encoder-pruned-{student.shape}",
@@ -249,6 +247,7 @@ class Stages:
             parameters={"shape": student.shape},
             libraries=TRAINING,
             learns=True,
+            only_after=only_after,
         )
         return self.declare(
             f"cross-encoder-student-{student.shape}",
@@ -259,6 +258,7 @@ class Stages:
             given={"console": shop.console},
             libraries=(*TRAINING, "scipy"),
             learns=True,
+            only_after=only_after,
         )
 
     @cached_property
@@ -296,29 +296,25 @@ class Stages:
             libraries=INT8,
         )
 
-    def evaluation(self, parts: Mapping[str, Stage], release: Path) -> Stage:
-        """The figures of a release on the test split, or on dev where there is none.
+    def evaluation(self, served: Mapping[str, Stage]) -> Stage:
+        """The figures of what is served, by network, on the test split, or on dev where there is none.
 
         They are taken again when a part that ranks is another, not for another price.
-
-        Args:
-            parts: what it was put together from, by model.
-            release: its folder.
         """
         split: Split = "test" if self.shop.judgments.of("test").rows else "dev"
-        ranking = {f"{model}_part": part for model, part in parts.items() if model not in ("retrieve", "postprocess")}
+        graphs = {"graph": served["encoder"], "ranker_graph": served["ranker"], "reader_graph": served["cross_encoder"]}
         return self.declare(
             "evaluation",
-            "build.works:evaluate",
-            version=2,
+            "build.evaluate:evaluate_parts",
+            version=3,
             inputs={
-                **ranking,
-                "index": self.originals.index,
+                **self.whole,
+                **graphs,
                 "catalogue": self.shop.products(*TEXTS),
                 "judgments": self.shop.judged(split),
             },
             parameters={"split": split},
-            given={"release": release, "console": self.shop.console},
+            given={"console": self.shop.console},
             libraries=("ir-measures", "scipy", *INFERENCE),
         )
 
@@ -373,7 +369,10 @@ class Stages:
         return self.weight(f"{reader.name}-blend", "build.training.ranker:write_blend", reader, **known)
 
     def weight(self, name: str, work: str, reader: Stage, **beside: Stage) -> Stage:
-        """A choice of a cross-encoder's weight, by a function that takes what is `beside` it too."""
+        """A choice of a cross-encoder's weight, by a function that takes what is `beside` it too.
+
+        It is unneeded where the cross-encoder is.
+        """
         made, shop = self.originals, self.shop
         return self.declare(
             name,
@@ -391,6 +390,7 @@ class Stages:
             parameters={"queries": shop.settings.ranker.blend_queries},
             given={"console": shop.console},
             libraries=("torch", "transformers", "scipy", *INDEX),
+            only_after=reader.only_after,
         )
 
     def reader_graph(self, name: str, reader: Stage, weight: Stage) -> Stage:
@@ -401,6 +401,7 @@ class Stages:
             version=2,
             inputs={"trained": reader, "blend": weight},
             libraries=EXPORT,
+            only_after=reader.only_after,
         )
 
 

@@ -10,21 +10,19 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from build import evaluate as evaluation
 from build.compression import export
 from build.compression import forms as compression
 from build.declaration import Data
-from build.evaluation.offline import Ensembles
-from build.evaluation.panel import Network, Panel, with_network
+from build.evaluation.offline import Ensembles, Network
+from build.evaluation.panel import Panel
 from build.evaluation.panel import Stage as Judged
-from build.release.gate import with_networks
 from build.release.publish import hard_link
 from build.settings import Compression, ShelfSettings
 from build.shelf import learn
 from build.training import ranker as ranking
 from build.training.models import Encoder
 from build.training.narrow import layers_of
-from shelfbridge.catalogue import Catalogue, Judgments, Split
+from shelfbridge.catalogue import Catalogue, Judgments
 
 
 def prunable(folder: Path, *, bases: Sequence[str]) -> None:
@@ -43,20 +41,6 @@ def export_reader(folder: Path, *, trained: Path, blend: Path) -> None:
     Whether it is served is decided elsewhere: a graph of weight 0 could not be judged or quantised.
     """
     export.export_cross_encoder(folder, trained=trained, weight=ranking.weight_of(blend) or ranking.BLENDS[1])
-
-
-def ensembles(
-    *, tokenizer: Path, graph: Path, index: Path, ranker_graph: Path, pieces: Path, reader_graph: Path
-) -> Ensembles:
-    """All steps in this process, from the folders of stages."""
-    return Ensembles.open(
-        tokenizer=tokenizer,
-        encoder=graph / "model.onnx",
-        index=index,
-        ranker=ranker_graph / "model.onnx",
-        pieces=pieces,
-        cross_encoder=reader_graph / "model.onnx",
-    )
 
 
 def same(one: Path, other: Path) -> bool:
@@ -93,13 +77,12 @@ def compress(
         link(left_out, folder)
         return
     before: dict[Network, Path | None] = {"encoder": served_encoder, "ranker": served_ranker}
-    graphs = {one: place / "model.onnx" for one, place in before.items() if place is not None}
-    whole = with_networks(ensembles(**folders), graphs)
+    whole = Ensembles.open(**folders).with_networks({one: place for one, place in before.items() if place is not None})
     stage: Judged = "deep" if network == "cross_encoder" else "ranked"
     panel, _ = Panel.apart(catalogue, judgments, chosen.queries)
 
     def judge(running: Any) -> float:
-        return float(panel.judge(with_network(whole, network, running), stage, console).ndcg.mean())
+        return float(panel.judge(whole.with_networks({network: running}), stage, console).ndcg.mean())
 
     compression.compress(
         folder, network=network, graph=network_graph, feeds=feeds, chosen=chosen, judge=judge, console=console
@@ -128,21 +111,6 @@ def learn_shelf(
         place=place,
         console=console,
     )
-
-
-def evaluate(
-    folder: Path,
-    *,
-    release: Path,
-    catalogue: Catalogue,
-    judgments: Judgments,
-    split: Split,
-    console: Console,
-    **parts: Path,
-) -> None:
-    """The figures of a release; its `parts` say when they are to be taken again."""
-    del parts
-    evaluation.evaluate(folder, release=release, catalogue=catalogue, judgments=judgments, split=split, console=console)
 
 
 def measure_tokens(folder: Path, *, tokenizer: Path, graph: Path, **known: Any) -> None:

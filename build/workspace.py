@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from typing import Any
 from pydantic_core import to_jsonable_python
 from rich.console import Console
 
-from build.declaration import Recipe, Stage, differences, installed
+from build.declaration import UNNEEDED, Recipe, Stage, differences, installed
 
 KEPT = 3
 """Results kept per stage; older ones are deleted when a new one appears."""
@@ -54,6 +54,8 @@ class Workspace:
 
     def run(self, stage: Stage) -> Path:
         """The folder of a stage's result; it and those before it run where their results are not there already."""
+        if stage.only_after is not None and (self.run(stage.only_after) / UNNEEDED).exists():
+            stage = stage.unneeded
         if stage not in self._found:
             folders = {name: self.run(one) for name, one in stage.before.items()}
             recipe = stage.recipe({name: self.contents(folder) for name, folder in folders.items()})
@@ -98,6 +100,10 @@ class Workspace:
         return {stage: known[stage] for stage in stages}
 
     def _look(self, stage: Stage, known: dict[Stage, State]) -> Path | None:
+        asked = None if stage.only_after is None else self._look(stage.only_after, known)
+        if asked is not None and (asked / UNNEEDED).exists():
+            self._look(stage.unneeded, known)
+            known[stage] = replace(known[stage.unneeded], stage=stage)
         if stage not in known:
             before = {name: self._look(one, known) for name, one in stage.before.items()}
             missing = [name for name, folder in before.items() if folder is None]

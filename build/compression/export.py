@@ -25,6 +25,8 @@ from shelfbridge.graph import open_session
 OPSET = 18
 TOLERANCE = 2e-4
 """Largest difference allowed between torch and onnxruntime: fp32 sums in another order."""
+ASTRAY = 0.01
+"""Share of a tree-ranker's scores that may differ by more: a feature within rounding of a threshold may cross it."""
 
 
 def export_encoder(folder: Path, *, trained: Path) -> None:
@@ -41,7 +43,9 @@ def export_ranker(folder: Path, *, trained: Path) -> None:
     tokens = torch.randint(-60, 60, (2, CANDIDATES, 11, TOKEN_WIDTH), dtype=torch.int8)
     lengths = torch.randint(0, 12, (2, CANDIDATES), dtype=torch.int32)
     cosines, signals = torch.rand(2, CANDIDATES, CANDIDATES), torch.rand(2, CANDIDATES, len(SIGNALS))
-    export_model(Ranker.load(trained), (vectors, tokens, lengths, cosines, signals), folder, "ranker")
+    ranker = Ranker.load(trained)
+    astray = 0.0 if ranker.trees is None else ASTRAY
+    export_model(ranker, (vectors, tokens, lengths, cosines, signals), folder, "ranker", astray)
 
 
 def export_cross_encoder(folder: Path, *, trained: Path, weight: float) -> None:
@@ -69,7 +73,7 @@ def export_ranker_alone(folder: Path, *, forms: Sequence[str]) -> None:
         shutil.copyfile(folder / "model.onnx", folder / name)
 
 
-def export_model(model: nn.Module, example: tuple[Tensor, ...], folder: Path, name: str) -> None:
+def export_model(model: nn.Module, example: tuple[Tensor, ...], folder: Path, name: str, astray: float = 0.0) -> None:
     """Write `model.onnx` of a model of the contract, dims of -1 being dynamic, and hold it against the model."""
     model = model.eval()
     inputs = [tensor.name for tensor in contract.MODELS[name].inputs]
@@ -92,7 +96,7 @@ def export_model(model: nn.Module, example: tuple[Tensor, ...], folder: Path, na
             dynamo=False,
         )
     declare(path, model, example, dynamic)
-    check(path, model, dict(zip(inputs, example, strict=True)))
+    check(path, model, dict(zip(inputs, example, strict=True)), astray)
 
 
 def declare(path: Path, model: nn.Module, example: tuple[Tensor, ...], dynamic: dict[str, dict[int, str]]) -> None:
@@ -105,7 +109,7 @@ def declare(path: Path, model: nn.Module, example: tuple[Tensor, ...], dynamic: 
     onnx.save(graph, path)
 
 
-def check(path: Path, model: nn.Module, example: dict[str, Tensor]) -> None:
+def check(path: Path, model: nn.Module, example: dict[str, Tensor], astray: float = 0.0) -> None:
     """Hold an exported graph against its torch model, on the example and on half of its batch.
 
     Raises:
@@ -116,7 +120,7 @@ def check(path: Path, model: nn.Module, example: dict[str, Tensor]) -> None:
     for part in (example, {name: tensor[:1] for name, tensor in example.items()}):
         got = running.run(None, {name: tensor.numpy() for name, tensor in part.items()})
         for expected, found in zip(_outputs(model, tuple(part.values())), got, strict=True):
-            apart = float(np.abs(expected.numpy() - found).max())
+            apart = float(np.quantile(np.abs(expected.numpy() - found), 1 - astray))
             if not apart <= TOLERANCE:
                 raise ArtefactError(f"{path} differs from its torch model by {apart:.1e}; it is not published")
 

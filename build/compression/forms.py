@@ -18,8 +18,7 @@ from build.compression.calibration import feeds_of
 from build.compression.fidelity import Feed
 from build.compression.quantise import quantise, quantise_ranker
 from build.engines.operators import judges
-from build.evaluation.offline import session
-from build.evaluation.panel import Network
+from build.evaluation.offline import Network, session
 from build.release.publish import hard_link
 from build.settings import Compression, Method
 from shelfbridge.errors import ArtefactError

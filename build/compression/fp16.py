@@ -19,6 +19,8 @@ from build.engines.operators import check_graph
 MOST = 512.0
 """Largest |input| and |output| of a node in fp16; a margin of two powers of ten for rows that were not measured."""
 LEAST_COSINE = 0.99
+IN_FP32 = ["/trees/.*"]
+"""Nodes, by patterns of their names, that stay in fp32: the ranker's trees compare with thresholds."""
 
 
 def halve(folder: Path, *, graph: Path, feeds: Sequence[Feed]) -> dict[str, float]:
@@ -44,6 +46,7 @@ def halve(folder: Path, *, graph: Path, feeds: Sequence[Feed]) -> dict[str, floa
         made = convert_to_mixed_precision(
             str(graph),
             low_precision_type="fp16",
+            nodes_to_exclude=IN_FP32,
             data_max=MOST,
             op_types_to_include=["Gather"],  # or the ids of word pieces, above data_max, keep the embeddings in fp32
             keep_io_types=True,

@@ -13,8 +13,7 @@ from rich.console import Console
 
 from build.engines.checks import Session, master_session
 from build.evaluate import STAGES, compare, offline_runs
-from build.evaluation.offline import Ensembles, session
-from build.evaluation.panel import Network, with_network
+from build.evaluation.offline import Ensembles, Network, session
 from build.release.publish import open_release
 from shelfbridge.catalogue import Catalogue, Judgments
 from shelfbridge.measure.ranking import NDCG, Run, per_query
@@ -51,10 +50,8 @@ def ensembles(release: Path, originals: Mapping[str, Path]) -> Ensembles:
 
 def with_sessions(ensembles: Ensembles, sessions: Mapping[str, Session]) -> Ensembles:
     """The same steps with other sessions for some of the models; those of no search are left out."""
-    for network in get_args(Network):
-        if network in sessions:
-            ensembles = with_network(ensembles, network, sessions[network])
-    return ensembles
+    networks: tuple[Network, ...] = get_args(Network)
+    return ensembles.with_networks({network: sessions[network] for network in networks if network in sessions})
 
 
 def judge(

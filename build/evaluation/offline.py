@@ -4,9 +4,10 @@ Nothing is computed here. The steps are the objects of `shelfbridge.steps` that 
 are no release yet and with networks that may take another's place.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnxruntime
@@ -41,6 +42,7 @@ from shelfbridge.steps.shortlist import Shortlist as ShortlistStep
 from shelfbridge.text import lexical_tokens
 from shelfbridge.wordpieces import WordPieces
 
+Network = Literal["encoder", "ranker", "cross_encoder"]
 Ranking = tuple[NDArray[Any], NDArray[Any]]
 """Rows, best first, and their scores."""
 SERVICES = Services()
@@ -78,9 +80,11 @@ class Retrieval:
     index: CandidateIndex
 
     @classmethod
-    def open(cls, tokenizer: Path, encoder: Path, index: Path) -> "Retrieval":
-        """Open a tokenizer file, an encoder graph and an index folder."""
-        return cls(WordPieces(tokenizer), session(encoder), CandidateIndex.open(index))
+    def open(cls, tokenizer: Path, graph: Path, index: Path) -> "Retrieval":
+        """Open a tokenizer, an encoder's graph and an index: folders, or the files of the first two."""
+        return cls(
+            WordPieces(_in(tokenizer, "tokenizer.json")), session(_in(graph, "model.onnx")), CandidateIndex.open(index)
+        )
 
     @property
     def now(self) -> Snapshot:
@@ -129,15 +133,24 @@ class Ensembles:
 
     @classmethod
     def open(
-        cls, *, tokenizer: Path, encoder: Path, index: Path, ranker: Path, pieces: Path, cross_encoder: Path
+        cls, *, tokenizer: Path, graph: Path, index: Path, ranker_graph: Path, pieces: Path, reader_graph: Path
     ) -> "Ensembles":
-        """Open the folders of all steps, and three graphs."""
+        """Open the folders of all steps; graphs may be files."""
         return cls(
-            retrieval=Retrieval.open(tokenizer / "tokenizer.json", encoder, index),
-            ranker=session(ranker),
+            retrieval=Retrieval.open(tokenizer, graph, index),
+            ranker=session(_in(ranker_graph, "model.onnx")),
             pairs=ProductPairs.open(pieces),
-            cross_encoder=session(cross_encoder, threads=0),
+            cross_encoder=session(_in(reader_graph, "model.onnx"), threads=0),
         )
+
+    def with_networks(self, networks: Mapping[Network, Any]) -> "Ensembles":
+        """Return the same steps with other networks: sessions, graphs' files, or the folders of these."""
+        others = {
+            network: session(_in(one, "model.onnx")) if isinstance(one, Path) else one
+            for network, one in networks.items()
+        }
+        encoder = others.pop("encoder", self.retrieval.encoder)
+        return replace(self, retrieval=replace(self.retrieval, encoder=encoder), **others)
 
     def rankings(self, query: str, *, deep: bool = True) -> dict[str, Ranking]:
         """Return the ranking that each stage gives: lexical, dense, fused, ranked, and deep unless it is left out."""
@@ -183,6 +196,11 @@ class Ensembles:
         }
         made = _answer(ShortlistStep(SERVICES), given, Snapshot(None, {"pairs": self.pairs}))
         return Shortlist(*made.values())
+
+
+def _in(place: Path, name: str) -> Path:
+    """Return a file, or the one of a name in a folder."""
+    return place / name if place.is_dir() else place
 
 
 def _answer(step: Step, given: Arrays, now: Snapshot) -> Outputs:

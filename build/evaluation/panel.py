@@ -18,7 +18,6 @@ from shelfbridge.errors import ArtefactError
 from shelfbridge.measure.ranking import NDCG, by_place, kendall, per_query
 from shelfbridge.retrieval import Shortlist
 
-Network = Literal["encoder", "ranker", "cross_encoder"]
 Stage = Literal["ranked", "deep"]
 SPLITS: tuple[Split, Split] = ("dev", "train")
 HELD_BACK = 3
@@ -164,13 +163,6 @@ def check_scores(scores: NDArray[Any], network: str) -> None:
             f"{network} gives the same score to every product; it has no head for one logit, or was loaded as another "
             "kind of model: look at its training and its loading"
         )
-
-
-def with_network(ensembles: Ensembles, network: Network, session: Any) -> Ensembles:
-    """The ensembles with one network replaced."""
-    if network == "encoder":
-        return replace(ensembles, retrieval=replace(ensembles.retrieval, encoder=session))
-    return replace(ensembles, **{network: session})
 
 
 def tau(reference: Sequence[Ranking], other: Sequence[Ranking], depth: int = 10) -> float:

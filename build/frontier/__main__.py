@@ -17,12 +17,13 @@ from pathlib import Path
 
 from rich.console import Console
 
+from build.evaluation.offline import Ensembles
+from build.evaluation.panel import Panel
 from build.frontier.networks import GRIDS, Workbench
 from build.frontier.report import networks_report
 from build.inputs import add_arguments, given_by, read_shop
 from build.shop import Shop
 from build.stages import Stages
-from build.works import ensembles
 from build.workspace import Workspace
 from shelfbridge import program
 
@@ -63,8 +64,8 @@ def frontier(out: Path, shop: Shop, preset: str) -> dict[str, object]:
         The record that `frontier.json` holds.
     """
     stages, space = Stages(shop), Workspace(out / "stages", shop.console)
-    panel = shop.panel
-    whole = ensembles(**{name: space.run(stage) for name, stage in stages.whole.items()})
+    panel = Panel.of(shop.catalogue, shop.judgments, shop.settings.compression.queries)
+    whole = Ensembles.open(**{name: space.run(stage) for name, stage in stages.whole.items()})
     bench = Workbench(stages, space, panel, whole)
     rows = bench.rows(GRIDS[preset])
     tokens = space.run(stages.token_frontier())

@@ -14,8 +14,8 @@ from rich.console import Console
 
 from build.compression.calibration import feeds_of
 from build.declaration import Stage
-from build.evaluation.offline import Ensembles, deep_inputs, ordered, session
-from build.evaluation.panel import Network, Panel, Verdict, check_read, tau, with_network
+from build.evaluation.offline import Ensembles, Network, deep_inputs, ordered, session
+from build.evaluation.panel import Panel, Verdict, check_read, tau
 from build.frontier.timing import timed
 from build.release.gate import compared
 from build.settings import Student
@@ -101,7 +101,7 @@ class Workbench:
         encoders = {str(one.shape): stages.encoder_student(one) for one in grid.encoders}
         for name, one in {"teacher": made.encoder, **encoders}.items():
             yield "encoder", name, stages.encoder_graph(one), one
-        yield "ranker", "teacher", made.ranker_graph, None
+        yield "ranker", "teacher", made.ranker, None
         readers = {str(one.shape): stages.cross_encoder_student(one) for one in grid.cross_encoders}
         for name, one in {"teacher": made.cross_encoder, **readers}.items():
             yield "cross_encoder", name, stages.blended(one), one
@@ -166,7 +166,7 @@ class Workbench:
 
     def _verdicts(self, network: Network, running: Any) -> tuple[Verdict, Verdict | None]:
         """With a session in a network's place; and what a cross-encoder's logits alone make of the shortlists."""
-        ensembles = with_network(self.whole, network, running)
+        ensembles = self.whole.with_networks({network: running})
         if network != "cross_encoder":
             return self.panel.judge(ensembles, "ranked", self.console), None
         deep, alone = [], []

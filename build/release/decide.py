@@ -7,85 +7,24 @@ What a function takes as `known` are the arguments of `Gate.of`.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from build.compression import export
-from build.evaluation.offline import Ensembles
-from build.evaluation.panel import Network, Panel
+from build.declaration import say_unneeded
 from build.release import gate
-from build.release.gate import Candidate, Decision
+from build.release.gate import Decision, Gate, Served
 from build.release.publish import hard_link
-from build.settings import Compression
 from build.training import ranker as ranking
-from build.works import ensembles, link, same
-from shelfbridge.catalogue import Catalogue, Judgments
-from shelfbridge.errors import ArtefactError
+from build.works import link, same
 
 NO_HELP = "dev cannot tell that it helps; search_deep serves the ranker's order"
 
 
-@dataclass(frozen=True)
-class Gate:
-    """The originals, and the queries that candidates are judged by."""
-
-    originals: Ensembles
-    panel: Panel
-    chosen: Compression
-    console: Console
-
-    @classmethod
-    def of(
-        cls, catalogue: Catalogue, judgments: Judgments, chosen: Compression, console: Console, **folders: Path
-    ) -> "Gate":
-        """Return the gate of a shop, whose originals are in `folders`."""
-        panel = Panel.apart(catalogue, judgments, chosen.queries)[1]
-        return cls(ensembles(**folders), panel, chosen, console)
-
-    def with_networks(self, served: Mapping[Network, Path]) -> Ensembles:
-        """All steps with what was decided before in the originals' places: a folder by network."""
-        return gate.with_networks(self.originals, {one: folder / "model.onnx" for one, folder in served.items()})
-
-    def decide(self, name: str, network: Network, folder: Path, served: Mapping[Network, Path]) -> Decision:
-        """Hold a network against the originals, among what was decided before."""
-        return gate.decide(
-            Candidate(name, network, folder / "model.onnx"),
-            originals=self.originals,
-            served=self.with_networks(served),
-            panel=self.panel,
-            margin=self.chosen.budget,
-            console=self.console,
-        )
-
-    def stages(self, served: Mapping[Network, Path], *, deep: bool = True) -> Decision:
-        """Hold each stage against the one before it, with what was decided before."""
-        return gate.stages(self.with_networks(served), panel=self.panel, console=self.console, deep=deep)
-
-    def quantised(self, network: Network, compressed: Path, served: Mapping[Network, Path]) -> dict[str, Decision]:
-        """Hold the int8 form of a network against the originals, by its name; empty where none was asked for.
-
-        Raises:
-            ArtefactError: the caller asked for int8 by name, and it does not pass.
-        """
-        if self.chosen.precision == "fp32":
-            return {}
-        name = f"the {network.replace('_', '-')} in int8"
-        refused = json.loads((compressed / "compression.json").read_text()).get("refused")
-        found = Decision(False, refused, {}) if refused else self.decide(name, network, compressed, served)
-        if self.chosen.insisted and not found.passed:
-            raise ArtefactError(
-                f"{name} does not pass: {found.reason}. It was asked for by --precision int8: leave that out to get "
-                "fp32 where int8 does not pass, or allow more loss with --budget"
-            )
-        return {name: found}
-
-
 def choose_encoder(folder: Path, *, student: Path, **known: Any) -> None:
     """Keep the graph of an encoder's student, or else that of its teacher."""
-    decision = Gate.of(**known).decide("the encoder's student", "encoder", student, {})
+    decision = Gate.of(**known).decide("the encoder's student", "encoder", student)
     link(student if decision.passed else known["graph"], folder)
     gate.write(folder, {"the encoder's student": decision})
 
@@ -96,24 +35,23 @@ def serve_encoder(folder: Path, *, compressed: Path, **known: Any) -> None:
     Raises:
         ArtefactError: the caller asked for int8 by name, and it does not pass.
     """
-    found = Gate.of(**known).quantised("encoder", compressed, {})
+    found = Gate.of(**known).quantised("encoder", compressed)
     keep_precision(folder, compressed, found)
     gate.write(folder, found)
 
 
-def fit_ranker(
-    folder: Path, *, graph: Path, encoder_graph: Path, ranker: Path, ranker_graph: Path, **known: Any
-) -> None:
-    """Fit the ranker's head to what the served encoder in `graph` makes of queries; write it and its graph.
+def train_ranker(folder: Path, **known: Any) -> None:
+    """Fit the ranker's head; write it and its graph."""
+    ranking.train(folder, **known)
+    export.export_ranker(folder, trained=folder)
 
-    Where the original encoder is served, its head is passed on.
-    """
-    if same(graph, encoder_graph):
+
+def fit_ranker(folder: Path, *, chosen: Path, encoder_graph: Path, ranker: Path, **known: Any) -> None:
+    """As `train_ranker`, to the served encoder; where the original one was chosen, its head is passed on."""
+    if same(chosen, encoder_graph):
         link(ranker, folder)
-        link(ranker_graph, folder)
     else:
-        ranking.train(folder, graph=graph, **known)
-        export.export_ranker(folder, trained=folder)
+        train_ranker(folder, **known)
 
 
 def plain_ranker(folder: Path, **known: Any) -> None:
@@ -125,28 +63,33 @@ def plain_ranker(folder: Path, **known: Any) -> None:
 def choose_ranker(folder: Path, *, fitted: Path, plain: Path, served_encoder: Path, **known: Any) -> None:
     """Keep the learned head with its graph, or a plain one where its order is worse than what it came from."""
     decision = Gate.of(**known).stages({"encoder": served_encoder, "ranker": fitted}, deep=False)
-    link(fitted if decision.passed else plain, folder)
-    gate.write(folder, {"the learned ranker": decision})
+    kept = fitted if decision.passed else plain
+    link(kept, folder)
+    figures = {**decision.figures, "head": json.loads((kept / ranking.CHOICE).read_text())}
+    gate.write(folder, {"the learned ranker": replace(decision, figures=figures)})
 
 
 def weigh(
     folder: Path,
     *,
-    graph: Path,
     ranker: Path,
+    chosen: Path,
     encoder_graph: Path,
     ranker_graph: Path,
     before: Path | None = None,
     **known: Any,
 ) -> None:
-    """Choose the weight of a cross-encoder behind the served encoder and ranker.
+    """Choose the weight of a cross-encoder behind the served encoder and ranker; of weight 0 no student is needed.
 
-    Where these are the originals, the choice made `before` with those is passed on, if there is one.
+    Where these are the originals, the encoder perhaps in int8, the choice made `before` with those is passed on, if
+    there is one.
     """
-    if before is not None and same(graph, encoder_graph) and same(ranker, ranker_graph):
+    if before is not None and same(chosen, encoder_graph) and same(ranker, ranker_graph):
         link(before, folder)
     else:
-        ranking.write_blend(folder, graph=graph, ranker=ranker, **known)
+        ranking.write_blend(folder, ranker=ranker, **known)
+    if not ranking.weight_of(folder):
+        say_unneeded(folder)
 
 
 def choose_cross_encoder(
@@ -168,7 +111,7 @@ def choose_cross_encoder(
     elif student is not None and student_weight is not None:
         decision = Decision(False, NO_HELP, {})
         if ranking.weight_of(student_weight):
-            served: dict[Network, Path] = {"encoder": served_encoder, "ranker": served_ranker}
+            served: Served = {"encoder": served_encoder, "ranker": served_ranker}
             decision = Gate.of(**known).decide("the cross-encoder's student", "cross_encoder", student, served)
         decisions["the cross-encoder's student"] = decision
         kept = student if decision.passed else teacher
@@ -184,7 +127,7 @@ def serve_cross_encoder(
     Raises:
         ArtefactError: the caller asked for int8 by name, and it does not pass.
     """
-    served: dict[Network, Path] = {"encoder": served_encoder, "ranker": served_ranker}
+    served: Served = {"encoder": served_encoder, "ranker": served_ranker}
     found: dict[str, Decision] = {}
     if same(compressed, left_out):
         link(compressed, folder)
@@ -206,7 +149,7 @@ def hold_all(
 ) -> None:
     """Hold each stage against the one before it, all as they will be served."""
     held = Gate.of(**known)
-    served: dict[Network, Path] = {
+    served: Served = {
         "encoder": served_encoder,
         "ranker": served_ranker,
         "cross_encoder": served_cross_encoder,

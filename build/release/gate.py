@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -17,25 +18,21 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from build.evaluate import BASES
-from build.evaluation.offline import Ensembles, Ranking, session
-from build.evaluation.panel import Network, Panel, Stage, Verdict, tau, with_network
+from build.evaluation.offline import Ensembles, Network, Ranking
+from build.evaluation.panel import Panel, Stage, Verdict, tau
 from build.progress import progress
+from build.settings import Compression
+from shelfbridge.catalogue import Catalogue, Judgments
 from shelfbridge.errors import ArtefactError
 from shelfbridge.measure import intervals
 from shelfbridge.measure.intervals import NonInferiority, paired_difference
 
 RECORD = "decision.json"
+Served = Mapping[Network, Path]
+"""Graphs of networks, or the folders of their `model.onnx`."""
+NONE: Served = MappingProxyType({})
 LEARNED = ("ranked", "deep")
 """The stages of learned order, which must not be worse than what they started from."""
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """What may be served in a network's place: its name in messages, and its graph."""
-
-    name: str
-    network: Network
-    graph: Path
 
 
 @dataclass(frozen=True)
@@ -60,41 +57,97 @@ def read(folder: Path) -> dict[str, dict[str, Any]]:
     return {name: {**one.pop("figures"), **one} for name, one in found.items()}
 
 
-def decide(
-    candidate: Candidate,
-    *,
-    originals: Ensembles,
-    served: Ensembles,
-    panel: Panel,
-    margin: float,
-    console: Console,
-) -> Decision:
-    """Hold a candidate against the originals.
+@dataclass(frozen=True)
+class Gate:
+    """The originals, all steps with the fine-tuned networks in fp32, and the queries that candidates are judged by."""
 
-    Args:
-        candidate: what may be served. An encoder is judged by `search`, a cross-encoder by `search_deep`.
-        originals: all steps with the fine-tuned networks in fp32.
-        served: all steps with what passed before; the candidate takes its network's place there.
-        panel: the judged queries.
-        margin: mean nDCG@10 that may be lost.
-        console: for the progress and the outcome.
-    """
-    stage: Stage = "deep" if candidate.network == "cross_encoder" else "ranked"
-    before = panel.judge(originals, stage, console)
-    try:
-        after = panel.judge(with_network(served, candidate.network, session(candidate.graph)), stage, console)
-    except ArtefactError as error:
-        decision = Decision(False, str(error), {})
-    else:
-        found = compared(before, after)
-        passed, reason = judged(paired_difference(after.ndcg, before.ndcg), margin)
-        if panel.chose:
-            reason += "; the same queries chose its form, as they are too few to part"
-        more = {"margin": margin, "chose_too": panel.chose, "tau@10": tau(before.rankings, after.rankings)}
-        decision = Decision(passed, reason, {**found, **more})
-    outcome = "passes" if decision.passed else "does not pass, its original takes its place"
-    console.print(f"  {candidate.name} {outcome}: {decision.reason}", highlight=False, soft_wrap=True)
-    return decision
+    originals: Ensembles
+    panel: Panel
+    chosen: Compression
+    console: Console
+
+    @classmethod
+    def of(
+        cls, catalogue: Catalogue, judgments: Judgments, chosen: Compression, console: Console, **folders: Path
+    ) -> "Gate":
+        """Return the gate of a shop, whose originals are in `folders`."""
+        return cls(Ensembles.open(**folders), Panel.apart(catalogue, judgments, chosen.queries)[1], chosen, console)
+
+    def decide(self, name: str, network: Network, graph: Path, served: Served = NONE) -> Decision:
+        """Hold a network against the originals.
+
+        Args:
+            name: of the candidate, in messages.
+            network: an encoder or a ranker is judged by `search`, a cross-encoder by `search_deep`.
+            graph: of the candidate.
+            served: what passed before; the candidate takes its place among that.
+        """
+        stage: Stage = "deep" if network == "cross_encoder" else "ranked"
+        before = self.panel.judge(self.originals, stage, self.console)
+        try:
+            steps = self.originals.with_networks({**served, network: graph})
+            after = self.panel.judge(steps, stage, self.console)
+        except ArtefactError as error:
+            decision = Decision(False, str(error), {})
+        else:
+            found, margin = compared(before, after), self.chosen.budget
+            passed, reason = judged(paired_difference(after.ndcg, before.ndcg), margin)
+            if self.panel.chose:
+                reason += "; the same queries chose its form, as they are too few to part"
+            more = {"margin": margin, "chose_too": self.panel.chose, "tau@10": tau(before.rankings, after.rankings)}
+            decision = Decision(passed, reason, {**found, **more})
+        outcome = "passes" if decision.passed else "does not pass, its original takes its place"
+        self.console.print(f"  {name} {outcome}: {decision.reason}", highlight=False, soft_wrap=True)
+        return decision
+
+    def quantised(self, network: Network, compressed: Path, served: Served = NONE) -> dict[str, Decision]:
+        """Hold the int8 form of a network against the originals, by its name; empty where none was asked for.
+
+        Raises:
+            ArtefactError: the caller asked for int8 by name, and it does not pass.
+        """
+        if self.chosen.precision == "fp32":
+            return {}
+        name = f"the {network.replace('_', '-')} in int8"
+        refused = json.loads((compressed / "compression.json").read_text()).get("refused")
+        found = Decision(False, refused, {}) if refused else self.decide(name, network, compressed, served)
+        if self.chosen.insisted and not found.passed:
+            raise ArtefactError(
+                f"{name} does not pass: {found.reason}. It was asked for by --precision int8: leave that out to get "
+                "fp32 where int8 does not pass, or allow more loss with --budget"
+            )
+        return {name: found}
+
+    def stages(self, served: Served = NONE, *, deep: bool = True) -> Decision:
+        """Hold each stage of what will be served against the one before it.
+
+        It does not pass where a learned order is worse than what it started from, beyond the queries' noise; `worse`
+        among the figures names such stages.
+
+        Args:
+            served: what was decided before, in the originals' places.
+            deep: whether to run the cross-encoder too.
+        """
+        ndcg = self._by_stage(self.originals.with_networks(served), deep=deep)
+        figures: dict[str, Any] = {name: {"nDCG@10": float(values.mean())} for name, values in ndcg.items()}
+        worse = []
+        for name, base in [(name, base) for name, bases in BASES.items() if name in ndcg for base in bases]:
+            found = paired_difference(ndcg[name], ndcg[base])
+            told = "better" if found.low > 0 else "worse" if found.high < 0 else "cannot tell"
+            figures[name][f"over {base}"] = {**asdict(found), "verdict": told}
+            self.console.print(f"  {name} over {base}: {found:+.3f}, {told} ({found.count} queries)", highlight=False)
+            if told == "worse" and name in LEARNED and name not in worse:
+                worse.append(name)
+        reason = f"{' and '.join(worse)} worse than the order before" if worse else "no learned order is worse"
+        return Decision(not worse, reason, {**figures, "chose_too": self.panel.chose, "worse": worse})
+
+    def _by_stage(self, steps: Ensembles, *, deep: bool) -> dict[str, NDArray[np.float64]]:
+        rankings: dict[str, list[Ranking]] = {}
+        with progress(self.console) as bar:
+            for query in bar.track(list(self.panel.judgments.queries.values()), description="judging every stage"):
+                for name, ranking in steps.rankings(query, deep=deep).items():
+                    rankings.setdefault(name, []).append(ranking)
+        return {name: self.panel.verdict(some).ndcg for name, some in rankings.items()}
 
 
 def judged(difference: intervals.Interval, margin: float) -> tuple[bool, str]:
@@ -122,45 +175,3 @@ def compared(before: Verdict, after: Verdict) -> dict[str, Any]:
         "high": found.high,
         "queries": found.count,
     }
-
-
-def stages(served: Ensembles, *, panel: Panel, console: Console, deep: bool = True) -> Decision:
-    """Hold each stage of what will be served against the one before it.
-
-    It does not pass where a learned order is worse than what it started from, beyond the queries' noise; `worse` among
-    the figures names such stages.
-
-    Args:
-        served: all steps as they will be served.
-        panel: the judged queries.
-        console: for the progress and the outcome.
-        deep: whether to run the cross-encoder too.
-    """
-    ndcg = _by_stage(served, panel, console, deep=deep)
-    figures: dict[str, Any] = {name: {"nDCG@10": float(values.mean())} for name, values in ndcg.items()}
-    worse = []
-    for name, base in [(name, base) for name, bases in BASES.items() if name in ndcg for base in bases]:
-        found = paired_difference(ndcg[name], ndcg[base])
-        told = "better" if found.low > 0 else "worse" if found.high < 0 else "cannot tell"
-        figures[name][f"over {base}"] = {**asdict(found), "verdict": told}
-        console.print(f"  {name} over {base}: {found:+.3f}, {told} ({found.count} queries)", highlight=False)
-        if told == "worse" and name in LEARNED and name not in worse:
-            worse.append(name)
-    reason = f"{' and '.join(worse)} worse than the order before" if worse else "no learned order is worse"
-    return Decision(not worse, reason, {**figures, "chose_too": panel.chose, "worse": worse})
-
-
-def _by_stage(served: Ensembles, panel: Panel, console: Console, *, deep: bool) -> dict[str, NDArray[np.float64]]:
-    rankings: dict[str, list[Ranking]] = {}
-    with progress(console) as bar:
-        for query in bar.track(list(panel.judgments.queries.values()), description="judging every stage"):
-            for name, ranking in served.rankings(query, deep=deep).items():
-                rankings.setdefault(name, []).append(ranking)
-    return {name: panel.verdict(some).ndcg for name, some in rankings.items()}
-
-
-def with_networks(ensembles: Ensembles, graphs: Mapping[Network, Path]) -> Ensembles:
-    """Return the ensembles with the graphs of some networks in their places."""
-    for network, graph in graphs.items():
-        ensembles = with_network(ensembles, network, session(graph))
-    return ensembles

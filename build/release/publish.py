@@ -2,7 +2,8 @@
 
     releases/
       3/                      model repository, as Triton loads it; every model's version folder is named 3
-        manifest.json         sha256 of every file, what it was made from, tool versions
+        manifest.json         sha256 of every file, what it was made from: data, settings, tools; its figures
+        model_card.md         the same to read
         search/ … postprocess/
       current -> 3
 
@@ -22,19 +23,23 @@ from typing import Any
 import onnx
 from google.protobuf.message import DecodeError
 
-from build.evaluation.offline import Ensembles, Retrieval, session
+from build.evaluation.offline import Ensembles
+from build.release.record import CARD, card
 from build.workspace import file_digest, tree_digest, unfinished
 from shelfbridge import configs, contract
 from shelfbridge.changes import MANIFEST, changes_beside
 from shelfbridge.errors import ArtefactError
 from shelfbridge.pipeline import STEPS
 from shelfbridge.release import HOMES, SHELF, Files, read_manifest
-from shelfbridge.retrieval import ProductPairs, ProductStore
+from shelfbridge.retrieval import ProductStore
 
 SOURCES = Path(__file__).parents[2] / "model_repository"
 PRODUCT_ENCODER = "product_encoder.onnx"
 """The graph that the products were encoded with: that of the queries may be a student's."""
-TOOLS = ("torch", "transformers", "onnx", "onnxruntime", "nvidia-modelopt", "faiss-cpu", "rapidfuzz", "numpy")
+TOOLS = (
+    *("torch", "transformers", "lightgbm", "onnx", "onnxruntime", "nvidia-modelopt"),
+    *("faiss-cpu", "rapidfuzz", "numpy"),
+)
 
 
 def assemble(
@@ -92,20 +97,22 @@ def models_of(parts: Mapping[str, Path]) -> list[str]:
 
 
 def write_manifest(folder: Path, *, number: int, about: Mapping[str, Any]) -> None:
-    """Write the manifest of the release in `folder`, over all the files that it holds."""
-    files = {
-        str(p.relative_to(folder)): file_digest(p)
-        for p in sorted(folder.rglob("*"))
-        if p.is_file() and p != folder / MANIFEST
-    }
+    """Write the manifest of the release in `folder`, over all the files that it holds, and its model card."""
     manifest = {
         "release": number,
         "contract": contract.IDENTITY,
         "tools": {"python": platform.python_version(), **{name: version(name) for name in TOOLS}},
         **about,
-        "files": files,
     }
-    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+    if "figures" in about:
+        (folder / CARD).unlink(missing_ok=True)  # it may be a link to that of another release
+        (folder / CARD).write_text(card(manifest), encoding="utf-8")
+    files = {
+        str(p.relative_to(folder)): file_digest(p)
+        for p in sorted(folder.rglob("*"))
+        if p.is_file() and p != folder / MANIFEST
+    }
+    (folder / MANIFEST).write_text(json.dumps({**manifest, "files": files}, indent=2) + "\n")
 
 
 def publish(
@@ -207,15 +214,13 @@ def open_release(release: Path) -> Ensembles:
     """All steps of a release, to be run in this process."""
     number = str(read_manifest(release)["release"])
     ProductStore.open(release / "postprocess" / number)
-    return Ensembles(
-        retrieval=Retrieval.open(
-            release / "preprocess" / number / "tokenizer.json",
-            release / "encoder" / number / "model.onnx",
-            release / "retrieve" / number,
-        ),
-        ranker=session(release / "ranker" / number / "model.onnx"),
-        pairs=ProductPairs.open(release / "shortlist" / number),
-        cross_encoder=session(release / "cross_encoder" / number / "model.onnx", threads=0),
+    return Ensembles.open(
+        tokenizer=release / "preprocess" / number,
+        graph=release / "encoder" / number,
+        index=release / "retrieve" / number,
+        ranker_graph=release / "ranker" / number,
+        pieces=release / "shortlist" / number,
+        reader_graph=release / "cross_encoder" / number,
     )
 
 

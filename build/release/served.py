@@ -12,7 +12,7 @@ from typing import Any
 from build.declaration import Stage
 from build.settings import Settings
 from build.shop import CHOOSING, TEXTS
-from build.stages import EXPORT, INDEX, INFERENCE, Originals, Stages, only
+from build.stages import EXPORT, HEADS, INFERENCE, Originals, Stages, only
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,19 +37,25 @@ class Served:
         return {"encoder": self.encoder, "ranker": self.ranker, "cross_encoder": self.cross_encoder}
 
     @cached_property
+    def encoder_graph(self) -> Stage:
+        """The student's graph in fp32, or its teacher's."""
+        if self.settings.encoder_student is None:
+            return self.made.encoder_graph
+        student = self.stages.encoder_graph(self.stages.encoder_student(self.settings.encoder_student))
+        return self._decision("encoder-chosen", "choose_encoder", {"student": student})
+
+    @cached_property
     def encoder(self) -> Stage:
-        """The student's encoder or its teacher, in int8 or fp32."""
-        graph = self.made.encoder_graph
-        if self.settings.encoder_student:
-            student = self.stages.encoder_graph(self.stages.encoder_student(self.settings.encoder_student))
-            graph = self._decision("encoder-chosen", "choose_encoder", {"student": student})
-        return self._decision(
-            "encoder-served", "serve_encoder", {"compressed": self.stages.compressed("encoder", graph)}
-        )
+        """The encoder in int8 or fp32."""
+        compressed = self.stages.compressed("encoder", self.encoder_graph)
+        return self._decision("encoder-served", "serve_encoder", {"compressed": compressed})
 
     @cached_property
     def head(self) -> Stage:
-        """The ranker's head and its graph: fitted to what the served encoder makes of queries, or a plain order's."""
+        """The ranker's head and its graph: fitted to what the served encoder makes of queries, or a plain order's.
+
+        In int8 an encoder is still the one that the head was fitted to; a student is another.
+        """
         made, shop = self.made, self.stages.shop
         known = {
             "catalogue": shop.products(*TEXTS),
@@ -58,22 +64,25 @@ class Served:
             "index": made.index,
             "graph": self.encoder,
         }
-        more: dict[str, Any] = {"given": {"console": shop.console}, "libraries": ("scipy", *EXPORT, *INDEX)}
-        fitted = self.stages.declare(
-            "ranker-fitted",
-            "build.release.decide:fit_ranker",
-            inputs={
-                **known,
-                "pieces": made.pieces,
-                "cross_encoder": made.cross_encoder,
-                "encoder_graph": made.encoder_graph,
-                "ranker": made.ranker,
-                "ranker_graph": made.ranker_graph,
-            },
-            parameters={"settings": only(self.settings, "ranker")},
-            learns=True,
-            **more,
-        )
+        more: dict[str, Any] = {"given": {"console": shop.console}, "libraries": HEADS}
+        fitted = made.ranker
+        if self.settings.encoder_student:
+            fitted = self.stages.declare(
+                "ranker-fitted",
+                "build.release.decide:fit_ranker",
+                version=2,
+                inputs={
+                    **known,
+                    "pieces": made.pieces,
+                    "cross_encoder": made.cross_encoder,
+                    "chosen": self.encoder_graph,
+                    "encoder_graph": made.encoder_graph,
+                    "ranker": made.ranker,
+                },
+                parameters={"settings": only(self.settings, "ranker")},
+                learns=True,
+                **more,
+            )
         plain = self.stages.declare("ranker-plain", "build.release.decide:plain_ranker", inputs=known, **more)
         return self._decision(
             "ranker-chosen", "choose_ranker", {"fitted": fitted, "plain": plain, "served_encoder": self.encoder}
@@ -99,7 +108,7 @@ class Served:
         weight = self._weight(made.cross_encoder, before=stages.blend(made.cross_encoder))
         candidates = {"weight": weight, "teacher": self._graph(made.cross_encoder, weight)}
         if self.settings.cross_encoder_student:
-            student = stages.cross_encoder_student(self.settings.cross_encoder_student)
+            student = stages.cross_encoder_student(self.settings.cross_encoder_student, only_after=weight)
             weight = self._weight(student)
             candidates |= {"student_weight": weight, "student": self._graph(student, weight)}
         graph = self._decision("cross-encoder-chosen", "choose_cross_encoder", {**candidates, **beside})
@@ -119,8 +128,9 @@ class Served:
             reader,
             graph=self.encoder,
             ranker=self.head,
+            chosen=self.encoder_graph,
             encoder_graph=self.made.encoder_graph,
-            ranker_graph=self.made.ranker_graph,
+            ranker_graph=self.made.ranker,
             **before,
         )
 

@@ -12,6 +12,7 @@ from torch.nn import functional
 from transformers import AutoModel, AutoModelForSequenceClassification
 
 from build.training.narrow import load_narrowed, narrowed
+from build.training.trees import Trees
 from build.training.vocabulary import slice_embeddings
 from shelfbridge.contract import CANDIDATES, SHORTLIST, SIGNALS, TOKEN_WIDTH
 from shelfbridge.errors import ArtefactError
@@ -180,7 +181,7 @@ class Dequantise(torch.autograd.Function):
 
 
 class Ranker(nn.Module):
-    """Late interaction and the cheap signals through a linear head.
+    """Late interaction and the cheap signals through a linear head, and through trees where these rank better.
 
     For each word piece of the query, the best match among the candidate's (MaxSim, arXiv:2004.12832). The head sees
     three means of them: plain, weighted by the pieces' rarity, and a soft minimum of the latter, which falls when one
@@ -195,10 +196,11 @@ class Ranker(nn.Module):
     """What the head sees, in order: the features that the ranker computes itself, then the signals."""
     places: Tensor
 
-    def __init__(self, scale: float) -> None:
+    def __init__(self, scale: float, trees: Trees | None = None) -> None:
         super().__init__()
         self.scale = scale
         self.head = nn.Linear(len(self.FEATURES), 1)
+        self.trees = trees
         reciprocal = (RRF_K + 1) / (RRF_K + 1 + torch.arange(CANDIDATES, dtype=torch.float32))
         self.register_buffer("places", reciprocal, persistent=False)
 
@@ -245,18 +247,24 @@ class Ranker(nn.Module):
             signals: float32 [B, C, F].
         """
         features = self.features(token_vectors, candidate_tokens, candidate_lengths, candidate_cosines, signals)
-        scores: Tensor = self.head(features)
-        return scores.squeeze(-1)
+        return self.score(features)
+
+    def score(self, features: Tensor) -> Tensor:
+        """Scores [B, C] of features [B, C, W]."""
+        scores: Tensor = self.head(features).squeeze(-1)
+        return scores if self.trees is None else scores + self.trees(features)
 
     def save(self, folder: Path) -> None:
-        """Write the weights and the scale of the stored token vectors."""
+        """Write the weights, the scale of the stored token vectors, and the number of trees."""
         torch.save(self.state_dict(), folder / "ranker.pt")
-        (folder / "ranker.json").write_text(json.dumps({"scale": self.scale}))
+        trees = 0 if self.trees is None else len(self.trees.paths)
+        (folder / "ranker.json").write_text(json.dumps({"scale": self.scale, "trees": trees}))
 
     @classmethod
     def load(cls, folder: Path) -> "Ranker":
         """Read what `save` wrote."""
-        ranker = cls(json.loads((folder / "ranker.json").read_text())["scale"])
+        record = json.loads((folder / "ranker.json").read_text())
+        ranker = cls(record["scale"], Trees(record["trees"]) if record["trees"] else None)
         ranker.load_state_dict(torch.load(folder / "ranker.pt", weights_only=True))
         return ranker.eval()
 

@@ -11,9 +11,11 @@ import onnx
 import pytest
 from rich.console import Console
 
+from build import __main__ as program
 from build import pipeline
 from build.data.foreign import ForeignPairs
-from build.declaration import Stage
+from build.declaration import UNNEEDED, Stage
+from build.evaluation.offline import session
 from build.pipeline import Plan
 from build.release import decide as works
 from build.release import gate
@@ -44,9 +46,9 @@ def there(folder, *, of: Path) -> None:
     shutil.copytree(of, folder, dirs_exist_ok=True)
 
 
-def weight(folder, *, chosen: float) -> None:
+def weight(folder, *, value: float) -> None:
     """A cross-encoder's weight beside the ranker."""
-    np.save(folder / "blend.npy", np.float32(chosen))
+    np.save(folder / "blend.npy", np.float32(value))
 
 
 @dataclass
@@ -84,7 +86,7 @@ class Trained:
             "retrieve": repository / "retrieve/1",
             **dict.fromkeys(("encoder", "encoder-onnx"), self.folder / "encoder"),
             **dict.fromkeys(("cross-encoder", "cross-encoder-onnx", "cross-encoder-weighed"), self.folder / "reader"),
-            **dict.fromkeys(("ranker", "ranker-onnx", "ranker-fitted"), self.folder / "ranker"),
+            **dict.fromkeys(("ranker", "ranker-fitted"), self.folder / "ranker"),
             "ranker-plain": self.folder / "ranker-fusion",
             **dict.fromkeys(
                 (f"encoder-student-{student}", f"encoder-student-{student}-onnx"), self.folder / "encoder-student"
@@ -96,7 +98,7 @@ class Trained:
         }
         made = {name: Stage(name, f"{__name__}:there", 1, parameters={"of": of}) for name, of in folders.items()}
         for name, chosen in {"cross-encoder": "reader", f"cross-encoder-student-{read}": "reader-student"}.items():
-            given = {"chosen": self.weights.get(chosen, 1.0)}
+            given = {"value": self.weights.get(chosen, 1.0)}
             made[f"{name}-weight"] = Stage(f"{name}-weight", f"{__name__}:weight", 1, parameters=given)
         return made
 
@@ -116,6 +118,7 @@ def trained(tmp_path, monkeypatch):
     folder = tmp_path / "trained"
     for name, model in NETWORKS.items():
         save(onnx.load(repository / model / "1/model.onnx"), folder / name)
+        (folder / name / "choice.json").write_text('{"name": "tiny"}')
     (folder / "feeds").mkdir()
     (folder / "feeds/lengths.json").write_text("{}")
     # One that moves no product past another: the tiny ranker's order is perfect
@@ -129,7 +132,7 @@ def trained(tmp_path, monkeypatch):
     def compress(target, *, graph, chosen, judge, **_):
         """The int8 form is in a folder of its own if there is one, else it is the fp32 one."""
         source = graph / "model.onnx"
-        assert 0 <= judge(gate.session(source)) <= 1
+        assert 0 <= judge(session(source)) <= 1
         shutil.copy(source, target / "fp32.onnx")
         coarse = folder / f"{told(source)}-int8" / "model.onnx"
         shutil.copy(coarse if chosen.precision == "int8" and coarse.exists() else source, target / "model.onnx")
@@ -160,7 +163,7 @@ class Found:
 
 def decide(trained: Trained) -> Found:
     """Run the stages of a build that decide what is served, and those before them."""
-    plan, space = Plan.of(trained.shop, trained.root), Workspace(trained.root / "stages", QUIET)
+    plan, space = Plan.of(trained.shop), Workspace(trained.root / "stages", QUIET)
     space.run(plan.named("gate"))
     folders = {stage.name: state.folder for stage, state in space.states(plan.all).items() if state.folder is not None}
     decisions = {name: one for folder in folders.values() for name, one in gate.read(folder).items()}
@@ -272,15 +275,34 @@ def test_a_release_is_published_with_what_was_decided_and_stays_where_the_next_i
     lose(trained, "encoder-student-int8")
     made, figures = pipeline.build(trained.root, trained.shop)
     assert told(made / "encoder/1/model.onnx") == "encoder-student"
-    decisions = read_manifest(made)["decisions"]
+    record = read_manifest(made)
+    assert (record["shop"]["products"], record["figures"]["queries"]) == (len(trained.shop.catalogue.products), 1)
+    assert record["settings"]["encoder"]["training"]["seed"] == 7
+    decisions = record["decisions"]
     assert not decisions["the encoder in int8"]["passed"]
     assert decisions["all stages"]["passed"]
     assert "| deep |" in figures
+    card = (made / "model_card.md").read_text()
+    assert figures.strip() in card
+    assert "| the encoder in int8 | no | inferior" in card
     settle(trained, insisted=True)
     with pytest.raises(ArtefactError, match="--precision int8"):
         pipeline.build(trained.root, trained.shop)
     assert [path.name for path in (trained.root / "releases").iterdir() if path.name.isdigit()] == ["1"]
     assert (trained.root / "releases/current").resolve() == made
+
+
+def test_two_releases_are_compared(trained, monkeypatch, capsys):
+    first, _ = pipeline.build(trained.root, trained.shop)
+    settle(trained, precision="fp32")
+    second, _ = pipeline.build(trained.root, trained.shop)
+    monkeypatch.setattr("sys.argv", ["build", "diff", str(first), str(second)])
+    program.main()
+    told = capsys.readouterr().out
+    assert "| nDCG@10 | release 1 | release 2 |" in told
+    assert "settings.compression.precision: int8 -> fp32" in told
+    assert "decisions.the encoder in int8.passed: True -> nothing" in told
+    assert "encoder.training.seed" not in told
 
 
 def test_a_greater_budget_lets_it_through(trained):
@@ -333,28 +355,42 @@ class TestFitting:
 
     def test_of_the_original_encoder_the_head_is_passed_on(self, tmp_path, monkeypatch):
         monkeypatch.setattr("build.training.ranker.train", None)
-        known = self.folders(tmp_path, graph=b"e", encoder_graph=b"e", ranker_graph=b"r")
-        (tmp_path / "head").mkdir()
-        (tmp_path / "head/ranker.pt").write_bytes(b"h")
-        works.fit_ranker(tmp_path / "made", ranker=tmp_path / "head", **known)
-        assert (tmp_path / "made/ranker.pt").read_bytes() == b"h"
+        known = self.folders(tmp_path, graph=b"int8", chosen=b"e", encoder_graph=b"e", ranker=b"r")
+        works.fit_ranker(tmp_path / "made", **known)
         assert (tmp_path / "made/model.onnx").read_bytes() == b"r"
 
     def test_to_another_encoder_it_is_fitted(self, tmp_path, monkeypatch):
         asked = []
         monkeypatch.setattr("build.training.ranker.train", lambda folder, *, graph, **_: asked.append(graph))
         monkeypatch.setattr("build.compression.export.export_ranker", lambda folder, *, trained: asked.append(trained))
-        known = self.folders(tmp_path, graph=b"s", encoder_graph=b"e", ranker_graph=b"r")
-        works.fit_ranker(tmp_path / "made", ranker=tmp_path / "head", **known)
+        known = self.folders(tmp_path, graph=b"int8", chosen=b"s", encoder_graph=b"e", ranker=b"r")
+        works.fit_ranker(tmp_path / "made", **known)
         assert asked == [tmp_path / "graph", tmp_path / "made"]
 
-    @pytest.mark.parametrize(("graph", "ranker"), [(b"e", b"r"), (b"s", b"r"), (b"e", b"s")])
-    def test_the_weight_is_passed_on_where_both_are_the_originals(self, tmp_path, monkeypatch, graph, ranker):
+    @pytest.mark.parametrize(("chosen", "ranker"), [(b"e", b"r"), (b"s", b"r"), (b"e", b"s")])
+    def test_the_weight_is_passed_on_where_both_are_the_originals(self, tmp_path, monkeypatch, chosen, ranker):
         asked = []
-        monkeypatch.setattr("build.training.ranker.write_blend", lambda folder, **known: asked.append(known))
-        known = self.folders(tmp_path, graph=graph, ranker=ranker, encoder_graph=b"e", ranker_graph=b"r")
+
+        def write_blend(folder, **known):
+            asked.append(known)
+            folder.mkdir()
+            weight(folder, value=0.8)
+
+        monkeypatch.setattr("build.training.ranker.write_blend", write_blend)
+        known = self.folders(
+            tmp_path, graph=b"int8", chosen=chosen, ranker=ranker, encoder_graph=b"e", ranker_graph=b"r"
+        )
         (tmp_path / "before").mkdir()
-        weight(tmp_path / "before", chosen=0.4)
+        weight(tmp_path / "before", value=0.4)
         works.weigh(tmp_path / "made", before=tmp_path / "before", **known)
-        assert (tmp_path / "made/blend.npy").exists() == ((graph, ranker) == (b"e", b"r"))
-        assert len(asked) == ((graph, ranker) != (b"e", b"r"))
+        originals = (chosen, ranker) == (b"e", b"r")
+        assert np.load(tmp_path / "made/blend.npy") == np.float32(0.4 if originals else 0.8)
+        assert len(asked) == (not originals)
+
+    @pytest.mark.parametrize("value", [0.0, 0.1])
+    def test_of_weight_0_no_student_is_needed(self, tmp_path, value):
+        known = self.folders(tmp_path, graph=b"e", chosen=b"e", ranker=b"r", encoder_graph=b"e", ranker_graph=b"r")
+        (tmp_path / "before").mkdir()
+        weight(tmp_path / "before", value=value)
+        works.weigh(tmp_path / "made", before=tmp_path / "before", **known)
+        assert (tmp_path / "made" / UNNEEDED).exists() == (value == 0)

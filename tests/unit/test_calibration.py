@@ -26,11 +26,11 @@ def searched(repository):
     """What the served steps make of a query: the ranker's inputs, and the cross-encoder's."""
     steps = Ensembles.open(
         tokenizer=repository / "preprocess/1",
-        encoder=repository / "encoder/1/model.onnx",
+        graph=repository / "encoder/1",
         index=repository / "retrieve/1",
-        ranker=repository / "ranker/1/model.onnx",
+        ranker_graph=repository / "ranker/1",
         pieces=repository / "shortlist/1",
-        cross_encoder=repository / "cross_encoder/1/model.onnx",
+        reader_graph=repository / "cross_encoder/1",
     )
 
     def search(query):

@@ -19,6 +19,7 @@ from build.engines.feeds import feeds
 from build.engines.operators import check_graph
 from build.shelf.network import Head, UserEncoder, export_head, export_user_encoder
 from build.training.models import CrossEncoder, Ranker
+from build.training.trees import Trees
 from shelfbridge.contract import MODELS
 from shelfbridge.errors import ArtefactError
 from tests.unit.engine_samples import LENGTHS, QUIET
@@ -39,7 +40,9 @@ def write_cross_encoder(folder: Path) -> None:
 
 
 def write_ranker(folder: Path) -> None:
-    Ranker(1 / 127).save(folder)
+    sides = {"left_child": {"leaf_value": -0.1}, "right_child": {"leaf_value": 0.1}}
+    stump = {"split_feature": 0, "threshold": 0.1, **sides}
+    Ranker(1 / 127, Trees.of([stump, stump])).save(folder)
     export_ranker(folder, trained=folder)
 
 

@@ -12,6 +12,7 @@ from build.engines.checks import master_session
 from build.engines.publishing import masters
 from build.engines.quality import Judged, ensembles, judge
 from build.engines.runtime import EngineSession
+from build.evaluation.offline import Ensembles
 from shelfbridge.catalogue import Catalogue, Judgment, Judgments
 from shelfbridge.engine import read_record
 from shelfbridge.errors import ArtefactError, DataError
@@ -105,7 +106,7 @@ class TestQuality:
             return {**dict.fromkeys(("lexical", "dense", "fused"), good if ensembles is base else bad), **served}
 
         monkeypatch.setattr(quality, "offline_runs", runs)
-        monkeypatch.setattr(quality, "with_sessions", lambda ensembles, swapped: None if swapped else ensembles)
+        monkeypatch.setattr(Ensembles, "with_networks", lambda ensembles, swapped: None if swapped else ensembles)
         only = Judgments((Judgment(query_id="q", query="q", product_id="a", label="E", split="dev"),))
         table, refused = judge(
             base, graphs, {"encoder": None}, judged=Judged(Catalogue(()), only, "dev"), budget=0.005, console=QUIET

@@ -8,10 +8,11 @@ import onnx
 import pytest
 from rich.console import Console
 
-from build.evaluation.offline import Ensembles, session
-from build.evaluation.panel import Panel, Verdict, check_scores, held_back, tau, to_learn_from, with_network
-from build.release.gate import Candidate, Decision, compared, decide, read, stages, write
+from build.evaluation.offline import Ensembles
+from build.evaluation.panel import Panel, Verdict, check_scores, held_back, tau, to_learn_from
+from build.release.gate import Decision, Gate, compared, read, write
 from build.release.gate import judged as passes
+from build.settings import Compression
 from shelfbridge.catalogue import Catalogue, Judgment, Judgments
 from shelfbridge.errors import ArtefactError
 from shelfbridge.measure.intervals import Interval
@@ -29,11 +30,11 @@ def repository(tmp_path_factory):
 def ensembles(repository):
     return Ensembles.open(
         tokenizer=repository / "preprocess/1",
-        encoder=repository / "encoder/1/model.onnx",
+        graph=repository / "encoder/1",
         index=repository / "retrieve/1",
-        ranker=repository / "ranker/1/model.onnx",
+        ranker_graph=repository / "ranker/1",
         pieces=repository / "shortlist/1",
-        cross_encoder=repository / "cross_encoder/1/model.onnx",
+        reader_graph=repository / "cross_encoder/1",
     )
 
 
@@ -68,8 +69,7 @@ def ranker(folder, change: str):
 
 
 def run(ensembles, panel, network, graph, *, margin: float = 0.005) -> Decision:
-    candidate = Candidate("the candidate", network, graph)
-    return decide(candidate, originals=ensembles, served=ensembles, panel=panel, margin=margin, console=QUIET)
+    return Gate(ensembles, panel, Compression(budget=margin), QUIET).decide("the candidate", network, graph)
 
 
 class TestPanel:
@@ -197,7 +197,7 @@ class TestDeciding:
         assert found.reason.startswith("cross_encoder gives the same score to every product")
 
     def test_originals_that_say_the_same_of_everything_are_refused(self, tmp_path, ensembles, panel):
-        constant = with_network(ensembles, "ranker", session(ranker(tmp_path, "scores = Sub (right, right)")))
+        constant = ensembles.with_networks({"ranker": ranker(tmp_path, "scores = Sub (right, right)")})
         with pytest.raises(ArtefactError, match="ranker gives the same score to every product"):
             run(constant, panel, "ranker", tmp_path / "ranker.onnx")
 
@@ -225,13 +225,13 @@ class TestNoise:
 
 class TestStages:
     def test_a_learned_order_that_is_worse_than_the_fusions_does_not_pass(self, tmp_path, ensembles, panel):
-        backwards = with_network(ensembles, "ranker", session(ranker(tmp_path, "scores = Neg (right)")))
-        found = stages(backwards, panel=panel, console=QUIET)
+        backwards = ranker(tmp_path, "scores = Neg (right)")
+        found = Gate(ensembles, panel, Compression(), QUIET).stages({"ranker": backwards})
         assert (found.passed, found.figures["worse"]) == (False, ["ranked"])
         assert found.figures["ranked"]["over fused"]["verdict"] == "worse"
 
     def test_every_stage_is_held_against_the_one_before(self, ensembles, panel):
-        found = stages(ensembles, panel=panel, console=QUIET)
+        found = Gate(ensembles, panel, Compression(), QUIET).stages()
         rows = {name: row for name, row in found.figures.items() if name not in ("worse", "chose_too")}
         against = {name: [key for key in row if key.startswith("over")] for name, row in rows.items()}
         assert against["fused"] == ["over lexical"]

@@ -10,6 +10,7 @@ from rich.console import Console
 from transformers import BertConfig, BertForSequenceClassification
 
 from build.compression.fidelity import hold
+from build.data.splits import FEW
 from build.evaluation.offline import Retrieval, ordered, ranker_inputs
 from build.release.index import write_index, write_pieces
 from build.settings import preset
@@ -97,6 +98,16 @@ class TestChoosing:
     def test_an_equal_candidate_does_not_replace_the_default(self):
         assert choose({"other": np.full(9, 0.5), "fusion": np.full(9, 0.5)}, "fusion").name == "fusion"
 
+    def test_of_few_queries_more_is_asked(self):
+        few, many = (np.tile([0.25, -0.1], count // 2) for count in (FEW - 2, FEW))
+        assert lower_bound(few) < 0.075 - few.std() / len(few) ** 0.5 * 1.7
+        assert lower_bound(many) > 0.075 - many.std() / len(many) ** 0.5 * 1.1
+
+    def test_the_best_of_those_that_are_told_is_taken_not_the_surest(self):
+        sure, good = np.full(30, 0.51), 0.5 + np.array([0.4, -0.1] * 15)
+        found = choose({"fusion": np.full(30, 0.5), "sure": sure, "good": good}, "fusion")
+        assert found.name == "good"
+
     def test_the_bound_comes_nearer_with_more_queries(self):
         some = np.tile([0.2, 0.0], 5)
         assert lower_bound(some) < lower_bound(np.tile(some, 10)) < 0.1
@@ -118,10 +129,10 @@ def test_what_an_encoder_knows_by_heart_of_the_training_queries_does_not_rule_th
     nothing = torch.full(train_set.rows.shape, torch.nan)
     heads = {"fusion": point("fusion"), **learned(train_set, nothing, decay=3e-4)}
     loosest = next(head for name, head in heads.items() if name != "fusion")
-    fusion = ndcgs(test.features @ heads["fusion"], test).mean()
-    assert ndcgs(test.features @ loosest, test).mean() < fusion - 0.2
+    fusion = ndcgs(heads["fusion"].scores(test.features), test).mean()
+    assert ndcgs(loosest.scores(test.features), test).mean() < fusion - 0.2
     choice = choose_head(heads, dev)
-    assert ndcgs(test.features @ heads[choice.name], test).mean() >= fusion
+    assert ndcgs(heads[choice.name].scores(test.features), test).mean() >= fusion
 
 
 def fashion(seed: int) -> tuple[Catalogue, Judgments]:
@@ -215,7 +226,7 @@ def test_the_points_are_the_orders_that_they_are_named_for(tmp_path):
     steps = shop(tmp_path, catalogue)
     ranker = Ranker(1 / 127).requires_grad_(False)
     for name, stage in (("fusion", "fused"), ("BM25", "lexical")):
-        ranker.head.weight.copy_(point(name)[None])
+        ranker.head.weight.copy_(point(name).weight[None])
         ranker.save(tmp_path)
         figures = ndcg_of_stages(tmp_path, steps, catalogue, judgments)
         assert figures["ranked"] == pytest.approx(figures[stage], abs=0.01 if name == "BM25" else 1e-6)

@@ -53,7 +53,9 @@ def test_offline_evaluation_and_training_features_are_the_served_ones_to_the_bit
         tokenizer=release / "preprocess/1",
         index=release / "retrieve/1",
         pieces=release / "shortlist/1",
-        **{name: release / name / "1/model.onnx" for name in ("encoder", "ranker", "cross_encoder")},
+        graph=release / "encoder/1",
+        ranker_graph=release / "ranker/1",
+        reader_graph=release / "cross_encoder/1",
     )
     served = pipelines["search_deep"].run(asked(query), pipelines.release.now())
     encoded = offline.retrieval.encode(query)

@@ -147,9 +147,16 @@ class TestTraining:
 
 
 def test_without_validation_the_log_tells_of_none(tmp_path):
-    model, training = torch.nn.Linear(2, 1), SHORT.training
-    fit(model, lambda _: [torch.ones(3, 2)], lambda batch: model(torch.stack(batch)).sum(), None, training=training, folder=tmp_path,
-        console=QUIET)  # fmt: skip
+    model, batches = torch.nn.Linear(2, 1), [torch.ones(3, 2)] * 20
+    fit(
+        model,
+        lambda _: batches,
+        lambda batch: model(torch.stack(batch)).sum(),
+        None,
+        training=SHORT.training,
+        folder=tmp_path,
+        console=QUIET,
+    )
     log = EventAccumulator(str(tmp_path / "tensorboard"))
     told = set(log.Reload().Tags()["scalars"])
     assert {"train/loss", "train/learning_rate"} <= told

@@ -14,7 +14,7 @@ from tritonclient.grpc import model_config_pb2
 from build.evaluate import STAGES, evaluate
 from build.evaluation.report import table, write_report
 from build.release import publish as release
-from build.release.publish import assemble, embedding_width, publish, verify
+from build.release.publish import assemble, embedding_width, open_release, publish, verify
 from shelfbridge import configs, contract
 from shelfbridge.catalogue import Catalogue, Judgment, Judgments
 from shelfbridge.errors import ArtefactError, DataError
@@ -271,7 +271,7 @@ class TestReporting:
         )
         evaluate(
             tmp_path,
-            release=published / "current",
+            steps=open_release(published / "current"),
             catalogue=catalogue,
             judgments=judgments,
             split="dev",
@@ -287,7 +287,7 @@ class TestReporting:
         with pytest.raises(DataError, match="no judgment in split 'test'; choose another"):
             evaluate(
                 tmp_path,
-                release=published / "current",
+                steps=open_release(published / "current"),
                 catalogue=Catalogue(tuple(tiny.catalogue())),
                 judgments=Judgments((Judgment(query_id="q", query="q", product_id="a", label="E", split="dev"),)),
                 split="test",

@@ -59,7 +59,7 @@ class Bought:
 def recipes(of: Shop) -> dict[str, dict]:
     """What each stage of a build is made from; the results of others count by their recipes."""
     found: dict[str, dict] = {}
-    for stage in Plan.of(of, Path("out")).all:
+    for stage in Plan.of(of).all:
         before = {name: json.dumps(found[one.name], sort_keys=True) for name, one in stage.before.items()}
         found[stage.name] = stage.recipe(before)
     return found
@@ -68,7 +68,7 @@ def recipes(of: Shop) -> dict[str, dict]:
 def changed(one: Shop, other: Shop) -> set[str]:
     """Stages whose own inputs, not those of stages before, differ."""
     found = set()
-    plans = [{stage.name: stage for stage in Plan.of(shop, Path("out")).all} for shop in (one, other)]
+    plans = [{stage.name: stage for stage in Plan.of(shop).all} for shop in (one, other)]
     for name, stage in plans[0].items():
         before = dict.fromkeys(stage.before, "as before")
         if stage.recipe(before) != plans[1][name].recipe(before):
@@ -176,17 +176,30 @@ DECISIONS = {
 class TestDecisions:
     @pytest.mark.parametrize("name", DECISIONS)
     def test_a_decision_reads_all_its_candidates_and_the_originals(self, name):
-        plan = Plan.of(shop(), Path("out"))
+        plan = Plan.of(shop())
         reads = {one.name for one in plan.named(name).before.values()}
-        assert reads >= {*DECISIONS[name], "encoder-onnx", "index", "ranker-onnx", "cross-encoder-onnx"}
+        assert reads >= {*DECISIONS[name], "encoder-onnx", "index", "ranker", "cross-encoder-onnx"}
 
     def test_the_head_is_fitted_to_the_encoder_that_is_served(self):
-        plan = Plan.of(shop(), Path("out"))
+        plan = Plan.of(shop())
         for name in ("ranker-fitted", "ranker-plain", "cross-encoder-weight"):
             assert plan.named(name).inputs["graph"].name == "encoder-served"
 
+    def test_without_a_student_the_head_is_fitted_once(self):
+        plan = Plan.of(shop("quick"))
+        assert "ranker-fitted" not in plan.stages.declared
+        assert plan.named("ranker-chosen").inputs["fitted"].name == "ranker"
+
+    def test_a_cross_encoder_of_no_weight_has_no_student(self):
+        plan = Plan.of(shop())
+        shape = "2x4x384"
+        names = ["opinions-200"] + [f"cross-encoder-{kind}-{shape}" for kind in ("pruned", "student")]
+        for name in [*names, f"cross-encoder-student-{shape}-weight", f"cross-encoder-student-{shape}-weighed"]:
+            assert plan.named(name).only_after is plan.named("cross-encoder-weight"), name
+        assert plan.named("cross-encoder-weighed").only_after is None
+
     def test_what_was_decided_goes_into_the_release(self):
-        parts = Plan.of(shop(), Path("out")).parts
+        parts = Plan.of(shop()).parts
         served = {model: parts[model].name for model in ("encoder", "ranker", "cross_encoder")}
         assert served == {"encoder": "encoder-served", "ranker": "ranker-compressed"} | {
             "cross_encoder": "cross-encoder-served"
@@ -207,7 +220,7 @@ class TestWhatAStageIsGiven:
         assert given.rows_of["p3"] == 3
 
     def test_no_stage_before_the_evaluation_sees_the_test_split(self):
-        plan = Plan.of(shop(), Path("out"))
+        plan = Plan.of(shop())
         for stage in plan.all:
             for one in stage.inputs.values():
                 if isinstance(one, Data) and isinstance(one.value, Judgments):
@@ -222,13 +235,13 @@ class TestWhatAStageIsGiven:
 
     def test_every_function_takes_what_its_stage_gives(self):
         stages = Stages(shop())
-        plan = Plan.of(shop(), Path("out"))
+        plan = Plan.of(shop())
         for stage in [*plan.all, stages.token_frontier()]:
             function = pkgutil.resolve_name(stage.work)
             inspect.signature(function).bind(Path(), **stage.inputs, **stage.parameters, **stage.given)
 
     def test_every_library_is_installed(self):
-        for stage in Plan.of(shop(), Path("out")).all:
+        for stage in Plan.of(shop()).all:
             assert "absent" not in stage.recipe(dict.fromkeys(stage.before, ""))["libraries"].values(), stage.name
 
 
@@ -343,6 +356,19 @@ class TestRunning:
         assert self.run(space, reading("ab")) == ["first", "second"]
         assert self.run(space, reading("ba")) == ["first"]
 
+    @pytest.mark.parametrize("needed", [True, False])
+    def test_a_stage_that_another_finds_unneeded_is_not_run(self, space, needed):
+        work = "stage_works:first" if needed else "build.declaration:say_unneeded"
+        asked = Stage("asked", work, 1, parameters={"text": "a"} if needed else {})
+        one, two = chain()
+        two = replace(two, only_after=asked)
+        made = space.run(two)
+        assert (made / "made").exists() == needed
+        assert (made / declaration.UNNEEDED).exists() != needed
+        states = space.states([asked, two])
+        assert states[two].folder == made
+        assert space.states([one])[one].folder is None or needed
+
     def test_what_is_forgotten_runs_again_and_nothing_else(self, space):
         one, two = chain()
         self.run(space, (one, two))
@@ -352,10 +378,10 @@ class TestRunning:
         assert self.run(space, chain()) == ["first", "second"]
 
     def test_from_a_stage_are_it_and_all_that_read_its_result(self):
-        plan = Plan.of(shop("quick"), Path("out"))
+        plan = Plan.of(shop("quick"))
         after = [stage.name for stage in plan.stages.after(["cross-encoder"])]
         assert after[0] == "cross-encoder"
-        assert {"ranker", "ranker-onnx", "gate", "evaluation"} <= set(after)
+        assert {"ranker", "ranker-chosen", "gate", "evaluation"} <= set(after)
         assert not {"tokenizer", "encoder", "index", "retrieve", "shelf"} & set(after)
 
 
