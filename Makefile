@@ -140,8 +140,8 @@ ports:
 stop:
 	@$(BIN)/python -m deploy.embedded down
 
-test: .venv/installed ## every test but the slow ones
-	@.ci/tests
+test: .venv/installed ## every test but the slow ones, in two processes
+	@OMP_NUM_THREADS=1 .ci/tests -n 2 --dist loadscope
 
 test-all: .venv/installed
 	@.ci/tests -m ""
