@@ -4,6 +4,7 @@ Everything that can be told without reading a file to its end is told first: `gi
 """
 
 import argparse
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -126,6 +127,19 @@ def given_by(options: argparse.Namespace) -> Given:
     if found.out.exists() and not found.out.is_dir():
         raise SettingsError(f"{found.out} is a file; --out takes a folder")
     return found
+
+
+def check_writable(out: Path) -> None:
+    """Refuse a folder in which nothing can be made, now and not after the first training.
+
+    Raises:
+        SettingsError: it, or the nearest folder above it that is there, is a file or is not to be written to.
+    """
+    there = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.exists())
+    if not there.is_dir():
+        raise SettingsError(f"{there} is a file; --out takes a folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise SettingsError(f"{there} is not to be written to by this user; --out takes a folder that is")
 
 
 def check_table(path: Path) -> None:

@@ -24,9 +24,13 @@ from pydantic_core import to_jsonable_python
 from rich.console import Console
 
 from build.declaration import UNNEEDED, Recipe, Stage, differences, installed
+from shelfbridge.changes import sync_all
+from shelfbridge.errors import PrerequisiteError, ShelfbridgeError
 
 KEPT = 3
 """Results kept per stage; older ones are deleted when a new one appears."""
+LEAST_FREE = 16_000_000
+"""Bytes of a disk below which it is full: a file that does not fit may be larger than what is left."""
 CHECKPOINTS = "checkpoints"
 """Folder in which a stage leaves what it goes on from when it is killed; it deletes it when it is done."""
 NO_RESULT = ("__pycache__", "tensorboard")
@@ -149,12 +153,15 @@ class Workspace:
             return folder
         self.console.print(f"[bold]{name}[/bold]")
         begun = time.monotonic()
-        with unfinished(folder.parent, folder.name) as result:
+        told = f"  waits for another build, which is at {name} in {self.root} too"
+        with unfinished(folder.parent, folder.name, partial(self.console.print, told, highlight=False)) as result:
             if _record(folder) is None:  # another build may have made it meanwhile
-                work(result)
+                with full_disk_told(result):
+                    work(result)
                 os.utime(result)
                 seconds = time.monotonic() - begun
                 shutil.rmtree(folder, ignore_errors=True)  # one without its record
+                sync_all(result)  # before there is a record of it: a power failure would leave empty files
                 record = {"recipe": recipe, "contents": tree_digest(result), "seconds": round(seconds, 1)}
                 _record_of(folder).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
                 result.rename(folder)
@@ -209,16 +216,45 @@ def _delete(folder: Path) -> None:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Be alone in a folder, which is made if it is not there, among all who ask for it so."""
+def full_disk_told(folder: Path) -> Iterator[None]:
+    """Say that the disk is full where that is why something failed: libraries say so each in words of its own.
+
+    Raises:
+        PrerequisiteError: something was raised, and there is next to no space where `folder` is.
+    """
+    try:
+        yield
+    except ShelfbridgeError:
+        raise
+    except Exception as error:
+        free = shutil.disk_usage(folder).free
+        if free >= LEAST_FREE:
+            raise
+        raise PrerequisiteError(
+            f"the disk of {folder} is full, {free / 1e6:.0f} MB are free ({error}); make room there and run the same "
+            "command again, or choose another folder"
+        ) from error
+
+
+@contextmanager
+def locked(folder: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Be alone in a folder, which is made if it is not there, among all who ask for it so.
+
+    Args:
+        waiting: is called where another is in it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waiting()
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
 @contextmanager
-def unfinished(parent: Path, name: str | None = None) -> Iterator[Path]:
+def unfinished(parent: Path, name: str | None = None, waiting: Callable[[], None] = lambda: None) -> Iterator[Path]:
     """A temporary folder in `parent`, deleted at the end unless it was renamed.
 
     One process at a time has one, so that what an earlier one left when it was killed can be deleted too: all but the
@@ -226,8 +262,9 @@ def unfinished(parent: Path, name: str | None = None) -> Iterator[Path]:
 
     Args:
         name: of what is made; None where nothing of it can be gone on from.
+        waiting: is called where another has one.
     """
-    with locked(parent):
+    with locked(parent, waiting):
         folder = parent / f".unfinished-{name}" if name else Path(tempfile.mkdtemp(prefix=".unfinished-", dir=parent))
         for left in parent.glob(".unfinished-*"):
             if left != folder:

@@ -27,7 +27,7 @@ from build.evaluation.offline import Ensembles
 from build.release.record import CARD, card
 from build.workspace import file_digest, tree_digest, unfinished
 from shelfbridge import configs, contract
-from shelfbridge.changes import MANIFEST, changes_beside
+from shelfbridge.changes import MANIFEST, changes_beside, sync, sync_all
 from shelfbridge.errors import ArtefactError
 from shelfbridge.pipeline import STEPS
 from shelfbridge.release import HOMES, SHELF, Files, read_manifest
@@ -161,6 +161,8 @@ def next_number(releases: Path) -> int:
 def make_current(folder: Path, number: int, changes: Path | None = None) -> Path:
     """Give an unfinished release its name and let `current` point to it, in one step.
 
+    All of it is on disk before `current` moves, so that a power failure leaves this release or the one before.
+
     Args:
         folder: of the release.
         number: of the release.
@@ -170,13 +172,16 @@ def make_current(folder: Path, number: int, changes: Path | None = None) -> Path
         Its folder from now on.
     """
     releases = folder.parent
+    sync_all(folder)
     if changes is not None:
         changes.rename(changes_beside(releases / str(number)))
     release = folder.rename(releases / str(number))
+    sync(releases)
     link = releases / ".next"
     link.unlink(missing_ok=True)
     link.symlink_to(str(number))
     link.replace(releases / "current")
+    sync(releases)
     return release
 
 

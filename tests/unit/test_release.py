@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -139,6 +140,15 @@ class TestPublishing:
         monkeypatch.setattr(Path, "replace", watched)
         publish(releases, parts=changed(made, tmp_path, "ranker"), about={})
         assert seen == [Path("1")]
+
+    def test_all_of_it_is_on_disk_before_current_moves(self, releases, made, tmp_path, monkeypatch):
+        synced, before = set(), []
+        monkeypatch.setattr(os, "fsync", lambda number: synced.add(os.fstat(number).st_ino))
+        replace = Path.replace
+        monkeypatch.setattr(Path, "replace", lambda self, target: before.append(set(synced)) or replace(self, target))
+        made_release = publish(releases, parts=changed(made, tmp_path, "ranker"), about={})
+        needed = {path.stat().st_ino for path in (releases, made_release, *made_release.rglob("*"))}
+        assert needed <= before[-1]
 
     @pytest.mark.parametrize("damage", ["file", "manifest", "whole"])
     def test_a_damaged_current_release_is_made_anew(self, releases, made, damage):

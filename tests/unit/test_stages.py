@@ -414,6 +414,8 @@ class TestCommandLine:
         ({"from": "nothing"}, "there is no stage 'nothing'"),
         ({"why": "nothing"}, "there is no stage 'nothing'"),
         ({"out": "README.md"}, "README.md is a file"),
+        ({"out": "README.md/out"}, "README.md is a file"),
+        ({"out": "/proc/1/nowhere/out"}, "is not to be written to"),
     )
 
     def test_a_wrong_argument_is_told_before_anything_heavy_is_imported(self, files):
