@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import os
 import shutil
 from pathlib import Path
@@ -99,6 +100,15 @@ class TestPublishing:
     def test_the_same_again_keeps_what_is_current(self, releases, made):
         assert publish(releases, parts=made, about={"base": "tiny"}) == releases / "1"
         assert names(releases) == {"1", "current"}
+
+    def test_other_figures_of_the_same_make_the_next_release(self, releases, made, published):
+        """Where test was judged anew: a release's record would be of the judgments before."""
+        figures = {"split": "test", "queries": 2, "products": 3, "worst": math.nan, "stages": {}}
+        about = {name: {} for name in ("decisions", "settings", "shop")} | {"base": "tiny", "teacher": "tiny"}
+        assert publish(releases, parts=made, about={**about, "figures": figures}) == releases / "2"
+        assert publish(releases, parts=made, about={**about, "figures": figures}) == releases / "2"
+        again = publish(releases, parts=made, about={**about, "figures": {**figures, "queries": 3}})
+        assert read_manifest(again)["figures"]["queries"] == 3
 
     def test_another_part_makes_the_next_release(self, releases, made, tmp_path):
         assert publish(releases, parts=changed(made, tmp_path, "ranker"), about={}) == releases / "2"
