@@ -6,6 +6,7 @@ Everything that can be told without reading a file to its end is told first: `gi
 import argparse
 import os
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,8 @@ COLUMNS = {
     "pairs": ("query", "name", "label"),
 }
 """That a file needs, by what it is."""
+MILVUS_URI = "SHELFBRIDGE_MILVUS_URI"
+"""As in `shelfbridge.retrieval.vectors`, whose import takes a second."""
 TABLES = (".parquet", ".csv", ".jsonl")
 """Kinds of files of interactions."""
 
@@ -120,13 +123,28 @@ def given_by(options: argparse.Namespace) -> Given:
     for base in filter(None, (found.base, found.teacher)):
         if base.startswith((".", "/", "~")) and not (Path(base) / "config.json").is_file():
             raise SettingsError(f"{base}: no folder of a base model, as it has no config.json")
-    if found.vectors not in ("faiss", "milvus") and "://" not in found.vectors and not found.vectors.endswith(".db"):
-        raise SettingsError(
-            f"{found.vectors!r} is no place for vectors; use faiss, milvus, or an address as http://host:19530"
-        )
+    found = found.model_copy(update={"vectors": place_of(found.vectors)})
     if found.out.exists() and not found.out.is_dir():
         raise SettingsError(f"{found.out} is a file; --out takes a folder")
     return found
+
+
+def place_of(vectors: str) -> str:
+    """Where the products' vectors go: `faiss`, or the address of Milvus, which counts as a setting wherever it is from.
+
+    Raises:
+        SettingsError: that is no place, or Milvus has no client or no address here.
+    """
+    place = vectors if vectors != "milvus" else os.environ.get(MILVUS_URI, "")
+    if vectors == "milvus" and not place:
+        raise SettingsError(f"vectors are to go to Milvus, but {MILVUS_URI} is not set; set it to its address")
+    if place == "faiss":
+        return place
+    if "://" not in place and not place.endswith(".db"):
+        raise SettingsError(f"{place!r} is no place for vectors; use faiss, milvus, or an address as http://host:19530")
+    if not find_spec("pymilvus"):
+        raise SettingsError(f"vectors in {place} need the client of Milvus; pip install pymilvus")
+    return place
 
 
 def check_writable(out: Path) -> None:

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from build import inputs
 from build.inputs import add_arguments, chosen
 from build.settings import FOLDER, PRESETS, given, preset
 from shelfbridge.errors import SettingsError
+from shelfbridge.retrieval.vectors import MILVUS_URI
 
 FILES = {"catalogue": "products.jsonl", "judgments": "judgments.tsv", "out": "out"}
 
@@ -74,6 +76,21 @@ def test_flags_are_entries_of_the_same_settings():
     assert not told(*arguments[:6]).settings.compression.insisted
     assert found.encoder_student is found.cross_encoder_student is None
     assert told(*arguments[:6]).settings == preset("full")
+
+
+def test_another_address_of_milvus_is_another_place(monkeypatch):
+    """An index that says unchanged would name the Milvus of before."""
+    monkeypatch.setattr(inputs, "find_spec", lambda _: True)
+    monkeypatch.delenv(MILVUS_URI, raising=False)
+    with pytest.raises(SettingsError, match=f"{MILVUS_URI} is not set"):
+        inputs.place_of("milvus")
+    for address in ("http://one:19530", "http://two:19530", "lite.db"):
+        monkeypatch.setenv(MILVUS_URI, address)
+        assert inputs.place_of("milvus") == address == inputs.place_of(address)
+    assert (inputs.place_of("faiss"), inputs.MILVUS_URI) == ("faiss", MILVUS_URI)
+    monkeypatch.setattr(inputs, "find_spec", lambda _: None)
+    with pytest.raises(SettingsError, match="pip install pymilvus"):
+        inputs.place_of("milvus")
 
 
 def test_a_large_shop_is_given_what_it_asks_for(tmp_path):

@@ -408,6 +408,7 @@ class TestCommandLine:
         ({"settings": "nowhere.toml"}, "nowhere.toml: no such file"),
         ({"encoder": "./nowhere"}, "./nowhere: no folder of a base model"),
         ({"vectors": "nowhere"}, "'nowhere' is no place for vectors"),
+        ({"vectors": "milvus"}, "SHELFBRIDGE_MILVUS_URI is not set"),
         ({"weeks": "60"}, "shelf.weeks: Input should be less than or equal to 52"),
         ({"budget": "much"}, "invalid float value"),
         ({"preset": "slow"}, "invalid choice"),
