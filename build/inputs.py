@@ -217,7 +217,10 @@ def read(catalogue_file: Path, judgments_file: Path, console: Console) -> tuple[
         console.print(line, highlight=False, soft_wrap=True)
     for split in ("train", "dev"):
         if not judgments.of(split).rows:
-            raise DataError(f"{judgments_file}: no judgment in split {split!r}; training needs train and dev queries")
+            raise DataError(
+                f"{judgments_file}: no judgment in split {split!r}, and a build learns from train and chooses by dev; "
+                "judge more queries, or leave the column split out to have them parted by a hash"
+            )
     return catalogue, judgments
 
 
