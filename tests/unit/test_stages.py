@@ -139,6 +139,21 @@ class TestWhatCounts:
         settings = one.settings.model_copy(update={"ranker": replace(one.settings.ranker, teacher_queries=1)})
         assert changed(one, replace(one, settings=settings)) == {"ranker", "ranker-fitted"}
 
+    def test_how_many_queries_weigh_a_cross_encoder_concerns_no_head(self):
+        one = shop()
+        settings = one.settings.model_copy(update={"ranker": replace(one.settings.ranker, blend_queries=1)})
+        found = changed(one, replace(one, settings=settings))
+        assert "cross-encoder-blend" in found
+        assert found.isdisjoint({"ranker", "ranker-fitted"})
+
+    @pytest.mark.parametrize("setting", [{"queries": 1}, {"most_error": 0.5}, {"sensitivity": True}])
+    def test_what_concerns_judged_queries_teaches_no_shelf(self, setting):
+        one = shop()
+        settings = one.settings.model_copy(update={"compression": replace(one.settings.compression, **setting)})
+        found = changed(one, replace(one, settings=settings))
+        assert "encoder-compressed" in found
+        assert "shelf" not in found
+
     def test_another_library_concerns_the_stages_that_name_it(self, monkeypatch):
         before = recipes(shop())
         installed = declaration.installed
@@ -148,6 +163,12 @@ class TestWhatCounts:
             line for line in differences(one, other) if line.startswith("input")
         ]
         assert before["pieces"]["libraries"] == recipes(shop())["pieces"]["libraries"]
+
+    def test_negatives_found_by_words_depend_on_what_stems_them(self):
+        one = shop()
+        settings = one.settings.model_copy(update={"encoder": replace(one.settings.encoder, negatives=2)})
+        with_and_without = (Plan.of(replace(one, settings=settings)), Plan.of(one))
+        assert ["PyStemmer" in plan.named("encoder").libraries for plan in with_and_without] == [True, False]
 
     def test_a_gpu_concerns_what_learns(self, monkeypatch):
         before = recipes(shop())
