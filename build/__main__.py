@@ -41,11 +41,14 @@ def main() -> None:
     instead.add_argument("--list", action="store_true", help="show the stages and how they stand; run nothing")
     instead.add_argument("--why", metavar="STAGE", help="show what changed since the stage's last result; run nothing")
     instead.add_argument("--from", dest="again", metavar="STAGE", help="run this stage and all after it again")
-    with ending("the same command goes on where this one ended"):
-        if sys.argv[1:2] == ["diff"]:
+    differ = sys.argv[1:2] == ["diff"]
+    options = argparse.Namespace(again=None) if differ else parser.parse_args()
+    same = "the same command without --from" if options.again else "the same command"
+    with ending(f"{same} goes on where this one ended", f"{same} goes on where this one ended"):
+        if differ:
             print(_diff(sys.argv[2:]), end="")
         else:
-            _run(parser.parse_args())
+            _run(options)
 
 
 def _diff(arguments: list[str]) -> str:

@@ -26,7 +26,7 @@ from rich.console import Console
 from tritonclient.grpc import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
-from build.release.later import Later, Release
+from build.release.later import Later, Release, write_asked_again
 from build.workspace import unfinished
 from shelfbridge.catalogue import Product, read_catalogue, summary
 from shelfbridge.changes import generation, sync, write_record
@@ -101,6 +101,8 @@ def change_with(
     unread = later.put(upsert, ids)
     unknown = later.remove(delete, ids)
     if (later.products, later.gone) == before:
+        if repeated := {one: moment for one, moment in times.items() if moment > later.times.get(one, moment)}:
+            write_asked_again(release.changes, repeated)
         return unknown
     if len(later.products) > LIMIT:
         raise DataError(

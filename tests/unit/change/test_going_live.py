@@ -57,6 +57,15 @@ def test_changes_before_the_catalogue_was_written_are_left_to_it(releases):
     assert status(again(releases, time.time())).generation is None
 
 
+@pytest.mark.parametrize("again_so", [{"upsert": [LAMP]}, {"delete": [SHOES.product_id]}])
+def test_what_is_changed_once_more_as_it_is_already_is_carried_too(releases, again_so):
+    """By a job that sends what it knows again and again, while the catalogue was written from an older copy."""
+    change(releases / "current", upsert=[LAMP], delete=[SHOES.product_id])
+    written = time.time()
+    change(releases / "current", **again_so)
+    assert status(again(releases, written)).generation is not None
+
+
 def test_a_catalogue_written_later_undoes_changes_though_it_says_what_the_release_says(releases):
     """A product deleted by mistake comes back by a build of the same catalogue, exported once more."""
     written = time.time()
