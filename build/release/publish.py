@@ -143,12 +143,11 @@ def publish(
     current = releases / "current"
     made_from = {model: f"{part.parent.name}/{part.name}" for model, part in parts.items()}
     made_from["model_repository"] = tree_digest(SOURCES)
-    kept = _holds(current, made_from, parts)
-    if kept:  # as text, in which what could not be measured is equal to itself
-        kept = json.dumps(read_manifest(current).get("figures")) == json.dumps(about.get("figures"))
-    if kept and not (since is not None and outdated(current, since)):
-        return current.resolve()
-    with unfinished(releases) as folder:
+    with unfinished(releases) as folder:  # alone from here on: another build may have published the same meanwhile
+        figures = json.dumps(about.get("figures"))  # as text, in which what could not be measured is equal to itself
+        kept = _holds(current, made_from, parts) and json.dumps(read_manifest(current).get("figures")) == figures
+        if kept and not (since is not None and outdated(current, since)):
+            return current.resolve()
         number = next_number(releases)
         assemble(folder, number=number, parts=parts, about={**about, "made_from": made_from}, extra=extra)
         verify(folder)
@@ -191,14 +190,19 @@ def make_current(folder: Path, number: int, changes: Path | None = None) -> Path
 
 
 def _holds(release: Path, made_from: Mapping[str, str], parts: Mapping[str, Path]) -> bool:
-    """Whether a release is there, made from this, and whole. A stage that ran again may have made other files."""
+    """Whether a release is there, made from this for this contract, and whole.
+
+    A stage that ran again may have made other files.
+    """
     try:
         manifest = verify(release)
     except ArtefactError:
         return False
     files, number = manifest["files"], manifest["release"]
     homes = {model: f"{model}/{number}" + (f"/{SHELF}" if model == HOMES["shelf"] else "") for model in parts}
-    return bool(manifest["made_from"] == made_from) and all(
+    if manifest["made_from"] != made_from or manifest.get("contract") != contract.IDENTITY:
+        return False
+    return all(
         files.get(f"{homes[model]}/{file.relative_to(part)}") == file_digest(file)
         for model, part in parts.items()
         for file in part.rglob("*")

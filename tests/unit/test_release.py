@@ -5,6 +5,7 @@ import json
 import math
 import os
 import shutil
+import threading
 from pathlib import Path
 
 import onnx
@@ -109,6 +110,28 @@ class TestPublishing:
         assert publish(releases, parts=made, about={**about, "figures": figures}) == releases / "2"
         again = publish(releases, parts=made, about={**about, "figures": {**figures, "queries": 3}})
         assert read_manifest(again)["figures"]["queries"] == 3
+
+    def test_of_two_builds_at_a_time_one_publishes(self, made, tmp_path, monkeypatch):
+        both = threading.Barrier(2)
+        digest = release.tree_digest
+        monkeypatch.setattr(release, "tree_digest", lambda folder: (both.wait(60), digest(folder))[1])
+        found = []
+        builds = [
+            threading.Thread(target=lambda: found.append(publish(tmp_path / "releases", parts=made, about={})))
+            for _ in range(2)
+        ]
+        for build in builds:
+            build.start()
+        for build in builds:
+            build.join(60)
+        assert found == [tmp_path / "releases/1"] * 2
+        assert names(tmp_path / "releases") == {"1", "current"}
+
+    def test_another_contract_makes_the_next_release(self, releases, made, monkeypatch):
+        """What a server says of a release that it refuses is to build it again."""
+        monkeypatch.setattr(contract, "IDENTITY", "another")
+        made_release = publish(releases, parts=made, about={"base": "tiny"})
+        assert (made_release.name, read_manifest(made_release)["contract"]) == ("2", "another")
 
     def test_another_part_makes_the_next_release(self, releases, made, tmp_path):
         assert publish(releases, parts=changed(made, tmp_path, "ranker"), about={}) == releases / "2"

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from build import __main__ as program
 from build import declaration
 from build.__main__ import listed, told
 from build.data.foreign import ForeignPairs
@@ -466,6 +467,18 @@ class TestCommandLine:
             assert words in answer
             assert "Traceback" not in answer
         assert done.stdout.splitlines()[-1] == "[]"
+
+    @pytest.mark.parametrize(
+        ("more", "words"), [((), "the same command goes on"), (("--from", "gate"), "without --from goes on")]
+    )
+    def test_who_stops_it_is_told_how_it_goes_on(self, monkeypatch, more, words):
+        def stopped(options: object) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(program, "_run", stopped)
+        monkeypatch.setattr("sys.argv", ["build", *more])
+        with pytest.raises(SystemExit, match=f"^stopped; .*{words}"):
+            program.main()
 
     def test_names_of_stages_need_no_data(self):
         assert "shelf" in names(preset("full"), shelf=True)
