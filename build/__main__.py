@@ -30,6 +30,7 @@ from rich.console import Console
 from build.inputs import add_arguments, check_writable, given_by, read_shop
 from build.pipeline import Plan, build, check_name, names
 from build.workspace import State, Workspace
+from shelfbridge.changes import identity
 from shelfbridge.program import command_line, ending
 
 
@@ -56,6 +57,8 @@ def _diff(arguments: list[str]) -> str:
     parser.add_argument("before", type=Path, help="folder of a release, as out/releases/3")
     parser.add_argument("after", type=Path, help="folder of another")
     options = parser.parse_args(arguments)
+    for folder in (options.before, options.after):
+        identity(folder)  # a folder that is no release is told at once
     from build.release.record import compared  # takes seconds to import
 
     return compared(options.before, options.after)

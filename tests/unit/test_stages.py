@@ -446,7 +446,7 @@ class TestCommandLine:
         lines = [
             [text for name, value in (files | change).items() if value is not None for text in (f"--{name}", value)]
             for change, _ in self.WRONG
-        ]
+        ] + [["diff", "nowhere", "nowhere"]]
         program = (
             "import json, sys\nfrom build.__main__ import main\n"
             "for sys.argv[1:] in json.loads(sys.argv[1]):\n"
@@ -463,7 +463,9 @@ class TestCommandLine:
             check=True,
         )
         answers = done.stderr.split("----\n")
-        for (_, words), answer in zip(self.WRONG, answers, strict=False):
+        for words, answer in zip(
+            [*(words for _, words in self.WRONG), "nowhere is not a release"], answers, strict=False
+        ):
             assert words in answer
             assert "Traceback" not in answer
         assert done.stdout.splitlines()[-1] == "[]"
