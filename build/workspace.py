@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -31,6 +32,8 @@ KEPT = 3
 """Results kept per stage; older ones are deleted when a new one appears."""
 LEAST_FREE = 16_000_000
 """Bytes of a disk below which it is full: a file that does not fit may be larger than what is left."""
+NO_SPACE = re.compile("no space left|free space", re.IGNORECASE)
+"""In messages of libraries that take back what they had written."""
 CHECKPOINTS = "checkpoints"
 """Folder in which a stage leaves what it goes on from when it is killed; it deletes it when it is done."""
 NO_RESULT = ("__pycache__", "tensorboard")
@@ -220,15 +223,13 @@ def full_disk_told(folder: Path) -> Iterator[None]:
     """Say that the disk is full where that is why something failed: libraries say so each in words of its own.
 
     Raises:
-        PrerequisiteError: something was raised, and there is next to no space where `folder` is.
+        PrerequisiteError: something was raised, and there is next to no space where `folder` is, or too little.
     """
     try:
         yield
-    except ShelfbridgeError:
-        raise
     except Exception as error:
         free = shutil.disk_usage(folder).free
-        if free >= LEAST_FREE:
+        if isinstance(error, ShelfbridgeError) or (free >= LEAST_FREE and not NO_SPACE.search(str(error))):
             raise
         raise PrerequisiteError(
             f"the disk of {folder} is full, {free / 1e6:.0f} MB are free ({error}); make room there and run the same "

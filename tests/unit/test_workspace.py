@@ -211,6 +211,18 @@ class TestDisk:
             space.stage("s", fails)
         assert contents(space, "s") == []
 
+    @pytest.mark.parametrize(
+        "words", ["Not enough free space to write 30000000 bytes", "I/O error: No space left on device (os error 28)"]
+    )
+    def test_what_a_library_has_taken_back_may_leave_space(self, space, words):
+        """NumPy looks before it writes, and safetensors deletes what it wrote."""
+
+        def fails(folder: Path) -> None:
+            raise OSError(words)
+
+        with pytest.raises(PrerequisiteError, match=r"the disk of .* is full, \d+ MB are free .*make room"):
+            space.stage("s", fails)
+
     def test_what_is_wrong_with_the_work_is_told_on_a_full_disk_too(self, space, monkeypatch):
         def fails(folder: Path) -> None:
             raise DataError("no query")
