@@ -124,8 +124,8 @@ def given_by(options: argparse.Namespace) -> Given:
         if base.startswith((".", "/", "~")) and not (Path(base) / "config.json").is_file():
             raise SettingsError(f"{base}: no folder of a base model, as it has no config.json")
     found = found.model_copy(update={"vectors": place_of(found.vectors)})
-    if found.out.exists() and not found.out.is_dir():
-        raise SettingsError(f"{found.out} is a file; --out takes a folder")
+    if not (there := _nearest(found.out)).is_dir():
+        raise SettingsError(f"{there} is a file; --out takes a folder")
     return found
 
 
@@ -151,13 +151,15 @@ def check_writable(out: Path) -> None:
     """Refuse a folder in which nothing can be made, now and not after the first training.
 
     Raises:
-        SettingsError: it, or the nearest folder above it that is there, is a file or is not to be written to.
+        SettingsError: it, or the nearest folder above it that is there, is not to be written to.
     """
-    there = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.exists())
-    if not there.is_dir():
-        raise SettingsError(f"{there} is a file; --out takes a folder")
-    if not os.access(there, os.W_OK | os.X_OK):
+    if not os.access(there := _nearest(out), os.W_OK | os.X_OK):
         raise SettingsError(f"{there} is not to be written to by this user; --out takes a folder that is")
+
+
+def _nearest(path: Path) -> Path:
+    """What is there of a path: itself, or what is nearest above it."""
+    return next(one for one in (path.absolute(), *path.absolute().parents) if one.exists())
 
 
 def check_table(path: Path) -> None:
