@@ -58,6 +58,7 @@ class Workspace:
     root: Path
     console: Console
     _found: dict[Stage, Path] = field(default_factory=dict, repr=False, compare=False)
+    _again: set[str] = field(default_factory=set, repr=False, compare=False)
 
     def run(self, stage: Stage) -> Path:
         """The folder of a stage's result; it and those before it run where their results are not there already."""
@@ -66,6 +67,9 @@ class Workspace:
         if stage not in self._found:
             folders = {name: self.run(one) for name, one in stage.before.items()}
             recipe = stage.recipe({name: self.contents(folder) for name, folder in folders.items()})
+            if stage.name in self._again and (folder := self._folder(stage.name, recipe)).is_dir():
+                _delete(folder)
+            self._again.discard(stage.name)
             folders |= {name: self.run(one) for name, one in stage.given.items() if isinstance(one, Stage)}
             self._found[stage] = self._made(stage.name, recipe, partial(stage.fill, before=folders))
         return self._found[stage]
@@ -127,8 +131,12 @@ class Workspace:
         return known[stage].folder
 
     def forget(self, stages: Sequence[Stage]) -> None:
-        """Delete what stages have made with the settings of now, so that they run again."""
+        """Delete what stages have made with the settings of now, so that they run again.
+
+        What one has made cannot be told where what it reads is to be made first: then it is deleted in its turn.
+        """
         found = [state.folder for state in self.states(stages).values() if state.folder is not None]
+        self._again.update(stage.name for stage in stages)
         self._found.clear()
         for folder in found:
             _delete(folder)

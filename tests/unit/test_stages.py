@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pkgutil
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -398,6 +399,17 @@ class TestRunning:
         assert self.run(space, chain()) == ["second"]
         Workspace(space.root, QUIET).forget([one, two])
         assert self.run(space, chain()) == ["first", "second"]
+
+    def test_what_is_forgotten_runs_again_where_a_result_before_it_is_lost(self, space):
+        one, two = chain()
+        self.run(space, (one, two))
+        shutil.rmtree(space.run(one))
+        again, (one, two) = Workspace(space.root, Console(file=io.StringIO(), width=200)), chain()
+        again.forget([one, two])
+        again.run(two)
+        told = again.console.file.getvalue().splitlines()
+        assert [line for line in told if ":" not in line] == ["first", "second"]
+        assert self.run(space, chain()) == []
 
     def test_from_a_stage_are_it_and_all_that_read_its_result(self):
         plan = Plan.of(shop("quick"))
