@@ -27,11 +27,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from build.inputs import add_arguments, given_by, read_shop
+from build.inputs import add_arguments, check_writable, given_by, read_shop
 from build.pipeline import Plan, build, check_name, names
 from build.workspace import State, Workspace
-from shelfbridge.errors import ShelfbridgeError
-from shelfbridge.program import command_line
+from shelfbridge.changes import identity
+from shelfbridge.program import command_line, ending
 
 
 def main() -> None:
@@ -42,15 +42,14 @@ def main() -> None:
     instead.add_argument("--list", action="store_true", help="show the stages and how they stand; run nothing")
     instead.add_argument("--why", metavar="STAGE", help="show what changed since the stage's last result; run nothing")
     instead.add_argument("--from", dest="again", metavar="STAGE", help="run this stage and all after it again")
-    try:
-        if sys.argv[1:2] == ["diff"]:
+    differ = sys.argv[1:2] == ["diff"]
+    options = argparse.Namespace(again=None) if differ else parser.parse_args()
+    same = "the same command without --from" if options.again else "the same command"
+    with ending(f"{same} goes on where this one ended", f"{same} goes on where this one ended"):
+        if differ:
             print(_diff(sys.argv[2:]), end="")
         else:
-            _run(parser.parse_args())
-    except ShelfbridgeError as error:
-        raise SystemExit(f"error: {error}") from error
-    except KeyboardInterrupt:
-        raise SystemExit("stopped; the same command goes on where this one ended") from None
+            _run(options)
 
 
 def _diff(arguments: list[str]) -> str:
@@ -58,6 +57,8 @@ def _diff(arguments: list[str]) -> str:
     parser.add_argument("before", type=Path, help="folder of a release, as out/releases/3")
     parser.add_argument("after", type=Path, help="folder of another")
     options = parser.parse_args(arguments)
+    for folder in (options.before, options.after):
+        identity(folder)  # a folder that is no release is told at once
     from build.release.record import compared  # takes seconds to import
 
     return compared(options.before, options.after)
@@ -67,6 +68,8 @@ def _run(options: argparse.Namespace) -> None:
     console, given = Console(), given_by(options)
     if name := options.why or options.again:
         check_name(name, names(given.settings, shelf=given.interactions is not None))
+    if not (options.list or options.why):
+        check_writable(given.out)
     shop = read_shop(given, console)
     if options.list or options.why:
         states = list(Workspace(given.out / "stages", console).states(Plan.of(shop).all).values())

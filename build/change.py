@@ -26,12 +26,12 @@ from rich.console import Console
 from tritonclient.grpc import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
-from build.release.later import Later, Release
+from build.release.later import Later, Release, write_asked_again
 from build.workspace import unfinished
 from shelfbridge.catalogue import Product, read_catalogue, summary
 from shelfbridge.changes import generation, sync, write_record
-from shelfbridge.errors import ArtefactError, DataError, ShelfbridgeError
-from shelfbridge.program import command_line
+from shelfbridge.errors import ArtefactError, DataError
+from shelfbridge.program import command_line, ending
 from shelfbridge.retrieval import CandidateIndex, ProductStore
 
 LIMIT = 10_000
@@ -101,6 +101,8 @@ def change_with(
     unread = later.put(upsert, ids)
     unknown = later.remove(delete, ids)
     if (later.products, later.gone) == before:
+        if repeated := {one: moment for one, moment in times.items() if moment > later.times.get(one, moment)}:
+            write_asked_again(release.changes, repeated)
         return unknown
     if len(later.products) > LIMIT:
         raise DataError(
@@ -210,16 +212,10 @@ def main() -> None:
     commands.add_parser("status", help="say what has changed since the release")
     options = parser.parse_args()
     console = Console(highlight=False, soft_wrap=True)
-    try:
+    with ending("status says what has changed", "status says what has changed"):
         if options.command != "status":
             _change_by(options, console)
         console.print(str(status(options.release)))
-    except ShelfbridgeError as error:
-        raise SystemExit(f"error: {error}") from error
-    except OSError as error:
-        raise SystemExit(f"error: {error}; status says what has changed") from error
-    except KeyboardInterrupt:
-        raise SystemExit("stopped; status says what has changed") from None
 
 
 def _change_by(options: argparse.Namespace, console: Console) -> None:

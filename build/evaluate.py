@@ -23,10 +23,10 @@ from build.release.publish import open_release
 from shelfbridge.catalogue import Catalogue, Judgments, Split, read_catalogue, read_judgments
 from shelfbridge.client import SearchClient
 from shelfbridge.contract import CANDIDATES
-from shelfbridge.errors import DataError, ShelfbridgeError
+from shelfbridge.errors import DataError
 from shelfbridge.measure.intervals import Interval, mean_interval, paired_difference, paired_p
 from shelfbridge.measure.ranking import MEASURES, Run, by_place, per_query
-from shelfbridge.program import command_line
+from shelfbridge.program import command_line, ending
 
 STAGES = ("lexical", "dense", "fused", "ranked", "deep")
 BASES = {"fused": ("lexical",), "ranked": ("lexical", "fused"), "deep": ("ranked",)}
@@ -154,7 +154,7 @@ def main() -> None:
     )
     options = parser.parse_args()
     console = Console()
-    try:
+    with ending("nothing was written", "nothing was written"):
         catalogue = read_catalogue(options.catalogue)
         evaluate(
             options.out,
@@ -165,8 +165,6 @@ def main() -> None:
             console=console,
             served=options.served,
         )
-    except ShelfbridgeError as error:
-        raise SystemExit(f"error: {error}") from error
     console.print((options.out / "evaluation.md").read_text())
 
 

@@ -4,7 +4,9 @@ Everything that can be told without reading a file to its end is told first: `gi
 """
 
 import argparse
+import os
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +29,8 @@ COLUMNS = {
     "pairs": ("query", "name", "label"),
 }
 """That a file needs, by what it is."""
+MILVUS_URI = "SHELFBRIDGE_MILVUS_URI"
+"""As in `shelfbridge.retrieval.vectors`, whose import takes a second."""
 TABLES = (".parquet", ".csv", ".jsonl")
 """Kinds of files of interactions."""
 
@@ -119,13 +123,43 @@ def given_by(options: argparse.Namespace) -> Given:
     for base in filter(None, (found.base, found.teacher)):
         if base.startswith((".", "/", "~")) and not (Path(base) / "config.json").is_file():
             raise SettingsError(f"{base}: no folder of a base model, as it has no config.json")
-    if found.vectors not in ("faiss", "milvus") and "://" not in found.vectors and not found.vectors.endswith(".db"):
-        raise SettingsError(
-            f"{found.vectors!r} is no place for vectors; use faiss, milvus, or an address as http://host:19530"
-        )
-    if found.out.exists() and not found.out.is_dir():
-        raise SettingsError(f"{found.out} is a file; --out takes a folder")
+    found = found.model_copy(update={"vectors": place_of(found.vectors)})
+    if not (there := _nearest(found.out)).is_dir():
+        raise SettingsError(f"{there} is a file; --out takes a folder")
     return found
+
+
+def place_of(vectors: str) -> str:
+    """Where the products' vectors go: `faiss`, or the address of Milvus, which counts as a setting wherever it is from.
+
+    Raises:
+        SettingsError: that is no place, or Milvus has no client or no address here.
+    """
+    place = vectors if vectors != "milvus" else os.environ.get(MILVUS_URI, "")
+    if vectors == "milvus" and not place:
+        raise SettingsError(f"vectors are to go to Milvus, but {MILVUS_URI} is not set; set it to its address")
+    if place == "faiss":
+        return place
+    if "://" not in place and not place.endswith(".db"):
+        raise SettingsError(f"{place!r} is no place for vectors; use faiss, milvus, or an address as http://host:19530")
+    if not find_spec("pymilvus"):
+        raise SettingsError(f"vectors in {place} need the client of Milvus; pip install pymilvus")
+    return place
+
+
+def check_writable(out: Path) -> None:
+    """Refuse a folder in which nothing can be made, now and not after the first training.
+
+    Raises:
+        SettingsError: it, or the nearest folder above it that is there, is not to be written to.
+    """
+    if not os.access(there := _nearest(out), os.W_OK | os.X_OK):
+        raise SettingsError(f"{there} is not to be written to by this user; --out takes a folder that is")
+
+
+def _nearest(path: Path) -> Path:
+    """What is there of a path: itself, or what is nearest above it."""
+    return next(one for one in (path.absolute(), *path.absolute().parents) if one.exists())
 
 
 def check_table(path: Path) -> None:
@@ -185,7 +219,10 @@ def read(catalogue_file: Path, judgments_file: Path, console: Console) -> tuple[
         console.print(line, highlight=False, soft_wrap=True)
     for split in ("train", "dev"):
         if not judgments.of(split).rows:
-            raise DataError(f"{judgments_file}: no judgment in split {split!r}; training needs train and dev queries")
+            raise DataError(
+                f"{judgments_file}: no judgment in split {split!r}, and a build learns from train and chooses by dev; "
+                "judge more queries, or leave the column split out to have them parted by a hash"
+            )
     return catalogue, judgments
 
 

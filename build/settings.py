@@ -26,14 +26,19 @@ Method = Literal["max", "entropy", "percentile"]
 
 Precision = Literal["int8", "fp32"]
 
+Some = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
 
 @dataclass(frozen=True, config=STRICT)
 class Shape:
     """What is left of a transformer: layers, and heads and feed-forward neurons in each of them."""
 
-    layers: int
-    heads: int
-    neurons: int
+    layers: Some
+    heads: Some
+    neurons: Some
 
     def __str__(self) -> str:
         return f"{self.layers}x{self.heads}x{self.neurons}"
@@ -47,15 +52,15 @@ class Shape:
 class Training:
     """One fine-tuning run. `batch` counts queries; `patience` is how many validations without gain end it."""
 
-    epochs: int
-    batch: int
-    learning_rate: float
-    warmup: float = 0.1
+    epochs: Some
+    batch: Some
+    learning_rate: NotNegative
+    warmup: Share = 0.1
     """Share of the steps in which the rate rises."""
-    accumulation: int = 1
+    accumulation: Some = 1
     """Batches whose gradients are added up before each step."""
-    patience: int = 2
-    seed: int = 7
+    patience: Some = 2
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 7
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -63,14 +68,14 @@ class EncoderSettings:
     """Fine-tuning of the encoder."""
 
     training: Training
-    judged: int
+    judged: Count
     """Most judged pairs used in an epoch."""
-    synthetic: int
+    synthetic: Count
     """Pairs of a query made from a product's own words, per epoch."""
-    negatives: int = 0
+    negatives: Count = 0
     """Wrong products per query that are mined from the catalogue, besides those that were judged worse."""
-    dev_queries: int = 60
-    tokens: int = 64
+    dev_queries: Some = 60
+    tokens: Some = 64
     """Word pieces of a product read in training; the index holds more."""
 
 
@@ -79,20 +84,20 @@ class CrossEncoderSettings:
     """Fine-tuning of the cross-encoder."""
 
     training: Training
-    judged: int
-    synthetic: int
-    dev_queries: int = 40
+    judged: Some
+    synthetic: Count
+    dev_queries: Some = 40
 
 
 @dataclass(frozen=True, config=STRICT)
 class RankerSettings:
     """Training of the ranker's head."""
 
-    teacher_queries: int
+    teacher_queries: Count
     """Training queries whose candidates the cross-encoder scores as the teacher."""
-    decay: float = 3e-4
+    decay: NotNegative = 3e-4
     """Weight of the head's squared weights in its loss."""
-    blend_queries: int = 1000
+    blend_queries: Some = 1000
     """Dev queries that say how much the cross-encoder counts in `search_deep`."""
 
 
@@ -102,11 +107,11 @@ class ShelfSettings:
 
     training: Training = Training(epochs=24, batch=128, learning_rate=4e-3, patience=24)
     """Of the user encoder."""
-    refresh: int = 6
+    refresh: Some = 6
     """Epochs, at half the rate, when later baskets are added to what was learned."""
-    head_epochs: int = 30
+    head_epochs: Some = 30
     """Of the ranker."""
-    baskets: int = 1_000_000
+    baskets: Some = 1_000_000
     """Most that an epoch learns from, the latest."""
     weeks: Annotated[int, Field(ge=1, le=52)] = 4
     """Most of a window of time, of which there are six at least."""
@@ -118,7 +123,7 @@ class Student:
 
     shape: Shape
     training: Training
-    texts: int
+    texts: Count
     """That an encoder's student reads in an epoch; queries beside train's whose candidates a cross-encoder's reads."""
 
 
@@ -130,15 +135,15 @@ class Compression:
     """Of the linear layers on the CPU."""
     half: bool = True
     """Whether to write the fp16 graph too, for engines."""
-    methods: tuple[Method, ...] = ("entropy", "percentile")
+    methods: Annotated[tuple[Method, ...], Field(min_length=1)] = ("entropy", "percentile")
     """Ways of calibration that are tried; nDCG@10 chooses."""
     insisted: bool = False
     """Whether the caller asked for this precision: then a network that does not pass is refused, not replaced."""
-    budget: float = 0.005
+    budget: Share = 0.005
     """nDCG@10 that a compressed network may lose against its fp32 original; else that takes its place."""
-    queries: int = 150
+    queries: Some = 150
     """Most judged queries that choose a form, and most that judge what was chosen."""
-    most_error: float = 0.01
+    most_error: NotNegative = 0.01
     """1 - cosine of the outputs down to which the worst layers stay in floating point where the budget is broken."""
     sensitivity: bool = False
     """Whether to report what each layer loses by int8 even where the budget is kept."""
@@ -148,9 +153,9 @@ class Compression:
 class Asking:
     """What the cross-encoder's student asks its teacher."""
 
-    asked: int = 24
+    asked: Some = 24
     """Candidates of a query: those that are read when it is served, and some of the rest."""
-    unseen: int = 8
+    unseen: Annotated[int, Field(ge=2)] = 8
     """One training query in so many is not trained on: students' checkpoints are chosen by it."""
 
 
@@ -158,9 +163,9 @@ class Asking:
 class IndexSettings:
     """Encoding and indexing of the products."""
 
-    batch: int = 64
+    batch: Some = 64
     """Products that are encoded at a time."""
-    likely: int = 300
+    likely: Some = 300
     """Queries by which search in a large catalogue is set up."""
 
 

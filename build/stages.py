@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any
 
 from build.declaration import Stage
-from build.settings import Compression, Settings, Student
+from build.settings import Compression, RankerSettings, Settings, Student
 from build.shop import CHOOSING, INDEXED, TEXTS, WHOLE, Shop
 from shelfbridge.catalogue import Split
 
@@ -24,7 +24,8 @@ TRAINING = ("accelerate", "torch", "numpy", *BASES)
 INFERENCE = ("onnxruntime", "tokenizers", "numpy")
 EXPORT = ("torch", "transformers", "onnx", "onnxscript")
 INT8 = ("nvidia-modelopt", "onnx", "onnx-graphsurgeon", "onnxslim", "polygraphy", *INFERENCE)
-INDEX = ("faiss-cpu", "PyStemmer", "rapidfuzz", *INFERENCE)
+WORDS = ("PyStemmer", "rapidfuzz")
+INDEX = ("faiss-cpu", *WORDS, *INFERENCE)
 HEADS = ("lightgbm", "scipy", *EXPORT, *INDEX)
 
 
@@ -115,7 +116,7 @@ class Stages:
             parameters={"settings": only(settings, "base", "encoder")},
             counted=shop.base_files(settings.base),
             given=given,
-            libraries=TRAINING,
+            libraries=(*TRAINING, *(WORDS if settings.encoder.negatives else ())),
             learns=True,
         )
         graph = self.encoder_graph(trained)
@@ -158,7 +159,7 @@ class Stages:
                 "pieces": pieces,
                 "cross_encoder": teacher,
             },
-            parameters={"settings": only(settings, "ranker")},
+            parameters={"settings": self.head_settings},
             given=given,
             libraries=HEADS,
             learns=True,
@@ -271,6 +272,18 @@ class Stages:
         """What is made of a network; who insists on it concerns the decisions alone."""
         return replace(self.shop.settings.compression, insisted=False)
 
+    @property
+    def shelf_compression(self) -> Compression:
+        """What is made of a shelf's networks, whose forms are compared on baskets: not what concerns judged queries."""
+        told = self.shop.settings.compression
+        return Compression(precision=told.precision, half=told.half, methods=told.methods, budget=told.budget)
+
+    @property
+    def head_settings(self) -> Settings:
+        """What fits a ranker's head: how many queries weigh the cross-encoder is no part of it."""
+        ranker = replace(self.shop.settings.ranker, blend_queries=RankerSettings.blend_queries)
+        return only(self.shop.settings.model_copy(update={"ranker": ranker}), "ranker")
+
     def compressed(self, network: str, graph: Stage, **beside: Stage) -> Stage:
         """A network in every form that is served, judged beside the originals.
 
@@ -333,7 +346,7 @@ class Stages:
             inputs={"behaviour": shop.bought, "index": self.originals.index},
             parameters={
                 "trained": settings.shelf,
-                "compression": self.compression,
+                "compression": self.shelf_compression,
                 "place": settings.vectors,
             },
             counted={"catalogue": shop.products(*TEXTS)},

@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -24,9 +25,15 @@ from pydantic_core import to_jsonable_python
 from rich.console import Console
 
 from build.declaration import UNNEEDED, Recipe, Stage, differences, installed
+from shelfbridge.changes import sync_all
+from shelfbridge.errors import PrerequisiteError, ShelfbridgeError
 
 KEPT = 3
 """Results kept per stage; older ones are deleted when a new one appears."""
+LEAST_FREE = 16_000_000
+"""Bytes of a disk below which it is full: a file that does not fit may be larger than what is left."""
+NO_SPACE = re.compile("no space left|free space", re.IGNORECASE)
+"""In messages of libraries that take back what they had written."""
 CHECKPOINTS = "checkpoints"
 """Folder in which a stage leaves what it goes on from when it is killed; it deletes it when it is done."""
 NO_RESULT = ("__pycache__", "tensorboard")
@@ -51,6 +58,7 @@ class Workspace:
     root: Path
     console: Console
     _found: dict[Stage, Path] = field(default_factory=dict, repr=False, compare=False)
+    _again: set[str] = field(default_factory=set, repr=False, compare=False)
 
     def run(self, stage: Stage) -> Path:
         """The folder of a stage's result; it and those before it run where their results are not there already."""
@@ -59,6 +67,9 @@ class Workspace:
         if stage not in self._found:
             folders = {name: self.run(one) for name, one in stage.before.items()}
             recipe = stage.recipe({name: self.contents(folder) for name, folder in folders.items()})
+            if stage.name in self._again and (folder := self._folder(stage.name, recipe)).is_dir():
+                _delete(folder)
+            self._again.discard(stage.name)
             folders |= {name: self.run(one) for name, one in stage.given.items() if isinstance(one, Stage)}
             self._found[stage] = self._made(stage.name, recipe, partial(stage.fill, before=folders))
         return self._found[stage]
@@ -120,8 +131,12 @@ class Workspace:
         return known[stage].folder
 
     def forget(self, stages: Sequence[Stage]) -> None:
-        """Delete what stages have made with the settings of now, so that they run again."""
+        """Delete what stages have made with the settings of now, so that they run again.
+
+        What one has made cannot be told where what it reads is to be made first: then it is deleted in its turn.
+        """
         found = [state.folder for state in self.states(stages).values() if state.folder is not None]
+        self._again.update(stage.name for stage in stages)
         self._found.clear()
         for folder in found:
             _delete(folder)
@@ -149,12 +164,15 @@ class Workspace:
             return folder
         self.console.print(f"[bold]{name}[/bold]")
         begun = time.monotonic()
-        with unfinished(folder.parent, folder.name) as result:
+        told = f"  waits for another build, which is at {name} in {self.root} too"
+        with unfinished(folder.parent, folder.name, partial(self.console.print, told, highlight=False)) as result:
             if _record(folder) is None:  # another build may have made it meanwhile
-                work(result)
+                with full_disk_told(result):
+                    work(result)
                 os.utime(result)
                 seconds = time.monotonic() - begun
                 shutil.rmtree(folder, ignore_errors=True)  # one without its record
+                sync_all(result)  # before there is a record of it: a power failure would leave empty files
                 record = {"recipe": recipe, "contents": tree_digest(result), "seconds": round(seconds, 1)}
                 _record_of(folder).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
                 result.rename(folder)
@@ -209,16 +227,43 @@ def _delete(folder: Path) -> None:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Be alone in a folder, which is made if it is not there, among all who ask for it so."""
+def full_disk_told(folder: Path) -> Iterator[None]:
+    """Say that the disk is full where that is why something failed: libraries say so each in words of its own.
+
+    Raises:
+        PrerequisiteError: something was raised, and there is next to no space where `folder` is, or too little.
+    """
+    try:
+        yield
+    except Exception as error:
+        free = shutil.disk_usage(folder).free
+        if isinstance(error, ShelfbridgeError) or (free >= LEAST_FREE and not NO_SPACE.search(str(error))):
+            raise
+        raise PrerequisiteError(
+            f"the disk of {folder} is full, {free / 1e6:.0f} MB are free ({error}); make room there and run the same "
+            "command again, or choose another folder"
+        ) from error
+
+
+@contextmanager
+def locked(folder: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Be alone in a folder, which is made if it is not there, among all who ask for it so.
+
+    Args:
+        waiting: is called where another is in it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waiting()
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
 @contextmanager
-def unfinished(parent: Path, name: str | None = None) -> Iterator[Path]:
+def unfinished(parent: Path, name: str | None = None, waiting: Callable[[], None] = lambda: None) -> Iterator[Path]:
     """A temporary folder in `parent`, deleted at the end unless it was renamed.
 
     One process at a time has one, so that what an earlier one left when it was killed can be deleted too: all but the
@@ -226,8 +271,9 @@ def unfinished(parent: Path, name: str | None = None) -> Iterator[Path]:
 
     Args:
         name: of what is made; None where nothing of it can be gone on from.
+        waiting: is called where another has one.
     """
-    with locked(parent):
+    with locked(parent, waiting):
         folder = parent / f".unfinished-{name}" if name else Path(tempfile.mkdtemp(prefix=".unfinished-", dir=parent))
         for left in parent.glob(".unfinished-*"):
             if left != folder:

@@ -18,9 +18,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 
-from shelfbridge.errors import DataError
+from shelfbridge.errors import DataError, InvalidQuery
 from shelfbridge.request import explain
-from shelfbridge.text import normalise
+from shelfbridge.text import check_query, normalise
 
 Split = Literal["train", "dev", "test"]
 _UNDECODED = re.compile("[\udc80-\udcff]")
@@ -79,6 +79,14 @@ def _filled(value: str) -> str:
     return value
 
 
+def _askable(value: str) -> str:
+    """A query that a server would answer: one that it refuses would end a build after its trainings."""
+    try:
+        return check_query(value.encode())
+    except InvalidQuery as error:
+        raise ValueError(str(error).removeprefix("query ")) from error
+
+
 Text = Annotated[str, BeforeValidator(_text)]
 Filled = Annotated[Text, AfterValidator(_filled)]
 Id = Annotated[
@@ -125,7 +133,7 @@ class Judgment(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     query_id: Id
-    query: Filled
+    query: Annotated[Filled, AfterValidator(_askable)]
     product_id: Id
     label: Label
     split: Split
@@ -218,6 +226,7 @@ def read_judgments(path: Path | str, catalogue: Catalogue) -> Judgments:
     good: list[Judgment] = []
     rejected: list[Rejection] = []
     splits: dict[str, Split] = {}
+    texts: dict[str, str] = {}
     for line, row in read_rows(Path(path), needed=("query_id", "query", "product_id", "label")):
         if isinstance(row, str):
             rejected.append(Rejection(line, row))
@@ -230,6 +239,10 @@ def read_judgments(path: Path | str, catalogue: Catalogue) -> Judgments:
             continue
         if judgment.product_id not in catalogue.rows_of:
             rejected.append(Rejection(line, f"product_id: {judgment.product_id!r} is not in the catalogue"))
+            continue
+        text = texts.setdefault(judgment.query_id, judgment.query)
+        if judgment.query.casefold() != text.casefold():
+            rejected.append(Rejection(line, f"query_id: {judgment.query_id!r} is that of another query above"))
             continue
         first = splits.setdefault(judgment.query.casefold(), judgment.split)
         if judgment.split != first:

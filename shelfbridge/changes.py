@@ -67,6 +67,11 @@ def write_record(folder: Path, release: Path) -> None:
     sizes = {str(path.relative_to(folder)): path.stat().st_size for path in files}
     record = {"format": FORMAT, "release": identity(release), "files": sizes}
     (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    sync_all(folder)
+
+
+def sync_all(folder: Path) -> None:
+    """Have all of a folder on disk."""
     for path in (*folder.rglob("*"), folder):
         sync(path)
 

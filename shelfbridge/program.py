@@ -5,9 +5,12 @@ is where that is so.
 """
 
 import argparse
+import errno
+import os
 import signal
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -20,6 +23,16 @@ from shelfbridge.request import explain
 OK, FAILED, BAD_INPUT, UNAVAILABLE, INTERRUPTED = 0, 1, 2, 3, 130
 """Exit statuses: done; it went wrong; arguments, settings or data cannot be used (argparse's own status); the server
 does not run or does not answer (as service managers have it); Ctrl-C (as shells have it)."""
+
+CURES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space there, or choose another folder"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM), "give the user of this program the right to it, or choose another"),
+    errno.EROFS: "nothing can be written there; choose another folder",
+    errno.ENOTDIR: "a part of this path is a file; choose another folder",
+    errno.EEXIST: "something else has this name; move it away, or choose another folder",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+}
+"""What to do about an error of the machine's files, by its number."""
 
 Settings = TypeVar("Settings", bound=BaseSettings)
 Work = Callable[[argparse.Namespace], int]
@@ -101,9 +114,41 @@ def ended(work: Callable[[], int], failed: int = FAILED) -> int:
     except ShelfbridgeError as error:
         console(stderr=True).print(f"error: {error}", style="red")
         return BAD_INPUT if isinstance(error, InvalidQuery | SettingsError | DataError) else failed
+    except OSError as error:
+        if error.errno is None:
+            raise
+        console(stderr=True).print(f"error: {explained(error)}", style="red")
+        return failed
     except KeyboardInterrupt:
         console(stderr=True).print("stopped")
         return INTERRUPTED
+
+
+@contextmanager
+def ending(stopped: str, failed: str = "the same command goes on where this one ended") -> Iterator[None]:
+    """End the program with one line on stderr, and status 1, where what is done within fails.
+
+    Args:
+        stopped: is said after Ctrl-C.
+        failed: is said of an error of the machine's files.
+    """
+    try:
+        yield
+    except ShelfbridgeError as error:
+        raise SystemExit(f"error: {error}") from error
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise SystemExit(f"error: {explained(error)}; {failed}") from error
+    except KeyboardInterrupt:
+        raise SystemExit(f"stopped; {stopped}") from None
+
+
+def explained(error: OSError) -> str:
+    """Return what went wrong with a file, or with the machine, and what to do about it."""
+    number = error.errno or 0
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{os.strerror(number)}; {CURES.get(number, 'see to it and run the same command again')}"
 
 
 def told_to_stop() -> threading.Event:

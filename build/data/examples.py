@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from shelfbridge.catalogue import Catalogue, Judgments, Label, Product
+from shelfbridge.contract import MAX_QUERY_CHARS
 from shelfbridge.text import CJK
 
 _WORD = re.compile(rf"[{CJK}]{{1,2}}|[^\s{CJK}]+")
@@ -94,7 +95,12 @@ def unlabelled(catalogue: Catalogue, queries: Sequence[Query], count: int, seed:
 
 
 def _joined(words: Sequence[str]) -> Query:
-    return _BETWEEN.sub("", " ".join(words)).lower()
+    """A query of some words. A script without blanks makes long ones, and so do addresses: those are cut."""
+    return _asked(_BETWEEN.sub("", " ".join(words)))
+
+
+def _asked(text: str) -> Query:
+    return text.lower()[:MAX_QUERY_CHARS]
 
 
 def _query(product: Product, chance: random.Random) -> Query:
@@ -104,7 +110,7 @@ def _query(product: Product, chance: random.Random) -> Query:
     forms = [_joined(words[start : start + length])] * 2
     if product.category:
         forms += [f"{named} {product.category[-1]}" for named in (product.brand, product.color) if named]
-    return chance.choice(forms).lower()
+    return _asked(chance.choice(forms))
 
 
 def drawn(items: Sequence[Item], count: int, seed: int) -> list[Item]:

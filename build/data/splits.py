@@ -15,7 +15,7 @@ FEW = 20
 
 def with_all_splits(judgments: Judgments) -> tuple[Judgments, list[str]]:
     """Return judgments of which each split has a query, where there are enough, and what was done for it, in words."""
-    split = {row.query: row.split for row in judgments.rows}
+    split = {row.query.casefold(): row.split for row in judgments.rows}  # one query, whatever its case
     said = []
     for missing in ("dev", "test"):
         if missing not in split.values():
@@ -34,7 +34,7 @@ def with_all_splits(judgments: Judgments) -> tuple[Judgments, list[str]]:
             f"dev has {queries}: what so few cannot tell stays at its default (the fusion's order, no cross-encoder); "
             f"judge {FEW} or more to have it told"
         )
-    rows = tuple(row.model_copy(update={"split": split[row.query]}) for row in judgments.rows)
+    rows = tuple(row.model_copy(update={"split": split[row.query.casefold()]}) for row in judgments.rows)
     return Judgments(rows, judgments.rejected), said
 
 

@@ -34,8 +34,8 @@ from build.workspace import Workspace, tree_digest
 from shelfbridge import contract
 from shelfbridge.catalogue import Split, read_catalogue, read_judgments
 from shelfbridge.engine import Precision
-from shelfbridge.errors import ArtefactError, DataError, ShelfbridgeError
-from shelfbridge.program import command_line
+from shelfbridge.errors import ArtefactError, DataError
+from shelfbridge.program import command_line, ending
 
 
 def parser() -> argparse.ArgumentParser:
@@ -74,26 +74,21 @@ def main(arguments: list[str] | None = None) -> None:
         return
     options, console = parser().parse_args(arguments), Console()
     report = Report(options.out)
-    try:
-        with report.kept():
-            judged = read(options.catalogue, options.judgments, options.split, unjudged=options.unjudged)
-            trt = api.tensorrt()
-            report.tensorrt = trt.__version__
-            gpu = Gpu()
-            report.gpu = {"name": gpu.name, "compute_capability": gpu.compute_capability}
-            made = run(
-                options.release,
-                Bench(trt, gpu, options.release.resolve().parents[1] / "engines", options.runs, console),
-                report,
-                precision=options.precision,
-                options=Options(options.version_compatible, options.refittable, options.workspace_mb),
-                judged=judged,
-                budget=options.budget,
-            )
-    except ShelfbridgeError as error:
-        raise SystemExit(f"error: {error}") from error
-    except KeyboardInterrupt:
-        raise SystemExit("stopped; nothing was published; the same command goes on where this one ended") from None
+    with ending("nothing was published; the same command goes on where this one ended"), report.kept():
+        judged = read(options.catalogue, options.judgments, options.split, unjudged=options.unjudged)
+        trt = api.tensorrt()
+        report.tensorrt = trt.__version__
+        gpu = Gpu()
+        report.gpu = {"name": gpu.name, "compute_capability": gpu.compute_capability}
+        made = run(
+            options.release,
+            Bench(trt, gpu, options.release.resolve().parents[1] / "engines", options.runs, console),
+            report,
+            precision=options.precision,
+            options=Options(options.version_compatible, options.refittable, options.workspace_mb),
+            judged=judged,
+            budget=options.budget,
+        )
     report.write(release=int(made.name))
     console.print((options.out / "engine_report.md").read_text(), highlight=False, markup=False, soft_wrap=True)
     console.print(f"release: {made}", soft_wrap=True)

@@ -11,6 +11,7 @@ from typing import Any
 
 from build.engines import configs
 from build.engines.buckets import Histogram, Profile
+from build.release.later import asked_again, write_asked_again
 from build.release.publish import hard_link, make_current, next_number, verify, write_manifest
 from build.workspace import locked, unfinished
 from shelfbridge.changes import changes_beside, generation, write_record
@@ -89,6 +90,8 @@ def carry_changes(source: Path, release: Path, changes: Path) -> None:
     made = changes / str(named)
     shutil.copytree(changes_beside(source) / str(named), made)
     write_record(made, release)
+    if again := asked_again(changes_beside(source)):
+        write_asked_again(changes, again)
     (changes / "current").symlink_to(str(named))
 
 

@@ -118,21 +118,34 @@ class Panel:
         """Rankings of a stage and what they are worth.
 
         Raises:
-            ArtefactError: a network gives the same score to every candidate of a query.
+            ArtefactError: a network tells no query's candidates apart, or gives scores that are no numbers.
         """
-        rankings = []
+        rankings, given = list[Ranking](), list[Ranking]()
         with progress(console) as bar:
             for query in bar.track(list(self.judgments.queries.values()), description=f"judging {stage}"):
                 if stage == "ranked":
                     rows, scores = ensembles.ranked(query)
-                    check_scores(scores, "ranker")
+                    given.append((rows, scores))
                 else:
                     shown = ensembles.shortlist(query)
                     rows, scores = ensembles.read(shown)
-                    check_read(shown, scores)
+                    given.append(added(shown, scores))
                     rows, scores = ordered(rows, scores)
                 rankings.append((rows, scores))
+        self.check(given, "ranker" if stage == "ranked" else "cross_encoder")
         return self.verdict(rankings)
+
+    def check(self, given: Sequence[Ranking], network: str) -> None:
+        """Refuse a network whose scores tell no query's candidates apart, or are no numbers.
+
+        Products that say the same have the same score from any network: a query that finds no others tells nothing.
+
+        Raises:
+            ArtefactError: its scores do.
+        """
+        products = self.catalogue.products
+        telling = [scores for rows, scores in given if len({products[row].full_text for row in rows}) > 1]
+        check_scores([scores for _, scores in given], telling, network)
 
     def verdict(self, rankings: list[Ranking]) -> Verdict:
         """What rankings of all its queries, in order, are worth."""
@@ -144,21 +157,26 @@ class Panel:
         return Verdict(rankings, per_query({"": run}, self.judgments)[""][NDCG])
 
 
-def check_read(shown: Shortlist, scores: NDArray[Any]) -> None:
-    """As `check_scores`, of what a cross-encoder adds to the ranker's scores [C] of a shortlist."""
+def added(shown: Shortlist, scores: NDArray[Any]) -> Ranking:
+    """Return the products of a shortlist that a cross-encoder read, and what it added to the ranker's scores [C]."""
     known = shown.rows[:SHORTLIST] >= 0
-    check_scores((scores[:SHORTLIST] - shown.scores[:SHORTLIST])[known], "cross_encoder")
+    return shown.rows[:SHORTLIST][known], (scores[:SHORTLIST] - shown.scores[:SHORTLIST])[known]
 
 
-def check_scores(scores: NDArray[Any], network: str) -> None:
-    """Refuse scores that tell nothing apart, or are no numbers.
+def check_scores(some: Sequence[NDArray[Any]], telling: Sequence[NDArray[Any]], network: str) -> None:
+    """Refuse scores that are no numbers, and those that are the same for all candidates of each query.
+
+    Args:
+        some: scores [C] of each query.
+        telling: of the queries that have products to be told apart.
+        network: that gave them.
 
     Raises:
-        ArtefactError: they do not.
+        ArtefactError: they are.
     """
-    if not np.isfinite(scores).all():
+    if not all(np.isfinite(scores).all() for scores in some):
         raise ArtefactError(f"{network} gives scores that are no numbers; its weights are out of range, train it again")
-    if len(scores) > 1 and np.ptp(scores) <= ROUNDING * max(1.0, float(np.abs(scores).max())):
+    if telling and all(np.ptp(scores) <= ROUNDING * max(1.0, float(np.abs(scores).max())) for scores in telling):
         raise ArtefactError(
             f"{network} gives the same score to every product; it has no head for one logit, or was loaded as another "
             "kind of model: look at its training and its loading"

@@ -21,7 +21,7 @@ from build.evaluation.offline import Ensembles
 from build.evaluation.panel import Panel
 from build.frontier.networks import GRIDS, Workbench
 from build.frontier.report import networks_report
-from build.inputs import add_arguments, given_by, read_shop
+from build.inputs import add_arguments, check_writable, given_by, read_shop
 from build.shop import Shop
 from build.stages import Stages
 from build.workspace import Workspace
@@ -47,6 +47,7 @@ def main() -> int:
 
 def _measure(options: argparse.Namespace) -> int:
     given, console = given_by(options), Console()
+    check_writable(given.out)
     shop = read_shop(given, console)
     compression = shop.settings.compression
     compression = replace(compression, half=True, queries=max(compression.queries, LEAST_QUERIES))

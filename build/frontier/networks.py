@@ -15,7 +15,7 @@ from rich.console import Console
 from build.compression.calibration import feeds_of
 from build.declaration import Stage
 from build.evaluation.offline import Ensembles, Network, deep_inputs, ordered, session
-from build.evaluation.panel import Panel, Verdict, check_read, tau
+from build.evaluation.panel import Panel, Verdict, added, tau
 from build.frontier.timing import timed
 from build.release.gate import compared
 from build.settings import Student
@@ -169,12 +169,13 @@ class Workbench:
         ensembles = self.whole.with_networks({network: running})
         if network != "cross_encoder":
             return self.panel.judge(ensembles, "ranked", self.console), None
-        deep, alone = [], []
+        deep, alone, given = [], [], []
         for one in self.shortlists:
             rows, scores = ensembles.read(one)
-            check_read(one, scores)
+            given.append(added(one, scores))
             deep.append(ordered(rows, scores))
             alone.append(ordered(rows[:SHORTLIST], (scores - one.scores)[:SHORTLIST]))
+        self.panel.check(given, network)
         return self.panel.verdict(deep), self.panel.verdict(alone)
 
     @cached_property

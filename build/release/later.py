@@ -1,7 +1,7 @@
 """A release and all that was changed of it since, as `build.change` reads and writes it."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from build.evaluation.offline import session
 from build.release.index import encode, quantised
 from build.release.publish import PRODUCT_ENCODER
 from shelfbridge.catalogue import Product
-from shelfbridge.changes import changes_beside, check, generation
+from shelfbridge.changes import changes_beside, check, generation, sync
 from shelfbridge.release import read_manifest
 from shelfbridge.retrieval import CandidateIndex, ProductPairs, ProductStore
 from shelfbridge.retrieval.names import Names
@@ -22,6 +22,8 @@ from shelfbridge.retrieval.ragged import Ragged, load
 from shelfbridge.wordpieces import WordPieces
 
 TIMES = "times.json"
+"""File of a generation that says when each product was changed; beside the generations, when it was asked for again
+what was so already."""
 
 
 @dataclass(frozen=True)
@@ -84,14 +86,15 @@ class Later:
         folder = release.changes / str(current)
         check(folder, release.folder)
         lines = (folder / "products.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
-        vectors = CandidateIndex.open(folder).vectors
+        vectors, times = CandidateIndex.open(folder).vectors, _times(folder, release)
+        again = asked_again(release.changes)
         return cls(
             products=[Product.model_validate_json(line) for line in lines],
             vectors=list(vectors.fetch(np.arange(len(vectors)))),
             tokens=_rows(folder, "tokens"),
             pieces=_rows(folder, "pieces"),
             gone=set(load(folder / "gone.npy").tolist()),
-            times=_times(folder, release),
+            times=times | {one: max(moment, times.get(one, moment)) for one, moment in again.items()},
         )
 
     def put(self, products: Iterable[Product], ids: Names) -> list[int]:
@@ -156,6 +159,24 @@ class Later:
         lines = "".join(f"{product.model_dump_json()}\n" for product in self.products)
         (folder / "products.jsonl").write_text(lines, encoding="utf-8")
         (folder / TIMES).write_text(json.dumps(self.times) + "\n", encoding="utf-8")
+
+
+def asked_again(changes: Path) -> dict[str, float]:
+    """When changes that were in force already were asked for once more, seconds since 1970, by the product's id."""
+    try:
+        found: dict[str, float] = json.loads((changes / TIMES).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    return found
+
+
+def write_asked_again(changes: Path, times: Mapping[str, float]) -> None:
+    """Write down the times that `asked_again` reads, in one step."""
+    made = changes / f".{TIMES}"
+    made.write_text(json.dumps({**asked_again(changes), **times}) + "\n", encoding="utf-8")
+    sync(made)
+    made.replace(changes / TIMES)
+    sync(changes)
 
 
 def _times(folder: Path, release: Release) -> dict[str, float]:

@@ -10,7 +10,7 @@ from rich.console import Console
 from build.change import LIMIT, change_with
 from build.release.later import Later, Release
 from build.workspace import locked, unfinished
-from shelfbridge.changes import changes_beside
+from shelfbridge.changes import changes_beside, generation
 from shelfbridge.errors import ArtefactError, DataError
 
 
@@ -46,6 +46,20 @@ def carried(source: Path, release: Path, since: float | None) -> Iterator[Path |
             yield changes if (changes / "current").is_symlink() else None
     finally:
         shutil.rmtree(changes, ignore_errors=True)
+
+
+def outdated(source: Path, since: float) -> bool:
+    """Whether anything was changed of a release before a moment: a catalogue written then says what is so now.
+
+    Args:
+        source: the release, or a link to it.
+        since: seconds since 1970.
+    """
+    live = Release.open(source)
+    if generation(live.changes) is None:
+        return False
+    with locked(live.changes):
+        return any(moment < since for moment in Later.read(live).times.values())
 
 
 def _repeat(live: Release, release: Path, since: float) -> None:

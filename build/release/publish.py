@@ -27,7 +27,7 @@ from build.evaluation.offline import Ensembles
 from build.release.record import CARD, card
 from build.workspace import file_digest, tree_digest, unfinished
 from shelfbridge import configs, contract
-from shelfbridge.changes import MANIFEST, changes_beside
+from shelfbridge.changes import MANIFEST, changes_beside, sync, sync_all
 from shelfbridge.errors import ArtefactError
 from shelfbridge.pipeline import STEPS
 from shelfbridge.release import HOMES, SHELF, Files, read_manifest
@@ -123,7 +123,9 @@ def publish(
     extra: Mapping[str, Path] = MappingProxyType({}),
     since: float | None = None,
 ) -> Path:
-    """Assemble the next release, verify it, and make it current. An equal current release is kept.
+    """Assemble the next release, verify it, and make it current.
+
+    An equal current release is kept, if its figures are these and nothing was changed of it before `since`.
 
     Args:
         since: when the catalogue was written, seconds since 1970. What was changed later of the release that is current
@@ -136,14 +138,16 @@ def publish(
         ArtefactError: the new release does not load; what was current stays current.
         DataError: too much was changed since the catalogue was written.
     """
-    from build.release.live import carried  # which reads releases
+    from build.release.live import carried, outdated  # which read releases
 
     current = releases / "current"
     made_from = {model: f"{part.parent.name}/{part.name}" for model, part in parts.items()}
     made_from["model_repository"] = tree_digest(SOURCES)
-    if _holds(current, made_from, parts):
-        return current.resolve()
-    with unfinished(releases) as folder:
+    with unfinished(releases) as folder:  # alone from here on: another build may have published the same meanwhile
+        figures = json.dumps(about.get("figures"))  # as text, in which what could not be measured is equal to itself
+        kept = _holds(current, made_from, parts) and json.dumps(read_manifest(current).get("figures")) == figures
+        if kept and not (since is not None and outdated(current, since)):
+            return current.resolve()
         number = next_number(releases)
         assemble(folder, number=number, parts=parts, about={**about, "made_from": made_from}, extra=extra)
         verify(folder)
@@ -161,6 +165,8 @@ def next_number(releases: Path) -> int:
 def make_current(folder: Path, number: int, changes: Path | None = None) -> Path:
     """Give an unfinished release its name and let `current` point to it, in one step.
 
+    All of it is on disk before `current` moves, so that a power failure leaves this release or the one before.
+
     Args:
         folder: of the release.
         number: of the release.
@@ -170,25 +176,33 @@ def make_current(folder: Path, number: int, changes: Path | None = None) -> Path
         Its folder from now on.
     """
     releases = folder.parent
+    sync_all(folder)
     if changes is not None:
         changes.rename(changes_beside(releases / str(number)))
     release = folder.rename(releases / str(number))
+    sync(releases)
     link = releases / ".next"
     link.unlink(missing_ok=True)
     link.symlink_to(str(number))
     link.replace(releases / "current")
+    sync(releases)
     return release
 
 
 def _holds(release: Path, made_from: Mapping[str, str], parts: Mapping[str, Path]) -> bool:
-    """Whether a release is there, made from this, and whole. A stage that ran again may have made other files."""
+    """Whether a release is there, made from this for this contract, and whole.
+
+    A stage that ran again may have made other files.
+    """
     try:
         manifest = verify(release)
     except ArtefactError:
         return False
     files, number = manifest["files"], manifest["release"]
     homes = {model: f"{model}/{number}" + (f"/{SHELF}" if model == HOMES["shelf"] else "") for model in parts}
-    return bool(manifest["made_from"] == made_from) and all(
+    if manifest["made_from"] != made_from or manifest.get("contract") != contract.IDENTITY:
+        return False
+    return all(
         files.get(f"{homes[model]}/{file.relative_to(part)}") == file_digest(file)
         for model, part in parts.items()
         for file in part.rglob("*")

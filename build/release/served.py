@@ -12,7 +12,7 @@ from typing import Any
 from build.declaration import Stage
 from build.settings import Settings
 from build.shop import CHOOSING, TEXTS
-from build.stages import EXPORT, HEADS, INFERENCE, Originals, Stages, only
+from build.stages import EXPORT, HEADS, INFERENCE, Originals, Stages
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +79,7 @@ class Served:
                     "encoder_graph": made.encoder_graph,
                     "ranker": made.ranker,
                 },
-                parameters={"settings": only(self.settings, "ranker")},
+                parameters={"settings": self.stages.head_settings},
                 learns=True,
                 **more,
             )

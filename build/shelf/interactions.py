@@ -78,17 +78,26 @@ def read(file: Path) -> Interactions:
     frame = _frame(file)
     if set(INVOICES) <= set(frame.columns):
         frame = _invoices(frame)
-    elif not set(TABLE) <= set(frame.columns):
+    elif set(TABLE) <= set(frame.columns):
+        frame = frame.dropna(subset=list(TABLE))
+    else:
         raise DataError(f"{file}: needs the columns {', '.join(TABLE)}; it has {', '.join(map(str, frame.columns))}")
     if frame.empty:
         raise DataError(f"{file}: holds no interaction of a known user with a product")
-    return _interactions(frame)
+    try:
+        return _interactions(frame)
+    except (ValueError, TypeError) as error:
+        told = str(error).splitlines()[0]  # advice on pandas follows
+        raise DataError(
+            f"{file}: a time, quantity or price cannot be read ({told}); a time is seconds since 1970 or ISO 8601, "
+            "the others are numbers"
+        ) from error
 
 
 def _frame(file: Path) -> pd.DataFrame:
     readers: dict[str, Callable[[Path], pd.DataFrame]] = {
         ".parquet": pd.read_parquet,
-        ".csv": pd.read_csv,
+        ".csv": lambda path: pd.read_csv(path, dtype=dict.fromkeys(("user", "product_id", "basket"), str)),
         ".jsonl": lambda path: pd.read_json(path, lines=True, dtype={"user": str, "product_id": str}),
     }
     if file.suffix not in readers:

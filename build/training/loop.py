@@ -25,11 +25,14 @@ from transformers.integrations.integration_utils import TensorBoardCallback
 from build.progress import progress
 from build.settings import Training
 from build.workspace import CHECKPOINTS
+from shelfbridge.changes import sync_all
 
 Item = TypeVar("Item")
 
 LOGGED = 10
 """Steps of which TensorBoard shows the mean loss."""
+COMPLETE = "complete"
+"""File of a checkpoint that says that all others are on disk."""
 BETWEEN_CHECKPOINTS = 600.0
 """Seconds within an epoch; there is one after each epoch too, where a figure chooses among them."""
 
@@ -77,7 +80,7 @@ def fit(
         eval_strategy=interval,
         eval_on_start=validate is not None and last is None,
         save_strategy=interval,
-        save_total_limit=1,
+        save_total_limit=2,  # the last one, and the one before until that is on disk
         load_best_model_at_end=validate is not None,
         metric_for_best_model="dev",
         greater_is_better=True,
@@ -113,8 +116,8 @@ def fit(
 
 
 def last_complete(checkpoints: Path) -> Path | None:
-    """The last checkpoint that was written to its end: the trainer's own record is the last file of it."""
-    found = [file.parent for file in checkpoints.glob("checkpoint-*/trainer_state.json")]
+    """The last checkpoint of which all is on disk: one that a kill or a power failure cut short is passed over."""
+    found = [file.parent for file in checkpoints.glob(f"checkpoint-*/{COMPLETE}")]
     return max(found, key=lambda folder: int(folder.name.rpartition("-")[2]), default=None)
 
 
@@ -192,6 +195,9 @@ class _SaveByTime(TrainerCallback):
         if time.monotonic() - self.saved >= BETWEEN_CHECKPOINTS:
             control.should_save = True
 
-    def on_save(self, args: object, state: object, control: object, **_: object) -> None:
-        """Note when one was written."""
+    def on_save(self, args: Any, state: Any, control: object, **_: object) -> None:
+        """Note when one was written, and that it is whole."""
+        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        sync_all(folder)
+        (folder / COMPLETE).touch()
         self.saved = time.monotonic()

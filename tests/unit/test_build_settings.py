@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from build import inputs
 from build.inputs import add_arguments, chosen
 from build.settings import FOLDER, PRESETS, given, preset
 from shelfbridge.errors import SettingsError
+from shelfbridge.retrieval.vectors import MILVUS_URI
 
 FILES = {"catalogue": "products.jsonl", "judgments": "judgments.tsv", "out": "out"}
 
@@ -76,6 +78,21 @@ def test_flags_are_entries_of_the_same_settings():
     assert told(*arguments[:6]).settings == preset("full")
 
 
+def test_another_address_of_milvus_is_another_place(monkeypatch):
+    """An index that says unchanged would name the Milvus of before."""
+    monkeypatch.setattr(inputs, "find_spec", lambda _: True)
+    monkeypatch.delenv(MILVUS_URI, raising=False)
+    with pytest.raises(SettingsError, match=f"{MILVUS_URI} is not set"):
+        inputs.place_of("milvus")
+    for address in ("http://one:19530", "http://two:19530", "lite.db"):
+        monkeypatch.setenv(MILVUS_URI, address)
+        assert inputs.place_of("milvus") == address == inputs.place_of(address)
+    assert (inputs.place_of("faiss"), inputs.MILVUS_URI) == ("faiss", MILVUS_URI)
+    monkeypatch.setattr(inputs, "find_spec", lambda _: None)
+    with pytest.raises(SettingsError, match="pip install pymilvus"):
+        inputs.place_of("milvus")
+
+
 def test_a_large_shop_is_given_what_it_asks_for(tmp_path):
     path = tmp_path / "build.toml"
     path.write_text("[encoder]\njudged = 10_000_000\n[ranker]\nteacher_queries = 100_000\n[index]\nbatch = 4096\n")
@@ -89,6 +106,16 @@ def test_a_large_shop_is_given_what_it_asks_for(tmp_path):
         ("[encoder]\njuged = 5\n", r"encoder\.juged: Unexpected keyword argument"),
         ("catalog = 'x'\n", "catalog: Extra inputs are not permitted"),
         ("[encoder]\njudged = 'many'\n", r"encoder\.judged: Input should be a valid integer"),
+        ("[index]\nbatch = 0\n", r"index\.batch: Input should be greater than or equal to 1"),
+        ("[index]\nlikely = 0\n", r"index\.likely: Input should be greater"),
+        ("[opinions]\nunseen = 0\n", r"opinions\.unseen: Input should be greater than or equal to 2"),
+        ("[opinions]\nunseen = 1\n", r"opinions\.unseen: Input should be greater than or equal to 2"),
+        ("[compression]\nmethods = []\n", r"compression\.methods: Tuple should have at least 1 item"),
+        ("[compression]\nqueries = 0\n", r"compression\.queries: Input should be greater"),
+        ("[compression]\nbudget = nan\n", r"compression\.budget: Input should be"),
+        ("[encoder.training]\naccumulation = 0\n", r"encoder\.training\.accumulation: Input should be greater"),
+        ("[encoder.training]\nbatch = -1\n", r"encoder\.training\.batch: Input should be greater"),
+        ("[cross_encoder.training]\nlearning_rate = inf\n", r"learning_rate: Input should be a finite number"),
         ("[encoder\n", r"Expected '\]'"),
     ],
 )

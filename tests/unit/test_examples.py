@@ -4,11 +4,12 @@ import random
 
 import torch
 
-from build.data.examples import Example, batches, drawn, right, synthetic
+from build.data.examples import Example, batches, drawn, right, synthetic, unlabelled
 from build.settings import CrossEncoderSettings, Training
 from build.training.cross_encoder import epoch
 from build.training.encoder import false_negatives
-from shelfbridge.catalogue import Catalogue
+from shelfbridge.catalogue import Catalogue, Product
+from shelfbridge.text import check_query
 from tests.functional import tiny
 
 
@@ -60,3 +61,14 @@ def test_a_random_product_that_is_right_is_not_taught_as_wrong():
     ]
     assert any((pair.row, pair.gain) == (3, 0.0) for pair in pairs)
     assert all(pair.gain == 1.0 for pair in pairs if pair.row < 3)
+
+
+def test_made_queries_are_such_as_a_server_answers():
+    """A script without blanks, an address, a picture within the text, a capital that is two small letters."""
+    texts = ("ผ้าใบกันน้ำ" * 100, "https://shop/" + "a" * 900, "İ" * 512, "\U0001f3b8", "红色帐篷" * 200)
+    products = (Product(product_id=str(row), title=text, description=text) for row, text in enumerate(texts))
+    catalogue = Catalogue(tuple(products))
+    made = unlabelled(catalogue, (), 300, seed=1)
+    made += [one.query for one in synthetic(catalogue, 5, seed=1)]
+    assert [check_query(text.encode()) for text in made]
+    assert max(map(len, made)) == 512

@@ -139,10 +139,26 @@ class TestScores:
         with pytest.raises(
             ArtefactError, match=r"^ranker gives (the same score to every product|scores that are no num)"
         ):
-            check_scores(np.array(scores), "ranker")
+            check_scores([np.array(scores)] * 2, [np.array(scores)] * 2, "ranker")
 
-    def test_of_a_single_candidate_are_fine(self):
-        check_scores(np.array([1.0]), "ranker")
+    def test_of_a_single_candidate_are_fine(self, panel):
+        panel.check([(np.array([3]), np.array([1.0]))], "ranker")
+
+    def test_of_products_that_say_the_same_are_fine(self, panel):
+        """As of a shirt in twenty sizes, where the size is no part of its text."""
+        one = panel.catalogue.products[0]
+        same = tuple(one.model_copy(update={"product_id": f"size-{size}"}) for size in range(3))
+        shop = replace(panel, catalogue=Catalogue((*same, *panel.catalogue.products)))
+        flat = (np.arange(3), np.array([0.5, 0.5, 0.5]))
+        shop.check([flat], "cross_encoder")
+        shop.check([flat, (np.array([0, 5]), np.array([0.5, 0.25]))], "cross_encoder")
+        with pytest.raises(ArtefactError, match="cross_encoder gives the same score to every product"):
+            shop.check([flat, (np.array([0, 5]), np.array([0.5, 0.5]))], "cross_encoder")
+
+    def test_of_one_query_that_are_all_the_same_do_not_condemn_a_network(self, panel):
+        """Long texts that differ behind what a network reads of them."""
+        rows = np.array([0, 5])
+        panel.check([(rows, np.array([0.5, 0.5])), (rows, np.array([0.5, 0.25]))], "ranker")
 
 
 class TestDeciding:

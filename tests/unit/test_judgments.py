@@ -36,6 +36,9 @@ class TestJudgments:
             ({"label": None}, "label: "),
             ({"split": "holdout"}, "split: "),
             ({"query": " "}, "query: is blank"),
+            ({"query": "red shoes"}, "query_id: 'q1' is that of another query above"),
+            ({"query": "x" * 10_000}, "query: is 10000 bytes long; send at most 512 characters"),
+            ({"query": "赤" * 600}, "query: is 600 characters long; send at most 512"),
             ({"query_id": ""}, "query_id: is blank"),
             ({"query_id": None}, "query_id: "),
         ],
@@ -45,6 +48,10 @@ class TestJudgments:
         assert len(read.rows) == 1
         assert [row.line for row in read.rejected] == [2]
         assert read.rejected[0].reason.startswith(reason)
+
+    def test_a_query_in_another_case_is_the_same(self, tmp_path, products):
+        read = self.read(tmp_path, products, self.row(), self.row(query="Shoes", product_id="p2"))
+        assert (len(read.rows), read.rejected) == (2, ())
 
     @pytest.mark.parametrize("blank", ["", None])
     def test_without_a_split_the_query_decides(self, tmp_path, products, blank):

@@ -13,10 +13,11 @@ import torch
 from rich.console import Console
 from torch import nn
 from torch.nn import functional
+from transformers import TrainerState
 
 from build.settings import Training
 from build.training import loop
-from build.training.loop import Epochs, fit, last_complete
+from build.training.loop import COMPLETE, Epochs, fit, last_complete
 from build.workspace import CHECKPOINTS, Workspace
 
 QUIET = Console(file=io.StringIO())
@@ -116,10 +117,35 @@ def test_gradients_of_some_batches_make_one_step(tmp_path):
 def test_a_checkpoint_that_was_not_finished_is_passed_over(tmp_path):
     for step in (9, 10, 11):
         (tmp_path / f"checkpoint-{step}").mkdir()
+        (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text("{")
     for step in (9, 10):
-        (tmp_path / f"checkpoint-{step}" / "trainer_state.json").touch()
+        (tmp_path / f"checkpoint-{step}" / COMPLETE).touch()
     assert last_complete(tmp_path) == tmp_path / "checkpoint-10"
     assert last_complete(tmp_path / "nowhere") is None
+
+
+def test_a_checkpoint_that_is_cut_short_costs_no_more_than_the_steps_since_the_one_before(tmp_path, monkeypatch):
+    """The trainer's own record is its last file, and half of it may be there."""
+    monkeypatch.setattr(loop, "BETWEEN_CHECKPOINTS", 0)
+    whole, stopped, again = Lesson(), Lesson(), Lesson()
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+    best = whole.train(tmp_path / "whole")
+    save = TrainerState.save_to_json
+
+    def cut_short(state: TrainerState, path: str) -> None:
+        if state.global_step < 9:
+            save(state, path)
+        else:
+            Path(path).write_text('{"best_')
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(TrainerState, "save_to_json", cut_short)
+    with pytest.raises(KeyboardInterrupt):
+        stopped.train(tmp_path / "killed")
+    monkeypatch.setattr(TrainerState, "save_to_json", save)
+    assert again.train(tmp_path / "killed") == pytest.approx(best)
+    assert again.calls == 3 * STEPS - 8
 
 
 def test_each_epoch_draws_its_own_batches_once():

@@ -56,6 +56,21 @@ class TestTable:
         assert np.isnan(found.price).all()
         assert found.titles == ("", "", "")
 
+    def test_ids_stay_as_they_are_written(self, tmp_path):
+        found = read(table(tmp_path, "user,product_id,time,basket\n07,001,10,01\n7,1,20,1\n"))
+        assert (found.users, found.items, found.basket.tolist()) == (("07", "7"), ("001", "1"), [0, 1])
+
+    def test_a_row_without_user_product_or_time_is_left_out(self, tmp_path):
+        """They are no shopper called nan, who buys more than all others."""
+        found = read(table(tmp_path, "user,product_id,time\na,x,10\n,x,20\na,,30\na,y,\n"))
+        assert (found.users, found.items, found.time.tolist()) == (("a",), ("x",), [10])
+
+    @pytest.mark.parametrize("row", ["a,x,yesterday,1", "a,x,10,many"])
+    def test_what_is_no_time_or_number_is_named(self, tmp_path, row):
+        file = table(tmp_path, f"user,product_id,time,quantity\n{row}\n")
+        with pytest.raises(DataError, match=r"shop\.csv: a time, quantity or price cannot be read .*ISO 8601"):
+            read(file)
+
     def test_times_may_be_written_out(self, tmp_path):
         lines = '{"user": "1", "product_id": "007", "time": "2024-01-02T00:00:00Z", "title": "a"}\n'
         found = read(table(tmp_path, lines, "shop.jsonl"))

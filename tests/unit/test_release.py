@@ -2,7 +2,10 @@
 
 import io
 import json
+import math
+import os
 import shutil
+import threading
 from pathlib import Path
 
 import onnx
@@ -99,6 +102,37 @@ class TestPublishing:
         assert publish(releases, parts=made, about={"base": "tiny"}) == releases / "1"
         assert names(releases) == {"1", "current"}
 
+    def test_other_figures_of_the_same_make_the_next_release(self, releases, made, published):
+        """Where test was judged anew: a release's record would be of the judgments before."""
+        figures = {"split": "test", "queries": 2, "products": 3, "worst": math.nan, "stages": {}}
+        about = {name: {} for name in ("decisions", "settings", "shop")} | {"base": "tiny", "teacher": "tiny"}
+        assert publish(releases, parts=made, about={**about, "figures": figures}) == releases / "2"
+        assert publish(releases, parts=made, about={**about, "figures": figures}) == releases / "2"
+        again = publish(releases, parts=made, about={**about, "figures": {**figures, "queries": 3}})
+        assert read_manifest(again)["figures"]["queries"] == 3
+
+    def test_of_two_builds_at_a_time_one_publishes(self, made, tmp_path, monkeypatch):
+        both = threading.Barrier(2)
+        digest = release.tree_digest
+        monkeypatch.setattr(release, "tree_digest", lambda folder: (both.wait(60), digest(folder))[1])
+        found = []
+        builds = [
+            threading.Thread(target=lambda: found.append(publish(tmp_path / "releases", parts=made, about={})))
+            for _ in range(2)
+        ]
+        for build in builds:
+            build.start()
+        for build in builds:
+            build.join(60)
+        assert found == [tmp_path / "releases/1"] * 2
+        assert names(tmp_path / "releases") == {"1", "current"}
+
+    def test_another_contract_makes_the_next_release(self, releases, made, monkeypatch):
+        """What a server says of a release that it refuses is to build it again."""
+        monkeypatch.setattr(contract, "IDENTITY", "another")
+        made_release = publish(releases, parts=made, about={"base": "tiny"})
+        assert (made_release.name, read_manifest(made_release)["contract"]) == ("2", "another")
+
     def test_another_part_makes_the_next_release(self, releases, made, tmp_path):
         assert publish(releases, parts=changed(made, tmp_path, "ranker"), about={}) == releases / "2"
         assert names(releases) == {"1", "2", "current"}
@@ -139,6 +173,15 @@ class TestPublishing:
         monkeypatch.setattr(Path, "replace", watched)
         publish(releases, parts=changed(made, tmp_path, "ranker"), about={})
         assert seen == [Path("1")]
+
+    def test_all_of_it_is_on_disk_before_current_moves(self, releases, made, tmp_path, monkeypatch):
+        synced, before = set(), []
+        monkeypatch.setattr(os, "fsync", lambda number: synced.add(os.fstat(number).st_ino))
+        replace = Path.replace
+        monkeypatch.setattr(Path, "replace", lambda self, target: before.append(set(synced)) or replace(self, target))
+        made_release = publish(releases, parts=changed(made, tmp_path, "ranker"), about={})
+        needed = {path.stat().st_ino for path in (releases, made_release, *made_release.rglob("*"))}
+        assert needed <= before[-1]
 
     @pytest.mark.parametrize("damage", ["file", "manifest", "whole"])
     def test_a_damaged_current_release_is_made_anew(self, releases, made, damage):

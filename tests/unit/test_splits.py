@@ -49,3 +49,12 @@ def test_of_too_few_none_is_taken_and_that_is_told():
     made, said = with_all_splits(judged(train=1))
     assert sizes(made) == {"train": 1, "dev": 0, "test": 0}
     assert [line for line in said if "judge more queries" in line]
+
+
+def test_a_query_that_is_written_in_two_ways_is_in_one_split():
+    rows = (("1", "Tent"), ("2", "tent"), ("3", "lamp"))
+    given = Judgments(
+        tuple(Judgment(query_id=one, query=text, product_id="a", label="E", split="train") for one, text in rows)
+    )
+    made, _ = with_all_splits(given)
+    assert len({row.split for row in made.rows if row.query.casefold() == "tent"}) == 1

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pkgutil
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from build import __main__ as program
 from build import declaration
 from build.__main__ import listed, told
 from build.data.foreign import ForeignPairs
@@ -141,6 +143,21 @@ class TestWhatCounts:
         settings = one.settings.model_copy(update={"ranker": replace(one.settings.ranker, teacher_queries=1)})
         assert changed(one, replace(one, settings=settings)) == {"ranker", "ranker-fitted"}
 
+    def test_how_many_queries_weigh_a_cross_encoder_concerns_no_head(self):
+        one = shop()
+        settings = one.settings.model_copy(update={"ranker": replace(one.settings.ranker, blend_queries=1)})
+        found = changed(one, replace(one, settings=settings))
+        assert "cross-encoder-blend" in found
+        assert found.isdisjoint({"ranker", "ranker-fitted"})
+
+    @pytest.mark.parametrize("setting", [{"queries": 1}, {"most_error": 0.5}, {"sensitivity": True}])
+    def test_what_concerns_judged_queries_teaches_no_shelf(self, setting):
+        one = shop()
+        settings = one.settings.model_copy(update={"compression": replace(one.settings.compression, **setting)})
+        found = changed(one, replace(one, settings=settings))
+        assert "encoder-compressed" in found
+        assert "shelf" not in found
+
     def test_another_library_concerns_the_stages_that_name_it(self, monkeypatch):
         before = recipes(shop())
         installed = declaration.installed
@@ -150,6 +167,12 @@ class TestWhatCounts:
             line for line in differences(one, other) if line.startswith("input")
         ]
         assert before["pieces"]["libraries"] == recipes(shop())["pieces"]["libraries"]
+
+    def test_negatives_found_by_words_depend_on_what_stems_them(self):
+        one = shop()
+        settings = one.settings.model_copy(update={"encoder": replace(one.settings.encoder, negatives=2)})
+        with_and_without = (Plan.of(replace(one, settings=settings)), Plan.of(one))
+        assert ["PyStemmer" in plan.named("encoder").libraries for plan in with_and_without] == [True, False]
 
     def test_a_gpu_concerns_what_learns(self, monkeypatch):
         before = recipes(shop())
@@ -379,6 +402,17 @@ class TestRunning:
         Workspace(space.root, QUIET).forget([one, two])
         assert self.run(space, chain()) == ["first", "second"]
 
+    def test_what_is_forgotten_runs_again_where_a_result_before_it_is_lost(self, space):
+        one, two = chain()
+        self.run(space, (one, two))
+        shutil.rmtree(space.run(one))
+        again, (one, two) = Workspace(space.root, Console(file=io.StringIO(), width=200)), chain()
+        again.forget([one, two])
+        again.run(two)
+        told = again.console.file.getvalue().splitlines()
+        assert [line for line in told if ":" not in line] == ["first", "second"]
+        assert self.run(space, chain()) == []
+
     def test_from_a_stage_are_it_and_all_that_read_its_result(self):
         plan = Plan.of(shop("quick"))
         after = [stage.name for stage in plan.stages.after(["cross-encoder"])]
@@ -410,12 +444,15 @@ class TestCommandLine:
         ({"settings": "nowhere.toml"}, "nowhere.toml: no such file"),
         ({"encoder": "./nowhere"}, "./nowhere: no folder of a base model"),
         ({"vectors": "nowhere"}, "'nowhere' is no place for vectors"),
+        ({"vectors": "milvus"}, "SHELFBRIDGE_MILVUS_URI is not set"),
         ({"weeks": "60"}, "shelf.weeks: Input should be less than or equal to 52"),
         ({"budget": "much"}, "invalid float value"),
         ({"preset": "slow"}, "invalid choice"),
         ({"from": "nothing"}, "there is no stage 'nothing'"),
         ({"why": "nothing"}, "there is no stage 'nothing'"),
         ({"out": "README.md"}, "README.md is a file"),
+        ({"out": "README.md/out"}, "README.md is a file"),
+        ({"out": "/proc/1/nowhere/out"}, "is not to be written to"),
     )
 
     def test_a_wrong_argument_is_told_before_anything_heavy_is_imported(self, files):
@@ -423,7 +460,7 @@ class TestCommandLine:
         lines = [
             [text for name, value in (files | change).items() if value is not None for text in (f"--{name}", value)]
             for change, _ in self.WRONG
-        ]
+        ] + [["diff", "nowhere", "nowhere"]]
         program = (
             "import json, sys\nfrom build.__main__ import main\n"
             "for sys.argv[1:] in json.loads(sys.argv[1]):\n"
@@ -440,10 +477,24 @@ class TestCommandLine:
             check=True,
         )
         answers = done.stderr.split("----\n")
-        for (_, words), answer in zip(self.WRONG, answers, strict=False):
+        for words, answer in zip(
+            [*(words for _, words in self.WRONG), "nowhere is not a release"], answers, strict=False
+        ):
             assert words in answer
             assert "Traceback" not in answer
         assert done.stdout.splitlines()[-1] == "[]"
+
+    @pytest.mark.parametrize(
+        ("more", "words"), [((), "the same command goes on"), (("--from", "gate"), "without --from goes on")]
+    )
+    def test_who_stops_it_is_told_how_it_goes_on(self, monkeypatch, more, words):
+        def stopped(options: object) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(program, "_run", stopped)
+        monkeypatch.setattr("sys.argv", ["build", *more])
+        with pytest.raises(SystemExit, match=f"^stopped; .*{words}"):
+            program.main()
 
     def test_names_of_stages_need_no_data(self):
         assert "shelf" in names(preset("full"), shelf=True)

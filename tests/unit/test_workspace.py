@@ -2,16 +2,20 @@
 
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 
 from build.workspace import KEPT, Workspace, tree_digest
+from shelfbridge.errors import DataError, PrerequisiteError
 
 
 @pytest.fixture
@@ -191,6 +195,76 @@ class TestPruning:
         for number in range(KEPT):
             space.stage("s", lambda folder: None, number=number)
         assert space.stage("s", lambda folder: os.utime(folder, (1, 1)), number="copied").is_dir()
+
+
+class TestDisk:
+    def test_a_full_disk_is_told_whatever_a_library_says_of_it(self, space, monkeypatch):
+        def fails(folder: Path) -> None:
+            raise RuntimeError("[enforce fail at inline_container.cc:664] unexpected pos 64 vs 0")
+
+        with pytest.raises(RuntimeError, match="unexpected pos"):
+            space.stage("s", fails)
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=4096))
+        with pytest.raises(
+            PrerequisiteError, match=r"the disk of .* is full, 0 MB are free .*unexpected pos.*make room"
+        ):
+            space.stage("s", fails)
+        assert contents(space, "s") == []
+
+    @pytest.mark.parametrize(
+        "words", ["Not enough free space to write 30000000 bytes", "I/O error: No space left on device (os error 28)"]
+    )
+    def test_what_a_library_has_taken_back_may_leave_space(self, space, words):
+        """NumPy looks before it writes, and safetensors deletes what it wrote."""
+
+        def fails(folder: Path) -> None:
+            raise OSError(words)
+
+        with pytest.raises(PrerequisiteError, match=r"the disk of .* is full, \d+ MB are free .*make room"):
+            space.stage("s", fails)
+
+    def test_what_is_wrong_with_the_work_is_told_on_a_full_disk_too(self, space, monkeypatch):
+        def fails(folder: Path) -> None:
+            raise DataError("no query")
+
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+        with pytest.raises(DataError, match="no query"):
+            space.stage("s", fails)
+
+    def test_a_result_is_on_disk_before_its_record_says_that_it_is_whole(self, space, work, monkeypatch):
+        synced = set()
+        monkeypatch.setattr(os, "fsync", lambda number: synced.add(os.fstat(number).st_ino))
+        written, write = [], Path.write_text
+
+        def write_text(path: Path, *given: str, **named: str) -> int:
+            if path.name.endswith(".json"):
+                written.append(set(synced))
+            return write(path, *given, **named)
+
+        monkeypatch.setattr(Path, "write_text", write_text)
+        folder = space.stage("s", work)
+        assert (folder / "result.txt").stat().st_ino in written[0]
+
+    def test_a_build_that_waits_for_another_says_so(self, space, work):
+        begun, go = threading.Event(), threading.Event()
+
+        def slow(folder: Path) -> None:
+            begun.set()
+            go.wait(10)
+
+        first = threading.Thread(target=space.stage, args=("s", slow))
+        first.start()
+        begun.wait(10)
+        second = threading.Thread(target=space.stage, args=("s", work), kwargs={"rate": 2})
+        second.start()
+        end = time.monotonic() + 10
+        while "waits for another build" not in space.console.file.getvalue() and time.monotonic() < end:
+            time.sleep(0.01)
+        go.set()
+        first.join(10)
+        second.join(10)
+        assert "waits for another build, which is at s in" in space.console.file.getvalue()
+        assert work.runs == 1
 
 
 def test_pythons_caches_do_not_change_a_folders_identity(tmp_path):

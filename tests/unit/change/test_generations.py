@@ -12,6 +12,7 @@ import pytest
 
 from build.change import change
 from build.engines.publishing import carry_changes
+from build.release.later import asked_again
 from build.release.publish import next_number
 from shelfbridge import contract
 from shelfbridge import release as release_module
@@ -175,11 +176,13 @@ def test_a_release_of_the_same_rows_takes_the_changes_over(release, tmp_path):
     shutil.copytree(release, tmp_path / "2")
     carry_changes(release, tmp_path / "2", tmp_path / "2.changes")
     assert not (tmp_path / "2.changes").exists()
-    change(release, upsert=[lamp(3)])
+    for _ in range(2):  # the second time it is so already
+        change(release, upsert=[lamp(3)])
     manifest = tmp_path / "2/manifest.json"
     manifest.write_text(manifest.read_text() + "\n")
     carry_changes(release, tmp_path / "2", tmp_path / "2.changes")
     assert price(Release.open(tmp_path / "2", ["store"])) == b"3"
+    assert asked_again(tmp_path / "2.changes") == asked_again(changes_beside(release)) != {}
 
 
 def test_what_is_left_is_looked_for_where_a_scan_finds_few_and_all_are_gone():

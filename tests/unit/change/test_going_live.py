@@ -28,6 +28,7 @@ def releases(original: Path, tmp_path: Path) -> Path:
 
 def again(releases: Path, since: float | None) -> Path:
     """The next release, of the same catalogue in another order, so that no row is what it was."""
+    shutil.rmtree(releases.parent / "next", ignore_errors=True)
     return publish_tiny(releases.parent / "next", releases, backwards=True, since=since)
 
 
@@ -54,6 +55,27 @@ def test_changes_after_the_catalogue_was_written_are_in_the_next_release(release
 def test_changes_before_the_catalogue_was_written_are_left_to_it(releases):
     change(releases / "current", upsert=[LAMP])
     assert status(again(releases, time.time())).generation is None
+
+
+@pytest.mark.parametrize("again_so", [{"upsert": [LAMP]}, {"delete": [SHOES.product_id]}])
+def test_what_is_changed_once_more_as_it_is_already_is_carried_too(releases, again_so):
+    """By a job that sends what it knows again and again, while the catalogue was written from an older copy."""
+    change(releases / "current", upsert=[LAMP], delete=[SHOES.product_id])
+    written = time.time()
+    change(releases / "current", **again_so)
+    assert status(again(releases, written)).generation is not None
+
+
+def test_a_catalogue_written_later_undoes_changes_though_it_says_what_the_release_says(releases):
+    """A product deleted by mistake comes back by a build of the same catalogue, exported once more."""
+    written = time.time()
+    first = again(releases, written)
+    change(first, delete=[SHOES.product_id])
+    assert again(releases, written) == first  # what is later than the catalogue stays
+    assert status(first).deleted == 1
+    second = again(releases, time.time())
+    assert (second.name, status(second).generation) == ("3", None)
+    assert again(releases, time.time()) == second
 
 
 def test_a_carried_change_keeps_its_time(releases):
