@@ -36,7 +36,7 @@ class Client:
         self.place = _place(uri)
         self.clustered = "+cluster" in urlsplit(uri).scheme
         self._uri, self._timeout = uri.replace("+cluster", "", 1), timeout
-        self._made: Any = None
+        self._made: dict[str, Any] = {}
 
     @contextmanager
     def explained(self) -> Iterator[Any]:
@@ -46,9 +46,9 @@ class Client:
             StoreUnavailable: Redis did not answer, or not as it should.
         """
         try:
-            if self._made is None:
-                self._made = self._make()
-            yield self._made
+            if (client := self._made.get("client")) is None:
+                client = self._kept(self._make())
+            yield client
         except (RedisError, RedisClusterException, OSError) as error:
             cure = "see that it runs and is reached, and has memory and disk left"
             raise StoreUnavailable(f"profiles in Redis at {self.place}: {_cause(error)}; {cure}") from None
@@ -81,9 +81,14 @@ class Client:
 
     def close(self) -> None:
         """Give connections back."""
-        if self._made is not None:
-            self._made.close()
-        self._made = None
+        if (made := self._made.pop("client", None)) is not None:
+            _close(made)
+
+    def _kept(self, made: Any) -> Any:
+        """Keep a client; where another thread was first, its. No lock, as a fork could leave one that is never freed."""
+        if (kept := self._made.setdefault("client", made)) is not made:
+            _close(made)
+        return kept
 
     def _make(self) -> Any:
         patience = self._timeout / (3 if self.clustered else 2)
@@ -93,6 +98,13 @@ class Client:
         # Once more, on a new connection, where the old one broke; never after a wait
         again = Retry(NoBackoff(), 1, (redis.ConnectionError,))
         return redis.Redis.from_url(self._uri, retry=again, **options)
+
+
+def _close(made: Any) -> None:
+    """Give a client's connections back."""
+    if isinstance(made, redis.RedisCluster):  # its own `close` leaves those of a cluster that is named by a URL open
+        made.disconnect_connection_pools()
+    made.close()
 
 
 @cache
