@@ -85,7 +85,7 @@ class Client:
             _close(made)
 
     def _kept(self, made: Any) -> Any:
-        """Keep a client; where another thread was first, its. No lock, as a fork could leave one that is never freed."""
+        """Keep a client, or another thread's that was first. No lock: a fork could leave one that is never freed."""
         if (kept := self._made.setdefault("client", made)) is not made:
             _close(made)
         return kept
