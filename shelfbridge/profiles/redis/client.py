@@ -82,13 +82,18 @@ class Client:
     def close(self) -> None:
         """Give connections back."""
         if (made := self._made.pop("client", None)) is not None:
-            _close(made)
+            self._close(made)
 
     def _kept(self, made: Any) -> Any:
         """Keep a client, or another thread's that was first. No lock: a fork could leave one that is never freed."""
         if (kept := self._made.setdefault("client", made)) is not made:
-            _close(made)
+            self._close(made)
         return kept
+
+    def _close(self, made: Any) -> None:
+        if self.clustered:  # its own `close` leaves the connections open where the cluster was named by a URL
+            made.disconnect_connection_pools()
+        made.close()
 
     def _make(self) -> Any:
         patience = self._timeout / (3 if self.clustered else 2)
@@ -98,13 +103,6 @@ class Client:
         # Once more, on a new connection, where the old one broke; never after a wait
         again = Retry(NoBackoff(), 1, (redis.ConnectionError,))
         return redis.Redis.from_url(self._uri, retry=again, **options)
-
-
-def _close(made: Any) -> None:
-    """Give a client's connections back."""
-    if isinstance(made, redis.RedisCluster):  # its own `close` leaves those of a cluster that is named by a URL open
-        made.disconnect_connection_pools()
-    made.close()
 
 
 @cache
