@@ -5,7 +5,10 @@ is where that is so.
 """
 
 import argparse
+import errno
+import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
@@ -20,6 +23,22 @@ from shelfbridge.request import explain
 OK, FAILED, BAD_INPUT, UNAVAILABLE, INTERRUPTED = 0, 1, 2, 3, 130
 """Exit statuses: done; it went wrong; arguments, settings or data cannot be used (argparse's own status); the server
 does not run or does not answer (as service managers have it); Ctrl-C (as shells have it)."""
+
+CURES = {
+    errno.ENOSPC: "make room on that disk, or name a folder on another",
+    errno.EDQUOT: "make room within the quota, or name a folder elsewhere",
+    errno.EACCES: "let this user read and write there, or name another place",
+    errno.EPERM: "let this user do that, or name another place",
+    errno.EROFS: "name a place that can be written",
+    errno.ENOENT: "see that it exists, or name another",
+    errno.ENOTDIR: "a file is where a folder should be; move it, or name another place",
+    errno.EEXIST: "a file is where a folder should be; move it, or name another place",
+    errno.EISDIR: "a folder is where a file should be; move it, or name another place",
+    errno.EMFILE: "allow more open files (ulimit -n)",
+    errno.EADDRINUSE: "stop what holds the port, or choose another",
+    errno.ECONNREFUSED: "see that what should answer there runs",
+}
+"""What to do about an error of the operating system."""
 
 Settings = TypeVar("Settings", bound=BaseSettings)
 Work = Callable[[argparse.Namespace], int]
@@ -101,9 +120,24 @@ def ended(work: Callable[[], int], failed: int = FAILED) -> int:
     except ShelfbridgeError as error:
         console(stderr=True).print(f"error: {error}", style="red")
         return BAD_INPUT if isinstance(error, InvalidQuery | SettingsError | DataError) else failed
+    except BrokenPipeError:  # who read our words has gone, as `head` does; Python would complain again at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return failed
+    except OSError as error:
+        console(stderr=True).print(f"error: {of_system(error)}", style="red")
+        return failed
     except KeyboardInterrupt:
         console(stderr=True).print("stopped")
         return INTERRUPTED
+
+
+def of_system(error: OSError) -> str:
+    """Return what the operating system refused, of which file, and what to do about it."""
+    where = " to ".join(
+        os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)
+    )
+    cure = CURES.get(error.errno or 0, "see that the disk and the network are well, and try again")
+    return f"{where + ': ' if where else ''}{error.strerror or str(error) or type(error).__name__}; {cure}"
 
 
 def told_to_stop() -> threading.Event:
