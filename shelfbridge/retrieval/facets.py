@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from shelfbridge.catalogue import Product
 from shelfbridge.request import Filters
 from shelfbridge.retrieval.names import Names
-from shelfbridge.retrieval.ragged import Ragged, load
+from shelfbridge.retrieval.ragged import Ragged, check_lengths, load
 from shelfbridge.text import normalise
 
 _NARROW = 8
@@ -127,7 +127,8 @@ class Facets:
         Raises:
             ArtefactError: a file is missing or damaged.
         """
-        columns = (load(folder / f"{name}.npy").view(np.ndarray) for name in ("price", "stock", "by_price"))
+        columns = [load(folder / f"{name}.npy").view(np.ndarray) for name in ("price", "stock", "by_price")]
+        check_lengths(folder, {"price": len(columns[0]), "stock": len(columns[1])})
         return cls(Groups.open(folder, "category"), Groups.open(folder, "brand"), *columns)
 
 
