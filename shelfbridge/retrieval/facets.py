@@ -83,8 +83,9 @@ class Facets:
         if low is None and high is None:
             return np.broadcast_to(np.int32(0), self.price.shape)
         prices = self.price.__getitem__
-        begin = 0 if low is None else bisect_left(self.by_price, np.float32(low), key=prices)
-        end = len(self.by_price) if high is None else bisect_right(self.by_price, np.float32(high), key=prices)
+        with np.errstate(over="ignore"):  # a bound beyond float32 is infinite
+            begin = 0 if low is None else bisect_left(self.by_price, np.float32(low), key=prices)
+            end = len(self.by_price) if high is None else bisect_right(self.by_price, np.float32(high), key=prices)
         return self.by_price[begin:end]
 
     def _pass(
