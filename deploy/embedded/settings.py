@@ -57,10 +57,16 @@ class EmbeddedSettings(BaseSettings):
         None, ge=1, description="instances of each model where the steps are apart; as the release's configs say"
     )
     result_cache: float = Field(
-        32, ge=0, description="megabytes of answers that each such process keeps; 0 turns the cache off"
+        32,
+        ge=0,
+        allow_inf_nan=False,
+        description="megabytes of answers that each such process keeps; 0 turns the cache off",
     )
     query_cache: float = Field(
-        16, ge=0, description="megabytes of encoded queries that are kept, by each such process; 0 turns the cache off"
+        16,
+        ge=0,
+        allow_inf_nan=False,
+        description="megabytes of encoded queries that are kept, by each such process; 0 turns the cache off",
     )
     profiles: Annotated[str, AfterValidator(lambda uri: anchored(uri, Path.cwd()))] | None = Field(
         None,
