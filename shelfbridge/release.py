@@ -286,7 +286,8 @@ def _open(folders: Mapping[Files, Path], reads: Collection[Part]) -> dict[Part, 
             parts["store"] if "store" in parts else ProductStore.open(folders["store"]),
             ProductStore.numbers(folders["store"]),
         )
-    if len(lengths := {part: len(one) for part, one in parts.items() if part != "words"}) > 1:
+    lengths: dict[str, int] = {part: len(one) for part, one in parts.items() if part != "words"}
+    if len(lengths) > 1:
         from shelfbridge.retrieval.ragged import check_lengths
 
         check_lengths("parts of the release", lengths)
