@@ -73,7 +73,7 @@ def _lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             continue
         try:
             event = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):  # the latter of brackets without end
             event = None
         if not isinstance(event, dict):
             raise DataError(f"{file}, line {number}: not a JSON object; nothing was sent")

@@ -38,8 +38,10 @@ class ConsumerSettings(BaseSettings):
 
     profiles: str = Field("redis://localhost:6379/0", description="redis://, rediss:// or redis+cluster://")
     retention_days: float = Field(RETENTION_DAYS, gt=0, allow_inf_nan=False, description="as the servers'")
-    take_over: float = Field(5.0, description="seconds after which a dead one's work is taken")
-    status_every: float = Field(30.0, description="seconds between status lines")
+    take_over: float = Field(
+        5.0, gt=0, allow_inf_nan=False, description="seconds after which a dead one's work is taken"
+    )
+    status_every: float = Field(30.0, gt=0, description="seconds between status lines")
 
 
 @dataclass

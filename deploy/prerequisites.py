@@ -135,6 +135,10 @@ def check_memory(needed: int = INSTALL_MEMORY) -> Optional[str]:
 def check_ports(host: str, ports: Dict[str, int]) -> Optional[str]:
     """Ports that nobody listens on, by what they are for."""
     taken = []
+    for port in set(ports.values()):
+        names = [name for name in ports if ports[name] == port]
+        if len(names) > 1:
+            return f"Port {port} cannot be that of {' and '.join(names)} at once. Choose another (--{names[1]}-port)."
     for purpose, port in ports.items():
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

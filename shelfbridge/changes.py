@@ -29,6 +29,7 @@ MANIFEST = "manifest.json"
 """File of a release that tells what is in it."""
 RECORD = "changes.json"
 FORMAT = 1
+_NAME = re.compile(r"\d+-[0-9a-f]+", re.ASCII)
 
 
 def changes_beside(release: Path) -> Path:
@@ -42,20 +43,24 @@ def generation(changes: Path) -> str | None:
     microseconds.
 
     Raises:
-        ArtefactError: the folder cannot be read, or `current` is no link.
+        ArtefactError: the folder cannot be read, or `current` is no link to a generation.
     """
     try:
-        return os.readlink(f"{changes}/current")
+        target = os.readlink(f"{changes}/current")
     except FileNotFoundError:
         return None
     except OSError as error:
         raise ArtefactError(f"{changes}/current cannot be read as a link ({error.strerror}); restore it") from error
+    name = os.path.basename(target.rstrip("/"))  # an operator may have linked it by its whole path
+    if not _NAME.fullmatch(name):
+        raise ArtefactError(f"{changes}/current names {target}, which is no generation; link it to one of that folder")
+    return name
 
 
 def kept(changes: Path) -> list[str]:
     """Return the names of all generations in a folder of changes, the newest first."""
     try:
-        names = [entry.name for entry in changes.iterdir() if re.fullmatch(r"\d+-[0-9a-f]+", entry.name)]
+        names = [entry.name for entry in changes.iterdir() if _NAME.fullmatch(entry.name)]
     except OSError:
         return []
     return sorted(names, key=lambda name: -int(name.split("-")[0]))

@@ -53,8 +53,8 @@ class Graph:
         path = folder / (config.get("default_model_filename") or FILE)
         graph = cls(open_session(path, options(config)))
         batched = int(config.get("max_batch_size", 0)) > 0
-        _check(path, "input", graph.session.get_inputs(), config["input"], batched)
-        _check(path, "output", graph.session.get_outputs(), config["output"], batched)
+        _check(path, "input", graph.session.get_inputs(), config.get("input", ()), batched)
+        _check(path, "output", graph.session.get_outputs(), config.get("output", ()), batched)
         graph.outputs = [tensor["name"] for tensor in config["output"]]
         return graph
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from shelfbridge import configs
 from shelfbridge.cache import Cache, identity
-from shelfbridge.contract import CACHED, STEP_TIMES, TIMELINE
+from shelfbridge.contract import CACHED, MODELS, STEP_TIMES, TIMELINE
 from shelfbridge.errors import ArtefactError
 from shelfbridge.graph import Graph
 from shelfbridge.release import Part, Release, Snapshot, read_manifest
@@ -163,7 +163,10 @@ class Pipelines:
         """
         repository = repository.resolve()
         version = str(read_manifest(repository)["release"])
-        found = {file.parent.name: configs.read(file) for file in sorted(repository.glob(f"*/{configs.NAME}"))}
+        found = {
+            file.parent.name: _config(file.parent, configs.NAME)
+            for file in sorted(repository.glob(f"*/{configs.NAME}"))
+        }
         ensembles = {name: config for name, config in found.items() if configs.is_ensemble(config)}
         chosen = sorted(ensembles) if names is None else list(names)
         models = {step.model_name for name in chosen for step in ensembles[name].ensemble_scheduling.step}
@@ -202,9 +205,22 @@ class _Cached:
 
 def _network(model: Path, version: str, cache: Cache) -> Runs:
     """Return a network as its config for the CPU has it."""
-    config = configs.as_dict(configs.read(model / configs.CPU))
+    config = configs.as_dict(_config(model, configs.CPU))
     graph = Graph.open(model / version, config)
     return _Cached(model.name, graph, cache) if config.get("response_cache", {}).get("enable") else graph
+
+
+def _config(model: Path, name: str) -> Any:
+    """Return a config of a model, held against the contract where that knows the model.
+
+    Raises:
+        ArtefactError: it cannot be read, or lacks a tensor, as half a file does.
+    """
+    config, known = configs.read(model / name), MODELS.get(model.name)
+    wanted = {tensor.name for tensor in (*known.inputs, *known.outputs)} if known else set()
+    if missing := wanted - {tensor.name for tensor in (*config.input, *config.output)}:
+        raise ArtefactError(f"{model / name} does not name {', '.join(sorted(missing))}; build the release again")
+    return config
 
 
 def _untimed(first: Wired, made: Arrays) -> Arrays:

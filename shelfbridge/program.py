@@ -8,6 +8,7 @@ import argparse
 import errno
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,14 +26,20 @@ OK, FAILED, BAD_INPUT, UNAVAILABLE, INTERRUPTED = 0, 1, 2, 3, 130
 does not run or does not answer (as service managers have it); Ctrl-C (as shells have it)."""
 
 CURES = {
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space there, or choose another folder"),
-    **dict.fromkeys((errno.EACCES, errno.EPERM), "give the user of this program the right to it, or choose another"),
-    errno.EROFS: "nothing can be written there; choose another folder",
-    errno.ENOTDIR: "a part of this path is a file; choose another folder",
-    errno.EEXIST: "something else has this name; move it away, or choose another folder",
-    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.ENOSPC: "make room on that disk, or name a folder on another",
+    errno.EDQUOT: "make room within the quota, or name a folder elsewhere",
+    errno.EACCES: "let this user read and write there, or name another place",
+    errno.EPERM: "let this user do that, or name another place",
+    errno.EROFS: "name a place that can be written",
+    errno.ENOENT: "see that it exists, or name another",
+    errno.ENOTDIR: "a file is where a folder should be; move it, or name another place",
+    errno.EEXIST: "a file is where a folder should be; move it, or name another place",
+    errno.EISDIR: "a folder is where a file should be; move it, or name another place",
+    errno.EMFILE: "allow more open files (ulimit -n)",
+    errno.EADDRINUSE: "stop what holds the port, or choose another",
+    errno.ECONNREFUSED: "see that what should answer there runs",
 }
-"""What to do about an error of the machine's files, by its number."""
+"""What to do about an error of the operating system."""
 
 Settings = TypeVar("Settings", bound=BaseSettings)
 Work = Callable[[argparse.Namespace], int]
@@ -114,9 +121,10 @@ def ended(work: Callable[[], int], failed: int = FAILED) -> int:
     except ShelfbridgeError as error:
         console(stderr=True).print(f"error: {error}", style="red")
         return BAD_INPUT if isinstance(error, InvalidQuery | SettingsError | DataError) else failed
+    except BrokenPipeError:  # who read our words has gone, as `head` does; Python would complain again at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return failed
     except OSError as error:
-        if error.errno is None:
-            raise
         console(stderr=True).print(f"error: {explained(error)}", style="red")
         return failed
     except KeyboardInterrupt:
@@ -145,10 +153,13 @@ def ending(stopped: str, failed: str = "the same command goes on where this one 
 
 
 def explained(error: OSError) -> str:
-    """Return what went wrong with a file, or with the machine, and what to do about it."""
-    number = error.errno or 0
-    where = f"{error.filename}: " if error.filename else ""
-    return f"{where}{os.strerror(number)}; {CURES.get(number, 'see to it and run the same command again')}"
+    """Return what the operating system refused, of which file, and what to do about it."""
+    where = " to ".join(
+        os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)
+    )
+    words = (os.strerror(error.errno) if error.errno else str(error)) or type(error).__name__
+    cure = CURES.get(error.errno or 0, "see that the disk and the network are well, and try again")
+    return f"{where + ': ' if where else ''}{words}; {cure}"
 
 
 def told_to_stop() -> threading.Event:

@@ -156,7 +156,10 @@ class Release:
     def _watch(self, then: Callable[[], None]) -> None:
         while not self._closed.wait(LOOK_S):
             self.refresh()
-            then()
+            try:
+                then()
+            except Exception:  # or no change would be seen any more
+                _LOG.exception("the thread that looks for changes goes on")
 
     def _take_up(self, *, at_start: bool) -> None:
         if self._changes is None:
@@ -217,9 +220,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         ArtefactError: there is none that can be read.
     """
     try:
-        manifest: dict[str, Any] = json.loads((folder / changes.MANIFEST).read_text(encoding="utf-8"))
+        manifest = json.loads((folder / changes.MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ArtefactError(f"{folder} is not a release: no readable manifest.json; run python -m build") from error
+    if not isinstance(manifest, dict) or "release" not in manifest:
+        raise ArtefactError(f"{folder} is not a release: its manifest.json names none; run python -m build")
     return manifest
 
 
@@ -238,7 +243,7 @@ def check_contract(folder: Path, *, whole: bool) -> None:
     else:
         try:
             made_for = (folder / contract.IDENTITY_FILE).read_text(encoding="utf-8").strip()
-        except OSError:
+        except (OSError, ValueError):
             made_for = None
     if made_for != contract.IDENTITY:
         raise ArtefactError(
@@ -277,10 +282,15 @@ def _open(folders: Mapping[Files, Path], reads: Collection[Part]) -> dict[Part, 
 
         parts["assortment"] = Assortment.open(
             folders["shelf"],
-            parts.get("index") or Columns.open(folders["index"]),
-            parts.get("store") or ProductStore.open(folders["store"]),
+            parts["index"] if "index" in parts else Columns.open(folders["index"]),
+            parts["store"] if "store" in parts else ProductStore.open(folders["store"]),
             ProductStore.numbers(folders["store"]),
         )
+    lengths: dict[str, int] = {part: len(one) for part, one in parts.items() if part != "words"}
+    if len(lengths) > 1:
+        from shelfbridge.retrieval.ragged import check_lengths
+
+        check_lengths("parts of the release", lengths)
     return parts
 
 

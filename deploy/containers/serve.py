@@ -41,8 +41,10 @@ class ContainerSettings(BaseSettings):
     release_key: Path | None = Field(
         None, description="release.pub: a release that was not signed with it, or was altered, is refused"
     )
-    instances: int | None = Field(None, description="instances of each model; as the release's configs say")
-    query_cache: float = Field(16, description="megabytes of encoded queries that are kept; on a GPU none are")
+    instances: int | None = Field(None, ge=1, description="instances of each model; as the release's configs say")
+    query_cache: float = Field(
+        16, ge=0, allow_inf_nan=False, description="megabytes of encoded queries that are kept; on a GPU none are"
+    )
     models: Path = Field(Path("/tmp/models"), description="folder for the configs that Triton loads")
 
 

@@ -18,6 +18,7 @@ from deploy.embedded import log, wheel
 from deploy.embedded.settings import EmbeddedSettings
 from deploy.security import signing
 from shelfbridge.errors import PrerequisiteError, ShelfbridgeError
+from shelfbridge.profiles import load_or_make_key, open_store
 
 RUN_DISK = prerequisites.GIGABYTE // 4
 
@@ -97,6 +98,7 @@ class EmbeddedServer(Runs):
 
         Raises:
             PrerequisiteError: this machine or the repository lacks something.
+            SettingsError: the address or the key of profiles cannot be used.
             ArtefactError: the release is not what the holder of the release key signed.
             ServerError: it runs already, or a model could not be loaded.
         """
@@ -175,6 +177,9 @@ class EmbeddedServer(Runs):
         if settings.release_key:
             signing.remove_bytecode(settings.repository)
             signing.verify(settings.repository, settings.release_key)
+        open_store(settings.store).close()  # in words now, else in each answer
+        if settings.key.exists():
+            load_or_make_key(settings.key)
         problems = prerequisites.found(
             [
                 prerequisites.check_platform(),

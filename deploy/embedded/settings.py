@@ -6,18 +6,22 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_serializer
+from pydantic import AfterValidator, BeforeValidator, Field, field_serializer
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from deploy import ROOT
 from deploy.cores import cores
 from deploy.repository import Serving
 from shelfbridge.profiles import access
-from shelfbridge.profiles.store import RETENTION_DAYS
+from shelfbridge.profiles.store import RETENTION_DAYS, anchored
 
 
 def _json(value: Any) -> Any:
     return json.loads(value) if isinstance(value, str) else value
+
+
+Here = Annotated[Path, AfterValidator(Path.absolute)]
+"""A path that is relative to the folder of whoever gives it, so that it means the same to the server and its keeper."""
 
 
 class EmbeddedSettings(BaseSettings):
@@ -25,12 +29,12 @@ class EmbeddedSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="SHELFBRIDGE_", frozen=True)
 
-    repository: Path = Field(ROOT / "out/releases/current", description="folder of a release")
-    release_key: Path | None = Field(
+    repository: Here = Field(ROOT / "out/releases/current", description="folder of a release")
+    release_key: Here | None = Field(
         None, description="public key (release.pub): a release that was not signed with it, or was altered, is refused"
     )
-    run_dir: Path = Field(ROOT / "out/server", description="folder of the server's log and state")
-    triton: Path | None = Field(
+    run_dir: Here = Field(ROOT / "out/server", description="folder of the server's log and state")
+    triton: Here | None = Field(
         None,
         description="folder of another Triton to serve with, such as /opt/tritonserver in NVIDIA's containers; none is "
         "that of the wheel",
@@ -53,17 +57,23 @@ class EmbeddedSettings(BaseSettings):
         None, ge=1, description="instances of each model where the steps are apart; as the release's configs say"
     )
     result_cache: float = Field(
-        32, ge=0, description="megabytes of answers that each such process keeps; 0 turns the cache off"
+        32,
+        ge=0,
+        allow_inf_nan=False,
+        description="megabytes of answers that each such process keeps; 0 turns the cache off",
     )
     query_cache: float = Field(
-        16, ge=0, description="megabytes of encoded queries that are kept, by each such process; 0 turns the cache off"
+        16,
+        ge=0,
+        allow_inf_nan=False,
+        description="megabytes of encoded queries that are kept, by each such process; 0 turns the cache off",
     )
-    profiles: str | None = Field(
+    profiles: Annotated[str, AfterValidator(lambda uri: anchored(uri, Path.cwd()))] | None = Field(
         None,
         description="where shoppers' profiles are kept: sqlite:///path, redis:// or redis+cluster://, the latter two "
         "with python -m deploy.consumer beside them; none is a SQLite file in the run folder",
     )
-    key_file: Path | None = Field(
+    key_file: Here | None = Field(
         None,
         description="key of pseudonyms, made if there is none; who loses it loses all profiles (in the run folder)",
     )

@@ -70,8 +70,9 @@ class Gateway(Daemon):
             check=False,
         )
         if checked.returncode:
-            words = (checked.stderr or checked.stdout).strip().splitlines()[-1:]
-            raise GatewayError(f"Envoy refuses the config: {' '.join(words)}; mend the settings it names")
+            words = " ".join((checked.stderr or checked.stdout).strip().splitlines()[-1:])
+            why = words.partition(': {"')[0][-1000:]  # the whole config may follow
+            raise GatewayError(f"Envoy refuses the config: {why}; mend the settings it names")
 
     def ready(self) -> bool:
         """Whether it lets callers in, and has found its own second hop as healthy as the site behind it."""

@@ -9,6 +9,8 @@ from deploy import ROOT
 from deploy.security.tokens import AUDIENCE, ISSUER
 
 Port = Field(ge=1, le=65535)
+Seconds = Annotated[float, Field(ge=0.001, le=86_400)]
+"""Envoy counts in milliseconds at the least, and reads no exponents."""
 OfProject = Annotated[Path, AfterValidator(lambda path: ROOT / path)]
 """A path that is relative to the project's folder, so that it means the same wherever a program was started."""
 
@@ -24,13 +26,13 @@ class Policies(Settings):
 
     burst_above: int = Field(4, ge=0, description="anonymous searches in flight on the private site before more burst")
     max_bursts: int = Field(64, ge=0, description="searches in flight that may be retried on the public site")
-    per_try_timeout: float = Field(0.4, gt=0, description="seconds that a site gets before the other one is asked")
-    private_timeout: float = Field(1, gt=0, description="seconds that it gets for what no other site may answer")
-    deadline: float = Field(10, gt=0, description="most seconds a call may take; a caller's shorter deadline holds")
-    health_interval: float = Field(0.5, gt=0, description="seconds between two health checks of a site")
-    health_timeout: float = Field(0.5, gt=0, description="seconds until an unanswered health check has failed")
+    per_try_timeout: Seconds = Field(0.4, description="seconds that a site gets before the other one is asked")
+    private_timeout: Seconds = Field(1, description="seconds that it gets for what no other site may answer")
+    deadline: Seconds = Field(10, description="most seconds a call may take; a caller's shorter deadline holds")
+    health_interval: Seconds = Field(0.5, description="seconds between two health checks of a site")
+    health_timeout: Seconds = Field(0.5, description="seconds until an unanswered health check has failed")
     eject_after: int = Field(3, ge=1, description="consecutive failures until a site is left out")
-    eject_seconds: float = Field(1, gt=0, description="how long it is left out, unless a health check succeeds before")
+    eject_seconds: Seconds = Field(1, description="how long it is left out, unless a health check succeeds before")
 
 
 class Limits(Settings):

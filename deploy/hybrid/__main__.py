@@ -1,6 +1,7 @@
 """`python -m deploy.hybrid up|down|status`: two sites, the WAN between them, and the gateway."""
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -17,6 +18,7 @@ exit status: 0 done, or all runs; 1 a part did not start, or the audit log lacks
 
 def up(flags: argparse.Namespace) -> int:
     """Start it."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with console().status("Starting both sites"):
         _hybrid(flags).up()
     return status(flags)

@@ -1,5 +1,6 @@
 """The life of a hybrid cloud on this machine."""
 
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
 from deploy.daemon import Runs
@@ -44,15 +45,21 @@ class Hybrid(Runs):
             ShelfbridgeError: a part did not start; those that did are taken down again.
         """
         self._check()
+        starting: list[subprocess.Popen[str]] = []
         try:
             self.wan.up()
-            starting = [(site, site.start()) for site in (self.private, self.public)]
-            for site, process in starting:
+            sites = (self.private, self.public)
+            starting += [site.start() for site in sites]
+            for site, process in zip(sites, starting, strict=True):
                 site.finish(process)
             for each in self.beside.values():
                 each.up()
             self.gateway.up()
         except BaseException:
+            for process in starting:  # else a site that is still on its way up would go on to start
+                process.terminate()
+                with process:
+                    pass
             self.down()
             raise
 

@@ -14,6 +14,7 @@ from deploy import ROOT
 from deploy.embedded import EmbeddedServer, EmbeddedSettings, ServerError, State
 from deploy.hybrid.topology import Topology
 from shelfbridge.profiles import access
+from shelfbridge.profiles.store import anchored
 
 SiteName = Literal["private", "public"]
 CLOSED = "model-repository,model-config,shared-memory,statistics,trace,logging"
@@ -51,7 +52,7 @@ class SiteServer:
             processes=site.processes,
             result_cache=site.result_cache,
             query_cache=site.query_cache,
-            profiles=profiles and profiles.get_secret_value(),
+            profiles=profiles and anchored(profiles.get_secret_value(), ROOT),
             key_file=None,
             extra=(*_tls(name, topology.security.certificates.resolve()), "--http-address=127.0.0.1"),
         )

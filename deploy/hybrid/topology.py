@@ -22,8 +22,12 @@ class Site(Settings):
     release_key: OfProject | None = Field(None, description="release.pub: a release that it did not sign is refused")
     port: int = Field(ge=1, le=65533, description="of gRPC; HTTP and metrics take the next two")
     processes: int = Field(2, ge=1, description="searches answered at a time")
-    result_cache: float = Field(32, ge=0, description="megabytes of answers that each process keeps")
-    query_cache: float = Field(16, ge=0, description="megabytes of encoded queries that each process keeps")
+    result_cache: float = Field(
+        32, ge=0, allow_inf_nan=False, description="megabytes of answers that each process keeps"
+    )
+    query_cache: float = Field(
+        16, ge=0, allow_inf_nan=False, description="megabytes of encoded queries that each process keeps"
+    )
     cores: tuple[int, ...] = Field((), description="of this machine, that the site may use; all where none is named")
     capacity: int = Field(ge=1, description="requests in flight that it takes")
     price_per_hour: float = Field(ge=0, description="of this site, in any currency")

@@ -45,6 +45,9 @@ class LoopClient(BaseClient):
                     reply = await self._unless_closed(getattr(self._triton, wait.method)(**wait.arguments))
                 except InferenceServerException as error:
                     wait = asked.throw(error)
+                except Exception:  # as in _sync
+                    self._check_open()
+                    raise
                 else:
                     wait = asked.send(reply)
         except StopIteration as answered:

@@ -46,6 +46,9 @@ class ThreadClient(BaseClient):
                 except InferenceServerException as error:
                     self._check_open()
                     wait = asked.throw(error)
+                except Exception:  # gRPC refuses calls on a channel that was closed meanwhile, in words of its own
+                    self._check_open()
+                    raise
                 else:
                     wait = asked.send(reply)
         except StopIteration as answered:

@@ -14,6 +14,8 @@ RETENTION_DAYS = 365.0
 """Days after which nothing of an event is kept."""
 TIMEOUT = 0.05
 """Seconds that reading a profile may take."""
+SQLITE = "sqlite:///"
+"""How the address of a SQLite file begins; its path follows."""
 
 
 class ProfileStore(Protocol):
@@ -91,6 +93,12 @@ def sifted(
     return kept, refused
 
 
+def anchored(uri: str, folder: Path) -> str:
+    """An address that means the same in every folder: a relative path of SQLite's becomes one below `folder`."""
+    path = uri.removeprefix(SQLITE)
+    return f"{SQLITE}{folder.absolute() / path}" if path and path != uri else uri
+
+
 def open_store(uri: str, *, retention_days: float = RETENTION_DAYS, timeout: float = TIMEOUT) -> ProfileStore:
     """The store at an address; it need not be reachable yet.
 
@@ -107,7 +115,7 @@ def open_store(uri: str, *, retention_days: float = RETENTION_DAYS, timeout: flo
     if retention_days <= 0 or timeout <= 0:
         raise SettingsError("retention and timeout of the store of profiles have to be above 0")
     scheme = urlsplit(uri).scheme
-    if scheme == "sqlite" and len(path := uri.removeprefix("sqlite:///")) < len(uri) and path:
+    if scheme == "sqlite" and len(path := uri.removeprefix(SQLITE)) < len(uri) and path:
         from shelfbridge.profiles.sqlite import SQLiteStore
 
         return SQLiteStore(Path(path), retention_days=retention_days, timeout=timeout)

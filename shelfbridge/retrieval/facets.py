@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from shelfbridge.catalogue import Product
 from shelfbridge.request import Filters
 from shelfbridge.retrieval.names import Names
-from shelfbridge.retrieval.ragged import Ragged, load
+from shelfbridge.retrieval.ragged import Ragged, check_lengths, load
 from shelfbridge.text import normalise
 
 _NARROW = 8
@@ -83,8 +83,9 @@ class Facets:
         if low is None and high is None:
             return np.broadcast_to(np.int32(0), self.price.shape)
         prices = self.price.__getitem__
-        begin = 0 if low is None else bisect_left(self.by_price, np.float32(low), key=prices)
-        end = len(self.by_price) if high is None else bisect_right(self.by_price, np.float32(high), key=prices)
+        with np.errstate(over="ignore"):  # a bound beyond float32 is infinite
+            begin = 0 if low is None else bisect_left(self.by_price, np.float32(low), key=prices)
+            end = len(self.by_price) if high is None else bisect_right(self.by_price, np.float32(high), key=prices)
         return self.by_price[begin:end]
 
     def _pass(
@@ -127,7 +128,8 @@ class Facets:
         Raises:
             ArtefactError: a file is missing or damaged.
         """
-        columns = (load(folder / f"{name}.npy").view(np.ndarray) for name in ("price", "stock", "by_price"))
+        columns = [load(folder / f"{name}.npy").view(np.ndarray) for name in ("price", "stock", "by_price")]
+        check_lengths(folder, {"price": len(columns[0]), "stock": len(columns[1])})
         return cls(Groups.open(folder, "category"), Groups.open(folder, "brand"), *columns)
 
 

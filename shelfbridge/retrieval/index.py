@@ -14,7 +14,7 @@ from shelfbridge.gauges import Gauge
 from shelfbridge.request import Filters
 from shelfbridge.retrieval.facets import Facets
 from shelfbridge.retrieval.joined import JoinedFacets, JoinedLexicon, JoinedRagged, JoinedVectors, LaterLexicon, Present
-from shelfbridge.retrieval.ragged import Ragged, load
+from shelfbridge.retrieval.ragged import Ragged, check_lengths, load
 from shelfbridge.retrieval.signals import Lexicon
 from shelfbridge.retrieval.vectors import Vectors, open_vectors, write_vectors
 from shelfbridge.warn import warn
@@ -49,6 +49,9 @@ class Columns:
     vectors: Vectors
     facets: Facets
 
+    def __len__(self) -> int:
+        return len(self.vectors)
+
     @classmethod
     def open(cls, folder: Path) -> "Columns":
         """Map what `CandidateIndex.write` wrote.
@@ -56,7 +59,9 @@ class Columns:
         Raises:
             ArtefactError: a file is missing, damaged, or does not belong to the others.
         """
-        return cls(vectors=open_vectors(folder), facets=Facets.open(folder / "facets"))
+        vectors, facets = open_vectors(folder), Facets.open(folder / "facets")
+        check_lengths(folder, {"vectors": len(vectors), "facets": len(facets.price)})
+        return cls(vectors=vectors, facets=facets)
 
     def with_changes(self, folder: Path) -> "Columns":
         """Return these and those of the products that came later, without those that are gone.
@@ -158,11 +163,10 @@ class CandidateIndex(Columns):
         Raises:
             ArtefactError: a file is missing or damaged.
         """
-        return cls(
-            **vars(Columns.open(folder)),
-            lexicon=Lexicon.open(folder / "lexicon"),
-            tokens=Ragged.open(folder, "tokens"),
-        )
+        columns = Columns.open(folder)
+        lexicon, tokens = Lexicon.open(folder / "lexicon"), Ragged.open(folder, "tokens")
+        check_lengths(folder, {"facets": len(columns), "lexicon": len(lexicon.statics), "tokens": len(tokens)})
+        return cls(**vars(columns), lexicon=lexicon, tokens=tokens)
 
 
 def fuse(*rankings: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -33,6 +33,9 @@ class ProductPairs:
 
     _pieces: Ragged
 
+    def __len__(self) -> int:
+        return len(self._pieces)
+
     def shortlist(
         self,
         input_ids: NDArray[np.int64],

@@ -1,6 +1,8 @@
 """Rows of different lengths in one memory-mapped array: token vectors, word pieces, payload bytes."""
 
-from collections.abc import Sequence
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,5 +78,33 @@ def load(path: Path) -> NDArray[Any]:
     try:
         array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise ArtefactError(f"{path} cannot be read ({error}); build the release again") from error
+        raise _unreadable(path, error) from error
     return array
+
+
+def load_all(path: Path) -> dict[str, NDArray[Any]]:
+    """Read the arrays of an `.npz` file, by name.
+
+    Raises:
+        ArtefactError: the file is missing or damaged.
+    """
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return dict(arrays)
+    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+        raise _unreadable(path, error) from error
+
+
+def check_lengths(what: object, lengths: Mapping[str, int]) -> None:
+    """Hold files, or parts of a release, against each other: all are of the same products.
+
+    Raises:
+        ArtefactError: they are of different numbers of products, as those of two releases are.
+    """
+    if len(set(lengths.values())) > 1:
+        counts = ", ".join(f"{name} {length:,}" for name, length in lengths.items())
+        raise ArtefactError(f"{what}: they hold different products ({counts}); build the release again")
+
+
+def _unreadable(path: Path, error: Exception) -> ArtefactError:
+    return ArtefactError(f"{path} cannot be read ({error}); build the release again")

@@ -23,6 +23,9 @@ class ProductStore:
     _ids: Ragged
     _payloads: Ragged
 
+    def __len__(self) -> int:
+        return len(self._ids)
+
     def ids(self, rows: Iterable[int]) -> list[str]:
         """Product id of each row."""
         return [self._ids[row].tobytes().decode() for row in rows]

@@ -16,7 +16,7 @@ from shelfbridge.request import Filters
 from shelfbridge.retrieval import Columns, ProductStore
 from shelfbridge.retrieval.facets import Facets
 from shelfbridge.retrieval.names import Names
-from shelfbridge.retrieval.ragged import load
+from shelfbridge.retrieval.ragged import check_lengths, load
 from shelfbridge.retrieval.vectors import Vectors
 from shelfbridge.shelf.products import ShelfProducts
 from shelfbridge.shelf.signals import Allowed, Demand, Floats, Known, Neighbours, Rows, best
@@ -108,6 +108,19 @@ class Assortment(Known):
             ArtefactError: a file is missing or damaged.
         """
         products = ShelfProducts.open(folder)
+        check_lengths(
+            folder,
+            {
+                "index": len(columns),
+                "store": len(store),
+                "ids": len(ids),
+                "vectors": len(products.vectors),
+                "associated": len(products.associated.places),
+                "companions": len(products.companions.places),
+                "lately": len(products.demand.lately),
+                "long": len(products.demand.long),
+            },
+        )
         return cls(
             products=products,
             columns=columns,
@@ -133,7 +146,7 @@ class Assortment(Known):
             ArtefactError: a file is missing or damaged.
         """
         ids, base = Names.open(folder, "ids"), len(self.prices)
-        columns = columns or self.columns.with_changes(folder)
+        columns = self.columns.with_changes(folder) if columns is None else columns
         facets = Facets.open(folder / "facets")
         indexed = np.arange(base)
         before = np.array([self.row(ids[number]) for number in range(len(ids))], np.int64)
@@ -160,7 +173,7 @@ class Assortment(Known):
         return replace(
             self,
             columns=columns,
-            store=store or self.store.with_changes(folder),
+            store=self.store.with_changes(folder) if store is None else store,
             row=lambda product_id: known if (known := self.row(product_id)) >= 0 else rows.get(product_id, -1),
             vectors=Rows(lambda some: _both(self.products.vectors, vectors, some)),
             texts=Rows(texts),

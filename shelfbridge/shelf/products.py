@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shelfbridge.retrieval.ragged import load
+from shelfbridge.retrieval.ragged import load, load_all
 from shelfbridge.retrieval.vectors import Vectors, open_vectors, write_vectors
 from shelfbridge.shelf.signals import Demand, Floats, Neighbours
 
@@ -90,10 +90,9 @@ class ShelfProducts:
         def neighbours(name: str) -> Neighbours:
             return Neighbours(*(array(f"{name}_{part}") for part in ("items", "weights", "places")))
 
-        weights: Any = load(folder / "projection.npz")
         return cls(
             open_vectors(folder),
-            Projection(**{name: weights[name] for name in weights.files}),
+            Projection(**load_all(folder / "projection.npz")),
             neighbours("associated"),
             neighbours("companions"),
             Demand(array("lately"), array("long")),

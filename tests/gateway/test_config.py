@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from deploy.embedded import ServerError
 from deploy.gateway import Gateway, GatewayError
 from deploy.gateway.config import config
+from deploy.gateway.settings import Policies
 from deploy.hybrid import Hybrid, Topology, load
 from deploy.hybrid.__main__ import main
 from deploy.hybrid.sites import SiteServer
@@ -93,3 +95,24 @@ def test_a_site_refuses_an_unsigned_release(topology: Topology, secrets: Path, t
     server = SiteServer("public", topology.model_copy(update={"public": site, "run_dir": tmp_path}))
     with pytest.raises(ServerError, match="manifest"):
         server.finish(server.start())
+
+
+@pytest.mark.parametrize("seconds", [0.001, 0.0010123, 86_400])
+def test_times_at_the_bounds_are_accepted_by_envoy(topology: Topology, tmp_path: Path, seconds: float) -> None:
+    settings = Hybrid(topology).gateway.settings
+    policies = Policies(**dict.fromkeys(("deadline", "eject_seconds", "per_try_timeout", "health_interval"), seconds))
+    Gateway(settings.model_copy(update={"policies": policies, "run_dir": tmp_path})).validate()
+
+
+@pytest.mark.parametrize("seconds", [0, -1, 1e-7, 1e7, float("inf"), float("nan")])
+def test_times_that_no_gateway_can_keep(seconds: float) -> None:
+    with pytest.raises(ValidationError, match="deadline"):
+        Policies(deadline=seconds)
+
+
+def test_what_envoy_says_is_not_the_whole_config(topology: Topology, tmp_path: Path) -> None:
+    settings = Hybrid(topology).gateway.settings
+    policies = settings.policies.model_copy(update={"deadline": 1e6})
+    with pytest.raises(GatewayError, match=r"duration.*mend the settings") as refused:
+        Gateway(settings.model_copy(update={"run_dir": tmp_path, "policies": policies})).validate()
+    assert len(str(refused.value)) < 1500

@@ -139,3 +139,31 @@ def test_tls_files_are_looked_at_first(tmp_path):
         SearchClient(tls=TLS(root=tmp_path / "der"))
     with pytest.raises(SettingsError, match="go together"):
         SearchClient(tls=TLS(certificate=tmp_path / "der"))
+
+
+def test_a_call_that_begins_as_the_client_is_closed():
+    with serve() as server:
+        client = SearchClient(server.address)
+        infer = client._triton.infer
+
+        def closed_meanwhile(**arguments):
+            client.close()
+            return infer(**arguments)
+
+        client._triton.infer = closed_meanwhile
+        with pytest.raises(ConnectionFailed, match="was closed; make a new one"):
+            client.search(QUERY)
+
+
+async def test_a_call_that_begins_as_the_client_is_closed_on_a_loop():
+    with serve() as server:
+        client = AsyncSearchClient(server.address)
+        infer = client._triton.infer
+
+        async def closed_meanwhile(**arguments):
+            await client.close()
+            return await infer(**arguments)
+
+        client._triton.infer = closed_meanwhile
+        with pytest.raises(ConnectionFailed, match="was closed; make a new one"):
+            await client.search(QUERY)

@@ -161,6 +161,8 @@ class TestFilters:
         index = write_index(tmp_path, products)
         assert found(index, "mug", Filters(price_min=0)) == [1]
         assert found(index, "mug", Filters(price_max=1e9)) == [1]
+        assert found(index, "mug", Filters(price_max=1e308)) == [1]
+        assert found(index, "mug", Filters(price_min=1e308)) == []
         assert found(index, "mug", Filters(in_stock=True)) == [0]
 
     def test_a_price_is_met_to_the_cent(self, tmp_path):

@@ -36,7 +36,7 @@ class Client:
         self.place = _place(uri)
         self.clustered = "+cluster" in urlsplit(uri).scheme
         self._uri, self._timeout = uri.replace("+cluster", "", 1), timeout
-        self._made: Any = None
+        self._made: dict[str, Any] = {}
 
     @contextmanager
     def explained(self) -> Iterator[Any]:
@@ -46,9 +46,9 @@ class Client:
             StoreUnavailable: Redis did not answer, or not as it should.
         """
         try:
-            if self._made is None:
-                self._made = self._make()
-            yield self._made
+            if (client := self._made.get("client")) is None:
+                client = self._kept(self._make())
+            yield client
         except (RedisError, RedisClusterException, OSError) as error:
             cure = "see that it runs and is reached, and has memory and disk left"
             raise StoreUnavailable(f"profiles in Redis at {self.place}: {_cause(error)}; {cure}") from None
@@ -81,9 +81,19 @@ class Client:
 
     def close(self) -> None:
         """Give connections back."""
-        if self._made is not None:
-            self._made.close()
-        self._made = None
+        if (made := self._made.pop("client", None)) is not None:
+            self._close(made)
+
+    def _kept(self, made: Any) -> Any:
+        """Keep a client, or another thread's that was first. No lock: a fork could leave one that is never freed."""
+        if (kept := self._made.setdefault("client", made)) is not made:
+            self._close(made)
+        return kept
+
+    def _close(self, made: Any) -> None:
+        if self.clustered:  # its own `close` leaves the connections open where the cluster was named by a URL
+            made.disconnect_connection_pools()
+        made.close()
 
     def _make(self) -> Any:
         patience = self._timeout / (3 if self.clustered else 2)
