@@ -92,7 +92,7 @@ class TestFacets:
     def test_pass_what_a_look_at_each_product_passes(self, shop, filters):
         facets, products = shop
         allowed = facets.allowed(filters)
-        if filters == Filters():
+        if filters in (Filters(), Filters(in_stock=False)):
             assert allowed is None
         else:
             assert allowed.tolist() == [passes(product, filters) for product in products]
