@@ -12,7 +12,7 @@ BURST = 1500
 
 
 def test_refused_early_and_recovered(wire: Wire) -> None:
-    asked = [f"red running shoes {number}" for number in range(BURST)]  # all different: none is answered from a cache
+    asked = [f"shoes for running {number}" for number in range(BURST)]  # all different: none is answered from a cache
     messages = [query_message(query) for query in asked]
     begun = time.monotonic()
     calls = [wire.stub.ModelInfer.future(one, timeout=30) for one in messages]

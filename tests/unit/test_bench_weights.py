@@ -59,6 +59,7 @@ def release(stages):
     folder = stages.parent / "1"
     folder.mkdir(exist_ok=True)
     about = {
+        "release": 1,
         "made_from": {"preprocess": "tokenizer/t1"},
         "originals": {"encoder": "encoder/e1", "cross-encoder": "cross-encoder/c1"},
         "base": str(stages.parent / "base"),

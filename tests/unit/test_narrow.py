@@ -120,7 +120,7 @@ class TestCut:
         assert torch.equal(first.attention.self.query.weight, layers_of(whole)[0].attention.self.query.weight[16:])
         assert torch.equal(last.intermediate.dense.weight, layers_of(whole)[3].intermediate.dense.weight[:16])
 
-    @pytest.mark.parametrize("shape", [Shape(5, 2, 16), Shape(2, 0, 16), Shape(2, 2, 49)])
+    @pytest.mark.parametrize("shape", [Shape(5, 2, 16), Shape(2, 5, 16), Shape(2, 2, 49)])
     def test_more_than_there_is_is_refused(self, shape):
         with pytest.raises(ArtefactError, match="cannot be left of"):
             cut(small(), shape, self.WORTH)
