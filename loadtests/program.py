@@ -88,14 +88,10 @@ def ending(stopped: str) -> Iterator[None]:
     """End a program as its user expects: errors in a line, and Ctrl-C, SIGTERM and SIGHUP with its servers down.
 
     Args:
-        stopped: what is said of a program that was interrupted.
+        stopped: what is left of it, said where it was interrupted or an error ended it.
     """
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:  # as nohup leaves it
             signal.signal(number, signal.default_int_handler)
-    try:
+    with program.ending(stopped, stopped):
         yield
-    except ShelfbridgeError as error:
-        raise SystemExit(f"error: {error}") from error
-    except KeyboardInterrupt:
-        raise SystemExit(stopped) from None

@@ -9,7 +9,7 @@ WHOLE = ("functional", "gateway", "dates")
 """Folders whose tests share servers, releases or the machine's clock."""
 
 
-class Sharing(LoadScopeScheduling):  # type: ignore[misc]
+class Sharing(LoadScopeScheduling):
     """A folder of servers goes to one process; elsewhere a file does, so that what it prepares is made once."""
 
     def _split_scope(self, nodeid: str) -> str:

@@ -53,7 +53,7 @@ PORTS = 3
 def main() -> None:
     """The command line."""
     options = parser().parse_args()
-    with ending("stopped; nothing was measured yet, and all servers are down"):
+    with ending("nothing was measured yet, and all servers are down"):
         record = bench(options, Console())
         drawn = partial(draw, record=record)
         Report("bench", record, blocks(record), drawn, (12, 4.5)).write(options.out, quiet=False)

@@ -170,7 +170,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--again", type=Path, metavar="FILE", help="send the requests of a complaints.jsonl instead")
     options = parser.parse_args(arguments)
-    with ending("stopped; nothing was written"):
+    with ending("nothing was written"):
         record = _run(options)
         record["broken"] = broken(record)
         wrong = [*record.pop("complaints"), *record.pop("suspects")]

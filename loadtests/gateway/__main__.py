@@ -113,7 +113,7 @@ def main() -> None:
     """Measure and report."""
     options = parser().parse_args()
     console = Console(stderr=True, highlight=False, soft_wrap=True)
-    with ending("stopped; nothing was written"):
+    with ending("nothing was written"):
         if options.queries < FEWEST:
             raise DataError(f"{options.queries} queries have no p99; ask for {FEWEST} or more")
         topology = load(options.topology)

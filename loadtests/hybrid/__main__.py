@@ -158,7 +158,7 @@ def measure(options: argparse.Namespace, console: Console) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command."""
     options = parser().parse_args(arguments)
-    with ending("stopped; the sites are down"):
+    with ending("the sites are down"):
         if options.command == "compare":
             first, second = map(compare.load, options.runs)
             compare.compare(first, second, options.out)

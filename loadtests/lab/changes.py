@@ -77,7 +77,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the report")
     options = parser.parse_args()
     faiss.omp_set_num_threads(1)
-    with ending("stopped; nothing was written"):
+    with ending("nothing was written"):
         catalogue = sold(options.release, options.catalogue)
         options.out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=options.out) as folder:

@@ -209,7 +209,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the report")
     options = parser.parse_args()
     console = Console(highlight=False, soft_wrap=True)
-    with ending("stopped; nothing was written"):
+    with ending("nothing was written"):
         with tempfile.TemporaryDirectory() as folder, progress(console) as bar:
             with closing(open_store(f"sqlite:///{folder}/profiles.db", timeout=1.0)) as store:
                 rows = [measure("SQLite", store, options, bar)]

@@ -244,7 +244,7 @@ def main() -> None:
     made = parser()
     options = made.parse_args()
     console = Console(stderr=True, highlight=False, soft_wrap=True)
-    with ending("stopped; nothing was written"), ExitStack() as stack:
+    with ending("nothing was written"), ExitStack() as stack:
         catalogue = sold(options.release, options.catalogue)
         shoppers = Shoppers.of(read(options.interactions), {product.product_id for product in catalogue.products})
         stream = queries_of(options.release, options.catalogue, options.judgments)()

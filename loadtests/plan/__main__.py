@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the report")
     options = parser.parse_args(arguments)
     console = Console(stderr=True, highlight=False, soft_wrap=True)
-    with ending("stopped; nothing was written"), console.status("planning") as status:
+    with ending("nothing was written"), console.status("planning") as status:
         hours = demand.read(options.demand)
         example = "give a TOML file, such as loadtests/plan/example/prices.toml"
         priced = read_model(Prices, options.prices, SettingsError, example)

@@ -127,7 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the report")
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folder that a steady run wrote")
     options = parser.parse_args(arguments)
-    with ending("stopped; nothing was written"):
+    with ending("nothing was written"):
         curves = Curves.read(options.curves)
         runs = sorted(map(load, options.runs), key=lambda run: run["rate"])
         found = [check(curves, run) for run in runs]

@@ -124,7 +124,7 @@ def main() -> None:
         "--limit", type=amount, default=LIMIT_MB, help="MB of growth for 100,000 searches (default: %(default)s)"
     )
     options = parser.parse_args()
-    with ending("stopped; nothing was written"):
+    with ending("nothing was written"):
         if options.searches < FEWEST:
             raise DataError(f"{options.searches} searches show no trend; ask for {FEWEST} or more")
         stream = queries_of(options.release, options.catalogue, options.judgments)()

@@ -1,6 +1,7 @@
 """What the measuring programs share: how they end, what they read from the command line, and what they write."""
 
 import argparse
+import errno
 import json
 import os
 import signal
@@ -51,6 +52,12 @@ def test_under_nohup_a_program_goes_on(signals):
 def test_an_error_ends_a_program_with_its_message(signals):
     with pytest.raises(SystemExit, match="error: no such file; give another"), ending("stopped"):
         raise DataError("no such file; give another")
+
+
+def test_so_does_a_full_disk(signals):
+    full = OSError(errno.ENOSPC, "", "out/bench/bench.json")
+    with pytest.raises(SystemExit, match=r"error: out/bench/bench.json: No space left.*make room"), ending("nothing"):
+        raise full
 
 
 @pytest.mark.parametrize(

@@ -139,7 +139,7 @@ def main() -> None:
         help="products up to which the words' side is measured too (default: %(default)s)",
     )
     options = parser.parse_args()
-    with ending("stopped; nothing was written"):
+    with ending("nothing was written"):
         options.out.mkdir(parents=True, exist_ok=True)
         tempfile.tempdir = str(options.out)  # indexes take gigabytes, which /tmp may not have
         real = corpus(read_texts(options.texts), Encoder(options.release, options.out / "cache"))

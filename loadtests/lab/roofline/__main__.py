@@ -162,7 +162,7 @@ def main() -> None:
     parser.add_argument("--steps", choices=("together", "apart"), help="how to serve (default: as the server does)")
     parser.add_argument("--profile", action="store_true", help="also sample the server's Python functions (py-spy)")
     options = parser.parse_args()
-    with ending("stopped; nothing was written"):
+    with ending("nothing was written"):
         stream = queries_of(options.release, options.catalogue, options.judgments)()
         record = measure(options.release, stream, options, Console())
         drawn = partial(report.draw, record=record)

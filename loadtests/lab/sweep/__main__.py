@@ -173,7 +173,7 @@ def main() -> None:
     options = parser.parse_args()
     ways = [options.steps] if options.steps else list(AXES)
     end = time.monotonic() + options.minutes * 60
-    with ending("stopped; the same command goes on where this one ended"):
+    with ending("the same command goes on where this one ended"):
         about = {
             "machine": machine(),
             "server": settings_of(embedded(options.release, options.out / "servers")),
